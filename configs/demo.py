@@ -1,0 +1,27 @@
+"""The built-in corpus from files to captions: `emojax demo`, on two CPU cores.
+
+What it reaches is in BENCHMARKS.md. The cold start does not read the emotion off the media well enough yet.
+"""
+
+from emojax.config import AudioEncoder, Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft, VideoEncoder
+
+
+def config() -> Config:
+    return Config(
+        name="demo",
+        steps=60,
+        sft_steps=900,
+        caption_tokens=40,
+        data=Data(
+            corpus=Corpus(clips=1500, speakers=48),
+            frames=4,
+            transcript_tokens=12,
+            targets=2,
+            label_batches=300,
+            references=3,
+        ),
+        model=Model(audio=AudioEncoder(tokens=4), video=VideoEncoder(tokens=2)),
+        reward=Reward(max_bytes=240, max_tokens=48),
+        sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1.5e-3)),
+        grpo=Grpo(batch=16, group=6),
+    )

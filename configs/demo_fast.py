@@ -1,0 +1,31 @@
+"""All of the demo, smaller: `emojax demo --fast`. Two CPU cores: under two minutes, and captions to match."""
+
+from emojax.config import AudioEncoder, Config, Corpus, Data, Decoder, Grpo, Model, Reward, VideoEncoder
+
+
+def config() -> Config:
+    return Config(
+        name="demo_fast",
+        steps=6,
+        sft_steps=60,
+        checkpoint_every=50,
+        sample_every=5,
+        caption_tokens=32,
+        data=Data(
+            corpus=Corpus(clips=240, speakers=24),
+            frames=2,
+            frame_size=32,
+            transcript_tokens=8,
+            targets=2,
+            label_batches=20,
+            references=2,
+            workers=0,
+        ),
+        model=Model(
+            audio=AudioEncoder(mels=40, width=64, layers=1, tokens=4),
+            video=VideoEncoder(width=64, tokens=2),
+            decoder=Decoder(vocab=768, width=64, layers=2, ff=192),
+        ),
+        reward=Reward(max_bytes=192, max_tokens=40),
+        grpo=Grpo(batch=16, group=4),
+    )

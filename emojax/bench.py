@@ -1,0 +1,228 @@
+"""`emojax bench grpo`: our step on the work of `shared/bench/peers`, so that one run puts us beside TRL and Tunix.
+
+The same work: B prompts of exactly P tokens, G sampled completions of exactly T tokens each (no end token in the
+vocabulary), random Qwen2-shaped weights in float32, the real all-MiniLM-L6-v2 as the reward, beta 0.04 with k3, one
+update a rollout. Same flags, same JSON line, same four malloc variables.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from typing import Any
+
+KEEP = {  # glibc holds on to freed memory, so a step does not fault its pages in again
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+REFERENCE = "the speaker sounds deeply sad with a slow trembling voice"
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
+_NO_AUDIO = 160  # samples of an audio buffer that no encoder reads
+SEP = 102  # every prompt ends with it, so it is what a completion is begun from
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="emojax bench", description=__doc__)
+    parser.add_argument("program", choices=["grpo"])
+    flags = {
+        "prompts": (8, "B, prompts per step"),
+        "group": (8, "G, completions per prompt"),
+        "prompt-len": (48, "P, tokens per prompt"),
+        "completion-len": (48, "T, tokens per completion"),
+        "hidden": (256, "model width"),
+        "layers": (4, "decoder layers"),
+        "vocab": (30522, "V"),
+        "steps": (5, "counted steps, after the warm-up"),
+        "threads": (2, "processors"),
+        "warmup": (2, "uncounted steps (compilation)"),
+    }
+    for name, (default, what) in flags.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=what)
+    parser.add_argument("--reward", choices=["minilm", "length"], default="minilm")
+    parser.add_argument("--malloc", choices=["keep", "default"], default="keep")
+    parser.add_argument("--profile", action="store_true", help="also time rollout and reward as programs of their own")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    args = _arguments(argv)
+    if args.malloc == "keep" and any(os.environ.get(name) != value for name, value in KEEP.items()):
+        os.execve(sys.executable, [sys.executable, "-m", "emojax.cli", "bench", *argv], {**os.environ, **KEEP})
+    if hasattr(os, "sched_setaffinity"):  # XLA takes one thread per processor that it may use
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    print(json.dumps(measure(args)), flush=True)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Runs warm-up and counted steps; the line that is printed."""
+    import resource
+
+    import jax
+    import numpy as np
+
+    from emojax import sharding
+    from emojax.decoder import captioner
+    from emojax.nn import param
+    from emojax.training.grpo import Frozen
+    from emojax.training.program import new_state
+
+    cfg, program, reward, references = build(args)
+    declared = captioner.declare(cfg)
+    params = param.init(declared, jax.random.key(0))
+    frozen = Frozen(encoders=params.encoders, reference=params.decoder, reward=reward)
+    state = new_state(program, params.decoder)
+    before = np.asarray(state.params.embed)
+    seconds, compiled = [], []
+    batch, metrics = None, {}
+    with jax.set_mesh(program.mesh):
+        for step in range(args.warmup + args.steps):
+            batch = sharding.to_devices(prompts(args, step, references), program.mesh)
+            clock = time.perf_counter()
+            state, metrics = program.step(state, frozen, batch, jax.random.key(0))
+            jax.block_until_ready((state, metrics))
+            seconds.append(time.perf_counter() - clock)
+            compiled.append(program.step._cache_size())  # pyright: ignore[reportFunctionMemberAccess] a jitted function's
+        phases = {"phases": _phases(cfg, program, state, frozen, batch, jax.random.key(0))} if args.profile else {}
+    samples = metrics.pop("samples")
+    assert compiled[-1] == 1, f"the step was compiled {compiled[-1]} times"
+    assert np.asarray(samples.mask).all(), "a completion ended before its length"
+    moved = float(np.abs(np.asarray(state.params.embed) - before).max())
+    assert moved > 0, "no weight moved"
+    counted = seconds[args.warmup :]
+    median = statistics.median(counted)
+    return {
+        "peer": "emojax.grpo_step",
+        "version": {"jax": jax.__version__},
+        "args": vars(args),
+        "step_seconds": [round(s, 4) for s in counted],
+        "median_step_s": round(median, 4),
+        "completions_per_s": round(args.prompts * args.group / median, 3),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "first_step_s": round(seconds[0], 3),
+        "params_m": round(param.count(declared.decoder) / 1e6, 3),
+        "weights_moved": moved,
+        "last_log": {name: round(float(value), 6) for name, value in metrics.items()},
+        **phases,
+    }
+
+
+def build(args: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """Configuration, program, reward arrays and references of a captioner that reads a prompt, and no media."""
+    import jax
+    import jax.numpy as jnp
+
+    from emojax import rewards, sharding
+    from emojax.config import Config, Data, Decoder, Grpo, Model, Optimizer, Reward
+    from emojax.rewards.sentence import load_tokenizer
+    from emojax.training.program import custom_grpo_program, grpo_program
+
+    heads = args.hidden // 64
+    lm = Decoder(
+        vocab=args.vocab,
+        width=args.hidden,
+        layers=args.layers,
+        heads=heads,
+        kv_heads=max(1, args.hidden // 128),
+        head_width=64,
+        ff=4 * args.hidden,
+        start_token=SEP,
+        end_token=args.vocab,
+    )
+    cfg = Config(
+        name="bench",
+        steps=1000,
+        caption_tokens=args.completion_len,
+        data=Data(
+            audio_seconds=(_NO_AUDIO / 16_000,),
+            frames=1,
+            frame_size=8,
+            transcript_tokens=args.prompt_len - 1,
+            references=1,
+        ),
+        model=Model(audio=None, video=None, decoder=lm),
+        reward=Reward(emotion_weight=0.0, max_bytes=1024, max_tokens=192),
+        grpo=Grpo(batch=args.prompts, group=args.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0)),
+    )
+    mesh = sharding.make_mesh(cfg, jax.devices()[:1])
+    if args.reward == "length":
+
+        def length(_: Any, ids: Any, mask: Any, refs: Any) -> tuple[Any, dict[str, Any]]:
+            return mask.sum(-1) / jnp.float32(100), {}
+
+        return cfg, custom_grpo_program(cfg, mesh, {}, length, None), {}, None
+    model, static = rewards.build(cfg.reward, policy_tokenizer(args.vocab))
+    references = rewards.references(static, model, load_tokenizer(MODEL), [[REFERENCE]] * args.prompts, 1)
+    return cfg, grpo_program(cfg, mesh, model, static), jax.device_put(model, sharding.replicated(mesh)), references
+
+
+def policy_tokenizer(vocab: int) -> Any:
+    """MiniLM's pieces as a byte-level vocabulary, so that ids spell the same words as the peers' WordPiece policy."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    from emojax.rewards.sentence import load_tokenizer
+
+    pieces = sorted(load_tokenizer(MODEL).get_vocab().items(), key=lambda item: item[1])[:vocab]
+    spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    table: dict[str, int] = {}
+    for piece, i in pieces:
+        text = piece if piece in SPECIAL else piece[2:] if piece.startswith("##") and len(piece) > 2 else " " + piece
+        table[piece if piece in SPECIAL else spell.pre_tokenize_str(text)[0][0]] = i
+    tokenizer = Tokenizer(models.BPE(table, []))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
+    return tokenizer
+
+
+def prompts(args: argparse.Namespace, step: int, references: Any) -> Any:
+    """A batch whose transcripts are random word pieces: [CLS] and P - 2 pieces; [SEP] is the start token."""
+    import numpy as np
+
+    from emojax.types import Batch
+
+    rng, b, p = np.random.default_rng(step), args.prompts, args.prompt_len - 1
+    words = rng.integers(1996, min(args.vocab, 12_000), (b, p), dtype=np.int32)
+    words[:, 0] = 101
+    arrays: dict[str, Any] = {
+        "clip": rng.integers(0, 2**32, b, dtype=np.uint32),
+        "audio": np.zeros((b, _NO_AUDIO), np.float32),
+        "audio_length": np.zeros(b, np.int32),
+        "video": np.zeros((b, 1, 8, 8, 3), np.uint8),
+        "video_mask": np.zeros((b, 1), bool),
+        "transcript": words,
+        "transcript_mask": np.ones((b, p), bool),
+        "caption": np.zeros((b, 1, args.completion_len), np.int32),
+        "caption_mask": np.zeros((b, 1, args.completion_len), bool),
+        "references": references,
+    }
+    return Batch(**arrays)
+
+
+def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: Any) -> dict[str, float]:
+    """Seconds of the rollout and of the reward, each compiled as a program of its own, median of 3."""
+    import functools
+
+    import jax
+
+    from emojax.training.grpo import sample
+
+    rollout = jax.jit(functools.partial(sample, cfg=cfg))
+    _, samples = rollout(state.params, frozen.encoders, batch, key)
+    score = jax.jit(program.score)
+
+    def median(run: Any) -> float:
+        times = []
+        for _ in range(4):
+            clock = time.perf_counter()
+            jax.block_until_ready(run())
+            times.append(time.perf_counter() - clock)
+        return round(statistics.median(times[1:]), 4)
+
+    return {
+        "rollout": median(lambda: rollout(state.params, frozen.encoders, batch, key)),
+        "reward": median(lambda: score(frozen.reward, samples.ids, samples.mask, batch.references)),
+    }

@@ -1,0 +1,283 @@
+"""A trained captioner at work: files or clips in, captions out, in jitted batches of a few fixed shapes."""
+
+import dataclasses
+import functools
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import struct
+
+from emojax import presets, rewards, sharding, text
+from emojax.config import Config, ConfigError, Sampling
+from emojax.decoder import captioner, lm
+from emojax.decoder.sample import rollout
+from emojax.encoders import media
+from emojax.nn import param
+from emojax.rewards import emotion, sentence
+from emojax.training.program import abstract_batch, place
+from emojax.types import Array, Batch
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from emojax.data.clips import Clip
+
+
+@struct.dataclass
+class Captions:
+    """Of each clip `samples` captions."""
+
+    ids: Array  # i32[B G T]
+    mask: Array  # bool[B G T]
+    logp: Array  # f32[B G] log-probability of the whole caption, nats
+    emotions: Array | None  # f32[B G C] emotion coordinates
+
+
+def caption_step(
+    params: captioner.Params,
+    reward: rewards.RewardModel | None,
+    batch: Batch,
+    key: Array,
+    *,
+    cfg: Config,
+    static: rewards.RewardStatic | None,
+    samples: int,
+    sampling: Sampling | None,
+) -> Captions:
+    """Captions of a batch and where they lie among the emotions, in one program; `sampling` None is greedy."""
+    with captioner.matmul_precision(cfg):
+        p = captioner.cast(params, cfg)
+        prefix = captioner.prompt(p.decoder, media.encode(p.encoders, batch, cfg, captioner.compute_dtype(cfg)), batch)
+        cache = lm.prefill(p.decoder, prefix, cfg.model.decoder)
+        out = rollout(
+            p.decoder,
+            cache,
+            prefix.mask,
+            batch.clip,
+            key,
+            group=samples,
+            length=cfg.caption_tokens,
+            sampling=sampling,
+            cfg=cfg.model.decoder,
+        )
+        emotions = None
+        if reward is not None and static is not None and reward.sentence is not None and reward.space is not None:
+            flat = rearrange(out.ids, "b g t -> (b g) t"), rearrange(out.mask, "b g t -> (b g) t")
+            embedding = sentence.unit(
+                sentence.embed(reward.sentence, static.sentence, *text.retokenize(reward.tables, *flat))
+            )
+            emotions = rearrange(emotion.project(reward.space, embedding), "(b g) c -> b g c", g=samples)
+        return Captions(ids=out.ids, mask=out.mask, logp=jnp.where(out.mask, out.logp, 0).sum(-1), emotions=emotions)
+
+
+_caption = jax.jit(caption_step, static_argnames=("cfg", "static", "samples", "sampling"))
+
+
+@dataclass(frozen=True)
+class Captioner:
+    """A trained captioner: what `emojax.load` returns."""
+
+    cfg: Config
+    params: captioner.Params
+    tokenizer: "Tokenizer"
+    reward: rewards.RewardModel | None  # for the emotion coordinates; None: they are left out
+    static: rewards.RewardStatic | None
+    mesh: jax.sharding.Mesh
+
+    def caption(
+        self,
+        files: Sequence[str | Path],
+        *,
+        batch_size: int = 16,
+        samples: int = 1,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Captions media files; one record a file, in their order. See `records` for the arguments and the record."""
+        from emojax.data.clips import clips_of_files
+
+        clips = clips_of_files([Path(f) for f in files])
+        # decoded in this process: a script without `if __name__ == "__main__"` cannot start workers
+        how = {"batch_size": batch_size, "samples": samples, "sampling": sampling, "seed": seed, "workers": 0}
+        found = {record["id"]: record for record in self.records(clips, **how)}
+        return [found[clip.id] for clip in clips]
+
+    def records(
+        self,
+        clips: Sequence["Clip"],
+        *,
+        batch_size: int = 16,
+        samples: int = 1,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        workers: int | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> Iterator[dict[str, Any]]:
+        """Captions clips, length bucket after length bucket.
+
+        Args:
+          samples: captions per clip; more than one needs `sampling`.
+          sampling: None is greedy.
+          seed: of the sampling noise, which also depends on the clip's id, not on its place.
+          workers: processes that decode; None: as many as in training.
+          ready: called when the programs of all length buckets are compiled.
+        Yields:
+          `id`, `caption`, `logprob` (nats, of the whole caption) and `emotions` (concept -> coordinate); with several
+          samples those are the most probable one's, and `samples` lists all. Of a file that cannot be decoded `id`,
+          `file` and `error`.
+        Raises:
+          ConfigError: several samples without sampling: they would all be the same.
+        """
+        from emojax.data.batches import bulk_batches
+
+        if samples > 1 and sampling is None:
+            raise ConfigError(f"{samples} greedy captions of a clip are all the same; give a sampling, or samples=1")
+        run = functools.partial(
+            _caption,
+            self.params,
+            self.reward,
+            key=jax.random.key(seed),
+            cfg=self.cfg,
+            static=self.static,
+            samples=samples,
+            sampling=sampling,
+        )
+        data = dataclasses.replace(self.cfg.data, strict=False)
+        data = data if workers is None else dataclasses.replace(data, workers=workers)
+        with jax.set_mesh(self.mesh):
+            for seconds in data.audio_seconds:
+                blank = jax.tree.map(
+                    lambda x: np.zeros(x.shape, x.dtype), abstract_batch(self.cfg, batch_size, seconds)
+                )
+                jax.block_until_ready(run(batch=sharding.to_devices(blank, self.mesh)))
+            ready()
+            pending: tuple[list[Clip], Captions] | None = None
+            for kept, batch, errors in bulk_batches(
+                clips, self.tokenizer, data, caption_tokens=self.cfg.caption_tokens, batch=batch_size
+            ):
+                now = (kept, run(batch=sharding.to_devices(batch, self.mesh)))
+                if pending:
+                    yield from self._words(*pending)  # words of one batch while the device makes the next
+                pending = now
+                for error in errors:
+                    yield {"id": error.id, "file": str(error.path), "error": error.why}
+            if pending:
+                yield from self._words(*pending)
+
+    def _words(self, clips: "Sequence[Clip]", captions: Captions) -> Iterator[dict[str, Any]]:
+        from emojax.data.text import decode
+
+        here: Any = jax.tree.map(np.asarray, captions)
+        for row, clip in enumerate(clips):
+            found = []
+            for g in range(here.ids.shape[1]):
+                record: dict[str, Any] = {
+                    "caption": decode(self.tokenizer, here.ids[row, g], here.mask[row, g]),
+                    "logprob": float(here.logp[row, g]),
+                }
+                if here.emotions is not None:
+                    z = here.emotions[row, g].tolist()
+                    names = [concept.name for concept in self.cfg.reward.concepts]
+                    record["emotions"] = dict(zip(names, z, strict=True)) if len(z) == len(names) else z
+                found.append(record)
+            best = max(found, key=lambda record: record["logprob"])
+            yield {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
+
+
+def load(run: str | Path) -> Captioner:
+    """The captioner of a run directory, from its last complete checkpoint.
+
+    Raises:
+      RunError: no run, or none that has a checkpoint.
+    """
+    from tokenizers import Tokenizer
+
+    from emojax.training.run import stage_of, trained
+
+    stage_of(Path(run))
+    at = trained(Path(run))
+    cfg = presets.read_json(at / "config.json")
+    mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
+    tokenizer = Tokenizer.from_file(str(at / "tokenizer.json"))
+    from emojax.training.stages import load_params
+
+    params = load_params(at, cfg, mesh)
+    try:
+        reward, static = rewards.build(cfg.reward, tokenizer)
+    except FileNotFoundError as e:
+        warnings.warn(f"captions come without emotion coordinates: {e}", stacklevel=2)
+        reward, static = None, None
+    return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh)
+
+
+def lower(
+    cfg: Config, mesh: jax.sharding.Mesh, reward: rewards.RewardModel, static: rewards.RewardStatic, clips: int
+) -> jax.stages.Lowered:
+    """The captioning program by shapes alone, greedy, for `emojax plan`."""
+    declared = captioner.declare(cfg)
+    params = place(param.abstract(declared), sharding.shardings(declared, mesh))
+    batch = place(abstract_batch(cfg, clips), sharding.by_clip(mesh))
+    everywhere = sharding.replicated(mesh)
+    key = place(jax.eval_shape(lambda: jax.random.key(0)), everywhere)
+    with jax.set_mesh(mesh):
+        return _caption.lower(
+            params, place(reward, everywhere), batch, key, cfg=cfg, static=static, samples=1, sampling=None
+        )
+
+
+def write(
+    model: Captioner,
+    clips: Sequence["Clip"],
+    out: Path,
+    *,
+    resume: bool,
+    progress: Callable[[int, int], None],
+    **how: Any,
+) -> dict[str, float]:
+    """Captions clips into a JSONL file, a line a clip, written as they come.
+
+    With `resume` the clips that `out` already names are left out; a half-written last line is cut off.
+
+    Returns:
+      `clips` captioned now, `errors` among them, `seconds` without compilation, `clips_per_second`.
+    """
+    done = _written(out) if resume else set()
+    left = [clip for clip in clips if clip.id not in done]
+    clock, errors = time.perf_counter(), 0
+
+    def start() -> None:
+        nonlocal clock
+        clock = time.perf_counter()
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a" if resume else "w", buffering=1) as file:
+        for n, record in enumerate(model.records(left, ready=start, **how) if left else (), 1):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            errors += "error" in record
+            progress(n, len(left))
+    seconds = time.perf_counter() - clock
+    return {
+        "clips": len(left),
+        "errors": errors,
+        "seconds": seconds,
+        "clips_per_second": len(left) / max(seconds, 1e-9),
+    }
+
+
+def _written(out: Path) -> set[str]:
+    if not out.exists():
+        return set()
+    text = out.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        out.write_bytes(whole)
+    return {json.loads(line)["id"] for line in whole.splitlines()}

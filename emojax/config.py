@@ -1,0 +1,238 @@
+"""The configuration: frozen dataclasses. `presets.py` reads them from files and applies overrides."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: the message says which field, what it got and what it wants."""
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The built-in corpus: what `emojax synth` makes."""
+
+    clips: int = 1200
+    speakers: int = 24
+    seconds: float = 2.0  # mean duration of a clip
+    frame_size: int = 64  # pixels, height and width of the video
+    fps: int = 12
+
+
+@dataclass(frozen=True)
+class Data:
+    manifest: str = ""  # a JSONL manifest; empty: the built-in corpus
+    corpus: Corpus = field(default_factory=Corpus)
+    audio_seconds: tuple[float, ...] = (4.0,)  # length buckets, ascending; a clip beyond the last is cut there
+    frames: int = 8  # S, frames per clip, evenly spaced in time
+    frame_size: int = 48  # pixels, height and width that frames are resized to
+    transcript_tokens: int = 24  # X, a longer transcript is cut
+    targets: int = 1  # M, captions of a clip that a step of the cold start learns from
+    label_batches: int = 0  # the first batches of the cold start, whose target is the name of the emotion alone
+    references: int = 5  # R, captions of a clip that the reward reads
+    workers: int = 1  # processes that decode ahead of the device; 0: decode in this one
+    cache_gb: float = 2.0  # decoded clips kept in memory, over all workers
+    strict: bool = False  # stop at the first broken file instead of going on without it
+
+
+@dataclass(frozen=True)
+class AudioEncoder:
+    mels: int = 80
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    ff: int = 256
+    tokens: int = 12  # prefix positions that the stream is pooled to
+
+
+@dataclass(frozen=True)
+class VideoEncoder:
+    width: int = 128
+    spatial_layers: int = 1  # within a frame
+    temporal_layers: int = 1  # across frames
+    heads: int = 4
+    ff: int = 256
+    tokens: int = 8  # prefix positions that the stream is pooled to
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A causal language model of the Qwen2 / Llama kind."""
+
+    vocab: int = 1024  # V; also the size of the tokenizer that training makes
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    head_width: int = 32
+    ff: int = 384
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    tie: bool = True  # the output head is the transposed embedding table
+    start_token: int = 1  # what a caption is begun from
+    end_token: int = 2  # what closes it; outside the vocabulary: every caption has `caption_tokens` tokens
+
+
+@dataclass(frozen=True)
+class Model:
+    audio: AudioEncoder | None = field(default_factory=AudioEncoder)  # None: the captioner does not hear
+    video: VideoEncoder | None = field(default_factory=VideoEncoder)  # None: it does not see
+    decoder: Decoder = field(default_factory=Decoder)
+    remat: bool = False  # recompute each layer's activations in the backward pass: less memory, more time
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One emotion of the coordinate space: its name in the labels, and the words that stand for it."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+CONCEPTS = (  # EmotionTalk's code order; the synonyms are ours
+    Concept("neutral", ("neutral", "calm", "composed", "even", "matter-of-fact", "unemotional")),
+    Concept("happy", ("happy", "joyful", "cheerful", "delighted", "pleased", "glad")),
+    Concept("sad", ("sad", "sorrowful", "dejected", "gloomy", "unhappy", "downcast")),
+    Concept("angry", ("angry", "furious", "irritated", "annoyed", "enraged", "resentful")),
+    Concept("surprised", ("surprised", "astonished", "amazed", "startled", "shocked", "taken aback")),
+    Concept("disgusted", ("disgusted", "repulsed", "revolted", "averse", "sickened", "contemptuous")),
+    Concept("fearful", ("fearful", "afraid", "scared", "frightened", "anxious", "terrified")),
+)
+TEMPLATES = ("{}", "a {} voice", "the speaker sounds {}", "a person who feels {}", "the emotion is {}")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What scores a caption: lambda * emotion coordinates + (1 - lambda) * sentence similarity, or ROUGE-L."""
+
+    kind: Literal["emotion", "rouge_l"] = "emotion"
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a directory or a hub name
+    emotion_weight: float = 0.5  # lambda; 1 is the paper's literal text, 0.5 the default reading (ours)
+    coordinates: Literal["cosine", "least_squares", "orthonormal"] = "cosine"
+    center: bool = True
+    pool: Literal["mean", "max"] = "mean"  # over the references of a clip
+    concepts: tuple[Concept, ...] = CONCEPTS
+    templates: tuple[str, ...] = TEMPLATES
+    max_bytes: int = 256  # of a caption's text that the reward model reads
+    max_tokens: int = 64  # of a caption in the reward model's tokens, special tokens included
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with linear warm-up and cosine decay to a tenth."""
+
+    learning_rate: float = 1e-3
+    warmup: float = 0.03  # share of the steps
+    weight_decay: float = 0.01
+    b1: float = 0.9
+    b2: float = 0.98
+    clip: float = 1.0  # global gradient norm
+
+
+@dataclass(frozen=True)
+class Sft:
+    """The supervised cold start: maximum likelihood of the reference captions."""
+
+    batch: int = 16
+    micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
+    stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float = 1.0
+    top_k: int = 0  # 0: all
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.temperature > 0, f"sampling.temperature wants a positive number, got {self.temperature}")
+        _require(self.top_k >= 0, f"sampling.top_k wants 0 (all) or more, got {self.top_k}")
+        _require(0 < self.top_p <= 1, f"sampling.top_p wants a number in (0, 1], got {self.top_p}")
+        _require(0 <= self.min_p < 1, f"sampling.min_p wants a number in [0, 1), got {self.min_p}")
+
+
+@dataclass(frozen=True)
+class Grpo:
+    """Emo-GRPO: group relative policy optimization (arXiv 2402.03300) of the decoder, encoders frozen."""
+
+    batch: int = 8
+    micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
+    group: int = 8  # G
+    updates: int = 1  # optimizer updates per rollout
+    beta: float = 0.04  # weight of the KL divergence (k3) from the cold start
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    loss: Literal["grpo", "dapo", "dr_grpo"] = "grpo"  # mean over samples of means, over tokens, over B·G·T
+    scale: Literal["group", "none"] = "group"  # divide advantages by the group's standard deviation, or not
+    mask_truncated: bool = False  # a sample cut off before its end token gives no gradient
+    sampling: Sampling = field(default_factory=Sampling)
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=1e-4, weight_decay=0.0))
+
+    def __post_init__(self) -> None:
+        _require(self.group > 1, f"grpo.group wants at least 2 samples a clip to compare, got {self.group}")
+        _require(self.updates > 0, f"grpo.updates wants a positive number, got {self.updates}")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Devices by axis; `data` takes what the others leave."""
+
+    fsdp: int = 1
+    model: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    steps: int = 200  # optimizer steps of a stage
+    sft_steps: int | None = None  # of the cold start, where it takes another number; None: `steps`
+    checkpoint_every: int = 100  # steps
+    keep: int = 2  # checkpoints
+    sample_every: int = 20  # steps between lines of samples.jsonl
+    max_skipped: int = 10  # updates in a row that may be skipped for a non-finite loss or gradient
+    caption_tokens: int = 48  # T, the longest caption that is trained on or sampled
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    reward: Reward = field(default_factory=Reward)
+    sft: Sft = field(default_factory=Sft)
+    grpo: Grpo = field(default_factory=Grpo)
+    mesh: Mesh = field(default_factory=Mesh)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):
+            _require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")
+        for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
+            _require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")
+            _require(
+                stage.micro_batch == 0 or (stage.micro_batch > 0 and stage.batch % stage.micro_batch == 0),
+                f"{name}.micro_batch wants a divisor of {name}.batch={stage.batch} or 0, got {stage.micro_batch}",
+            )
+        seconds = self.data.audio_seconds
+        _require(
+            list(seconds) == sorted(set(seconds)) and seconds[0] > 0,
+            f"data.audio_seconds wants ascending positive numbers, got {seconds}",
+        )
+        lm = self.model.decoder
+        _require(
+            lm.heads % lm.kv_heads == 0,
+            f"decoder.heads wants a multiple of decoder.kv_heads={lm.kv_heads}, got {lm.heads}",
+        )
+        _require(lm.head_width % 2 == 0, f"decoder.head_width wants an even number, got {lm.head_width}")
+        for name, encoder in (("audio", self.model.audio), ("video", self.model.video)):
+            _require(
+                encoder is None or encoder.width % encoder.heads == 0,
+                f"{name}.width wants a multiple of {name}.heads, got {encoder}",
+            )
+        _require(
+            self.data.frame_size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {self.data.frame_size}"
+        )

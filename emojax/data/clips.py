@@ -1,0 +1,233 @@
+"""Clips and the JSONL manifest that lists them: one clip a line, paths relative to the manifest, absent means absent.
+
+    {"id": "a1", "audio": "wav/a1.wav", "video": "mp4/a1.mp4", "transcript": "Go away.", "captions": ["..."],
+     "emotion": "angry", "speaker": "s03", "split": "train", "language": "en", "seconds": 2.4}
+
+Only `id` and one stream (audio, video or transcript) are required; `caption` is short for a list of one.
+"""
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from emojax.data.container import MediaError, probe
+
+_SHOWN = 20  # faults that an error prints; check_manifest gives them all
+
+
+@dataclass(frozen=True)
+class Clip:
+    id: str
+    audio: Path | None = None  # may be a video file: its sound
+    video: Path | None = None
+    transcript: str | None = None
+    captions: tuple[str, ...] = ()  # references, the first one the best where they differ in worth
+    emotion: str | None = None
+    speaker: str | None = None
+    split: str | None = None
+    language: str | None = None
+    seconds: float | None = None  # duration of the audio; measured where absent
+
+
+@dataclass(frozen=True)
+class Fault:
+    line: int  # 1 is the first; 0: the file as a whole
+    what: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.what}" if self.line else self.what
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; `faults` holds all that is wrong with it."""
+
+    def __init__(self, path: Path, faults: Sequence[Fault]) -> None:
+        super().__init__(path, faults)
+        self.path, self.faults = path, tuple(faults)
+
+    def __str__(self) -> str:
+        shown = [f"  {fault}" for fault in self.faults[:_SHOWN]]
+        more = len(self.faults) - _SHOWN
+        count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
+        return "\n".join([f"{self.path}: {count}", *shown, *([f"  and {more} more"] if more > 0 else [])])
+
+
+def check_manifest(path: Path) -> list[Fault]:
+    """Every fault of a manifest, in the order of its lines. Media are looked for, not opened."""
+    return _read(Path(path))[1]
+
+
+def read_manifest(path: Path, split: str | None = None) -> list[Clip]:
+    """The clips of a manifest, or of one of its splits, in its order, with absolute paths.
+
+    Raises:
+      ManifestError: with every fault in it; or `split` is not there.
+    """
+    clips, faults = _read(Path(path))
+    if faults:
+        raise ManifestError(Path(path), faults)
+    chosen = [c for c in clips if split is None or c.split == split]
+    if not chosen:
+        there = sorted({c.split for c in clips if c.split is not None})
+        what = f'no clip in split "{split}"; there are: {", ".join(there) or "none"}'
+        raise ManifestError(Path(path), [Fault(0, what)])
+    return chosen
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    """Writes what `read_manifest` reads back, with paths relative to the manifest."""
+    path = Path(path)
+    folder = path.resolve().parent
+
+    def record(clip: Clip) -> dict[str, Any]:
+        given = {f.name: getattr(clip, f.name) for f in fields(Clip) if getattr(clip, f.name) not in (None, ())}
+        return {k: Path(os.path.relpath(v, folder)).as_posix() if isinstance(v, Path) else v for k, v in given.items()}
+
+    lines = [json.dumps(record(clip), ensure_ascii=False) + "\n" for clip in clips]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def clips_of_files(paths: Iterable[Path]) -> list[Clip]:
+    """A clip per file, named by the path as given, with the streams that are in it.
+
+    A file that cannot be opened is a clip all the same: decoding it gives the error that names it.
+    """
+
+    def clip(path: Path) -> Clip:
+        where = path.resolve()
+        try:
+            streams = probe(where)
+        except MediaError:
+            return Clip(str(path), audio=where)
+        return Clip(
+            str(path),
+            audio=where if streams.audio else None,
+            video=where if streams.video else None,
+            seconds=streams.seconds,
+        )
+
+    return [clip(Path(path)) for path in dict.fromkeys(paths)]
+
+
+def _read(path: Path) -> tuple[list[Clip], list[Fault]]:
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError as e:
+        return [], [Fault(0, f"cannot be read: {e.strerror}")]
+    clips: list[Clip] = []
+    faults: list[Fault] = []
+    first: dict[str, int] = {}  # line of an id
+    splits: dict[str, dict[str, int]] = {}  # speaker -> split -> line
+    folder = path.resolve().parent
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        clip, wrong = _clip(line, folder)
+        if clip is not None:
+            if clip.id in first:
+                wrong.append(f'id "{clip.id}" is taken by line {first[clip.id]}')
+            first.setdefault(clip.id, number)
+            if clip.speaker is not None and clip.split is not None:
+                seen = splits.setdefault(clip.speaker, {})
+                if seen and clip.split not in seen:
+                    other, where = next(iter(seen.items()))
+                    wrong.append(f'speaker "{clip.speaker}" is in split "{clip.split}", on line {where} in "{other}"')
+                seen.setdefault(clip.split, number)
+            clips.append(clip)
+        faults += [Fault(number, w) for w in wrong]
+    if not clips and not faults:
+        faults.append(Fault(0, "holds no clip"))
+    return clips, faults
+
+
+def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
+    """One line's clip (None: nothing can be made of it) and what is wrong with it."""
+    wrong: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        wrong.extend(f'field "{n}" is given more than once' for n in sorted({n for n in names if names.count(n) > 1}))
+        return dict(pairs)
+
+    try:
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=unique)
+    except UnicodeDecodeError as e:
+        return None, [f"not UTF-8 (byte {e.start + 1})"]
+    except json.JSONDecodeError as e:
+        return None, [f"not JSON: {e.msg} (column {e.colno})"]
+    if not isinstance(record, dict):
+        return None, [f"a clip is a JSON object, got {_kind(record)}"]
+
+    known = [f.name for f in fields(Clip)]
+    for name in record.keys() - {*known, "caption"}:
+        near = difflib.get_close_matches(name, known, 1, 0.5)
+        hint = f'; did you mean "{near[0]}"?' if near else f"; known are: {', '.join(known)}"
+        wrong.append(f'unknown field "{name}"{hint}')
+    given = {name: value for name, value in record.items() if value is not None}
+
+    def text(name: str) -> str | None:
+        value = given.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            wrong.append(f'"{name}" must be a string, got {_kind(value)}')
+            return None
+        if not value.strip():
+            wrong.append(f'"{name}" is empty; leave it out where there is none')
+            return None
+        return value
+
+    def file(name: str) -> Path | None:
+        value = text(name)
+        if value is None:
+            return None
+        if not (folder / value).is_file():
+            wrong.append(f'"{name}" names a file that is not there: {value}')
+        return folder / value
+
+    name = text("id")
+    if "id" not in given:
+        wrong.append('"id" is missing')
+    audio, video, transcript = file("audio"), file("video"), text("transcript")
+    if not given.keys() & {"audio", "video", "transcript"}:
+        wrong.append('no stream: give at least one of "audio", "video", "transcript"')
+    words = {n: text(n) for n in ("emotion", "speaker", "split", "language")}
+    captions = _captions(given, wrong)
+    seconds = given.get("seconds")
+    if seconds is not None and (
+        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0
+    ):
+        wrong.append(f'"seconds" must be a number above 0, got {json.dumps(seconds)}')
+        seconds = None
+    if name is None:
+        return None, wrong
+    return Clip(name, audio, video, transcript, captions, seconds=seconds, **words), wrong
+
+
+def _captions(given: dict[str, Any], wrong: list[str]) -> tuple[str, ...]:
+    if "caption" in given and "captions" in given:
+        wrong.append('"caption" and "captions" are both given; keep "captions"')
+    name = "captions" if "captions" in given else "caption"
+    captions = [given["caption"]] if name == "caption" and "caption" in given else given.get("captions", [])
+    if not isinstance(captions, list):
+        wrong.append(f'"captions" must be a list of strings, got {_kind(captions)}')
+        return ()
+    if "captions" in given and not captions:
+        wrong.append('"captions" is an empty list; leave it out where there is none')
+    wanted = "a string" if name == "caption" else "a list of strings"
+    for caption in captions:
+        if not isinstance(caption, str):
+            wrong.append(f'"{name}" must be {wanted}, got {_kind(caption)}')
+        elif not caption.strip():
+            wrong.append("empty caption")
+    return tuple(c for c in captions if isinstance(c, str))
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "a string", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return kinds.get(type(value), "null" if value is None else "an object")

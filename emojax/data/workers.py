@@ -1,0 +1,88 @@
+"""f(start), f(start + 1), ... in order, made ahead of their use in worker processes.
+
+Grain keeps the order and the look-ahead; a process pool does the work. Grain's own `mp_prefetch` is not used: it moves
+arrays through shared memory, of which a container often has 64 MB (a batch beyond that is a bus error), and with
+messages too large for a pipe's buffer instead it takes half a minute to close, or never does.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_AHEAD = 2  # results per worker that are in the making or wait to be used
+_make: Callable[[int], Any] | None = None  # in a worker: what it makes, once it was told
+
+
+def ahead(make: Callable[[int], T], start: int, stop: int, workers: int) -> Generator[T, None, None]:
+    """Results in order, the same for any number of workers; 0 makes them in this process, when they are asked for.
+
+    Workers start at the call; closing the iterator stops them. An error in a worker is raised here; one that dies is
+    a RuntimeError.
+
+    Args:
+      make: can be pickled.
+    """
+    import grain
+
+    pool = None
+    if workers:
+        spawn = multiprocessing.get_context("spawn")  # a fork of a process that runs JAX's threads may deadlock
+        pool = ProcessPoolExecutor(workers, spawn, _begin)
+
+    def result(i: int) -> T:
+        if pool is None:
+            return make(i)
+        told, value = pool.submit(_run, i).result()
+        return value if told else pool.submit(_run, i, make).result()[1]
+
+    depth = _AHEAD * workers  # threads only wait for the pool; 0 of them: no look-ahead
+    options = grain.ReadOptions(num_threads=depth, prefetch_buffer_size=depth)
+    iterator = iter(grain.MapDataset.range(start, stop).map(result).to_iter_dataset(options))
+    iterator.start_prefetch()
+
+    def results() -> Generator[T, None, None]:
+        try:
+            yield from iterator
+        except BrokenProcessPool as e:
+            raise RuntimeError(
+                "a worker process died: out of memory, or it could not start because a script starts its work outside "
+                'of `if __name__ == "__main__":`. With data.workers=0 this process decodes by itself.'
+            ) from e
+        finally:
+            iterator.close()
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+
+    return results()
+
+
+def _run(i: int, make: Callable[[int], Any] | None = None) -> tuple[bool, Any]:
+    """In a worker: (True, result), or (False, None) where it was not told yet what to make.
+
+    `make` may hold a long manifest. It goes neither with every number nor with the start of the process, which would
+    hang if the process died before it had read all of it.
+    """
+    global _make
+    _make = _make or make
+    return (False, None) if _make is None else (True, _make(i))
+
+
+def _begin() -> None:
+    """In a worker: Ctrl-C is for the parent to answer, and the parent's death, by whatever signal, is ours too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,50 @@
+"""The whole captioner: encoders and decoder, one tree; what a stage trains is a part of it."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from emojax.config import Config
+from emojax.decoder import lm
+from emojax.encoders import media
+from emojax.types import Array, Batch, Prefix, Tree
+
+
+@struct.dataclass
+class Params:
+    encoders: media.Encoders
+    decoder: lm.Lm
+
+
+def declare(cfg: Config) -> Params:
+    return Params(encoders=media.declare(cfg), decoder=lm.declare(cfg.model.decoder))
+
+
+def compute_dtype(cfg: Config) -> jnp.dtype:
+    return jnp.dtype(cfg.precision)
+
+
+def matmul_precision(cfg: Config) -> AbstractContextManager[Any]:
+    """Inside it, products of float32 are true float32 on every backend."""
+    return jax.default_matmul_precision("float32" if cfg.precision == "float32" else "default")
+
+
+def cast(tree: Tree, cfg: Config) -> Tree:
+    """The weights in the type they are computed with; float32 masters stay where they are."""
+    return jax.tree.map(lambda w: w.astype(compute_dtype(cfg)), tree)
+
+
+def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch) -> Prefix:
+    """The media streams, then the transcript in the decoder's own tokens, [B P D]."""
+    return Prefix(
+        jnp.concatenate([streams.embed, decoder.embed[batch.transcript]], 1),
+        jnp.concatenate([streams.mask, batch.transcript_mask], 1),
+    )
+
+
+def shifted(ids: Array, start: int) -> Array:
+    """What the decoder reads to predict `ids` (i32[... T]): the start token, then all but the last."""
+    return jnp.concatenate([jnp.full_like(ids[..., :1], start), ids[..., :-1]], -1)

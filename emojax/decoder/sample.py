@@ -1,0 +1,125 @@
+"""Group rollout: one `while_loop` that ends when every caption has ended. Greedy decoding is the same loop.
+
+A token is drawn with one uniform number by inverse CDF. The number's key names it (run, step, clip, sample,
+position), so a caption does not depend on the mesh, the order of the batch, the micro-batch or a resume.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from emojax.config import Decoder, Sampling
+from emojax.decoder import lm
+from emojax.decoder.support import restrict
+from emojax.types import Array, KVCache, Rollout
+
+
+@struct.dataclass
+class _Carry:
+    t: Array
+    last: Array  # i32[B G]
+    own: KVCache
+    ids: Array  # i32[B G T]
+    logp: Array  # f32[B G T]
+    ended: Array  # bool[B G]
+
+
+def noise(key: Array, clip: Array, group: int) -> Array:
+    """Keys [B G], named by clip (u32[B]) and sample number."""
+
+    def one(clip: Array, sample: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, clip), sample)
+
+    return jax.vmap(lambda c: jax.vmap(lambda g: one(c, g))(jnp.arange(group)))(clip)
+
+
+def rollout(
+    p: lm.Lm,
+    cache: KVCache,
+    prefix_mask: Array,
+    clip: Array,
+    key: Array,
+    *,
+    group: int,
+    length: int,
+    sampling: Sampling | None,
+    cfg: Decoder,
+) -> Rollout:
+    """Samples `group` captions of at most `length` tokens per clip.
+
+    Args:
+      cache: of the prefixes, [L B P K H].
+      clip: u32[B], names in the noise.
+      key: of the run and the step.
+      sampling: None takes the most probable token (logp is then that of the untempered distribution).
+    """
+    b = prefix_mask.shape[0]
+    keys = noise(key, clip, group)
+    shape = (*cache.k.shape[:2], group, length, *cache.k.shape[3:])
+    own = KVCache(jnp.zeros(shape, cache.k.dtype), jnp.zeros(shape, cache.v.dtype))
+    zero = jnp.zeros((b, group, length), jnp.int32)
+    first = jnp.full((b, group), cfg.start_token, jnp.int32)
+    carry = _Carry(jnp.int32(0), first, own, zero, zero.astype(jnp.float32), jnp.zeros((b, group), bool))
+
+    def one_token(c: _Carry) -> _Carry:
+        hidden, own = lm.extend(p, cache, c.own, prefix_mask, c.last, c.t, cfg)
+        logits = jnp.einsum("bgd,vd->bgv", hidden, lm.head(p), preferred_element_type=jnp.float32)
+        if sampling is None:
+            token = jnp.argmax(logits, -1).astype(jnp.int32)
+            logp = jnp.max(logits, -1) - jax.nn.logsumexp(logits, -1)
+        else:
+            uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
+            token, logp = draw(restrict(logits, sampling), uniform)
+        token = jnp.where(c.ended, 0, token)
+        logp = jnp.where(c.ended, 0, logp)
+        return _Carry(
+            t=c.t + 1,
+            last=token,
+            own=own,
+            ids=jax.lax.dynamic_update_slice_in_dim(c.ids, token[..., None], c.t, 2),
+            logp=jax.lax.dynamic_update_slice_in_dim(c.logp, logp[..., None], c.t, 2),
+            ended=c.ended | (token == cfg.end_token),
+        )
+
+    c = jax.lax.while_loop(lambda c: (c.t < length) & ~c.ended.all(), one_token, carry)
+    is_end = c.ids == cfg.end_token
+    mask = jnp.cumsum(is_end, -1) - is_end == 0  # up to and including the first end token
+    return Rollout(ids=c.ids, mask=mask, logp=c.logp, ended=c.ended)
+
+
+def draw(logits: Array, uniform: Array) -> tuple[Array, Array]:
+    """The token whose slice of the cumulative distribution holds `uniform`, and its log-probability.
+
+    The sum runs over blocks, then inside one block: short sums keep their float32 digits, and only one block of the
+    exponentials is ever held. A token whose probability is zero is never drawn.
+
+    Args:
+      logits: f32[... V]
+      uniform: f32[...] in [0, 1)
+    """
+    v = logits.shape[-1]
+    width = 1 << math.ceil(math.log2(math.sqrt(v)))
+    top = logits.max(-1, keepdims=True)
+    padded = jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(0, -v % width)], constant_values=-jnp.inf)
+    blocks = padded.reshape(*logits.shape[:-1], -1, width)
+    ends = jnp.cumsum(jnp.exp(blocks - top[..., None]).sum(-1), -1)
+    total = ends[..., -1]
+    target = uniform * total
+    block = _first_above(ends, target)
+    before = jnp.where(block > 0, jnp.take_along_axis(ends, jnp.maximum(block - 1, 0)[..., None], -1)[..., 0], 0)
+    chosen = jnp.take_along_axis(blocks, block[..., None, None], -2)[..., 0, :]
+    inner = _first_above(jnp.cumsum(jnp.exp(chosen - top), -1), target - before)
+    token = block * width + inner
+    logp = jnp.take_along_axis(chosen, inner[..., None], -1)[..., 0] - top[..., 0] - jnp.log(total)
+    return token.astype(jnp.int32), logp
+
+
+def _first_above(cumulative: Array, target: Array) -> Array:
+    """Index of the first sum above `target`; where rounding leaves none, of the last one that grew."""
+    size = cumulative.shape[-1]
+    above = cumulative > target[..., None]
+    grew = jnp.diff(cumulative, axis=-1, prepend=0) > 0
+    last = size - 1 - jnp.argmax(grew[..., ::-1], -1)
+    return jnp.where(above.any(-1), jnp.argmax(above, -1), last)

@@ -1,0 +1,52 @@
+"""The distribution that tokens are drawn from: temperature, then top-k, top-p, min-p.
+
+The sampler and the update both call `restrict`, so a token is scored under the distribution that it was drawn from.
+Thresholds are found by bisection over the bits of a float32, 32 passes, exact, without sorting the vocabulary; tokens
+that tie with the threshold are kept.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from emojax.config import Sampling
+from emojax.types import Array
+
+NEVER = -1e30  # the logit of a token outside the support: its exponential is an exact zero
+
+
+def restrict(logits: Array, sampling: Sampling, drawn: Array | None = None) -> Array:
+    """Float32 logits [... V] of the sampling distribution; tokens outside its support are NEVER.
+
+    `drawn` (i32[...]) are tokens known to have been in the support: they stay in it, whatever rounding does to a
+    threshold between two evaluations of the same logits.
+    """
+    logits = logits.astype(jnp.float32)
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
+    full = logits
+    if 0 < sampling.top_k < logits.shape[-1]:
+        logits = _keep(logits, lambda kept: kept.sum(-1) >= sampling.top_k)
+    if sampling.top_p < 1:
+        p = jax.nn.softmax(logits)
+        logits = _keep(logits, lambda kept: jnp.where(kept, p, 0).sum(-1) >= sampling.top_p)
+    if sampling.min_p > 0:
+        floor = logits.max(-1, keepdims=True) + jnp.log(sampling.min_p)
+        logits = jnp.where(logits >= floor, logits, NEVER)
+    if drawn is not None and logits is not full:
+        logits = jnp.where(jnp.arange(logits.shape[-1]) == drawn[..., None], full, logits)
+    return logits
+
+
+def _keep(logits: Array, enough) -> Array:
+    """Keeps the fewest largest logits of which `enough(kept: bool[... V]) -> bool[...]` holds."""
+    bits = jax.lax.bitcast_convert_type(logits, jnp.int32)
+    order = jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # ordered as the floats are
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds  # enough at `low`, not enough beyond `high`
+        middle = (low & high) + ((low ^ high) >> 1) + ((low ^ high) & 1)  # upper middle, without overflow
+        yes = enough(order >= middle[..., None])
+        return jnp.where(yes, middle, low), jnp.where(yes, high, middle - 1)
+
+    low, _ = jax.lax.fori_loop(0, 32, halve, (order.min(-1), order.max(-1)))
+    return jnp.where(order >= low[..., None], logits, NEVER)

@@ -1,0 +1,74 @@
+"""Speech: log-mel spectrogram in the graph, convolutional stem (100 Hz -> 25 Hz), transformer, pooling."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from emojax.config import AudioEncoder
+from emojax.nn.layers import Linear, Norm, conv1d, declare_linear, declare_norm, gelu, layer_norm
+from emojax.nn.transformer import Transformer, declare_transformer, pool, sinusoids, transformer
+from emojax.types import Array
+
+SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 160
+
+
+@struct.dataclass
+class Audio:
+    stem: tuple[Linear, Linear]
+    stem_norms: tuple[Norm, Norm]
+    transformer: Transformer
+
+
+def declare(cfg: AudioEncoder) -> Audio:
+    stem = (declare_linear(3 * cfg.mels, cfg.width, "- D"), declare_linear(3 * cfg.width, cfg.width, "- D"))
+    norms = (declare_norm(cfg.width), declare_norm(cfg.width))
+    return Audio(stem, norms, declare_transformer(cfg.width, cfg.layers, cfg.heads, cfg.ff))
+
+
+@functools.cache
+def mel_filters(mels: int) -> np.ndarray:
+    """[WINDOW // 2 + 1, mels] triangles, evenly spaced on Slaney's mel scale, each of unit area (as in librosa)."""
+    hz = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
+    step = np.log(6.4) / 27  # logarithmic above 1 kHz, linear (200/3 Hz a mel) below
+
+    def to_hz(mel: np.ndarray) -> np.ndarray:
+        return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(step * (mel - 15)))
+
+    edges = to_hz(np.linspace(0, 15 + np.log(SAMPLE_RATE / 2 / 1000) / step, mels + 2))
+    up = (hz[:, None] - edges[:-2]) / np.diff(edges)[:-1]
+    down = (edges[2:] - hz[:, None]) / np.diff(edges)[1:]
+    return (np.maximum(0, np.minimum(up, down)) * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
+
+
+def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
+    """f32[B A] at 16 kHz -> log10 energies f32[B A/160 mels], near the range -1..1, and the mask bool[B A/160].
+
+    Frames are centred on multiples of 10 ms; what lies beyond `length` (i32[B], samples) is silence. The scale is
+    fixed, not fitted to the clip, because loudness tells emotion.
+    """
+    frames = audio.shape[1] // HOP
+    audio = jnp.where(jnp.arange(audio.shape[1]) < length[:, None], audio, 0)
+    audio = jnp.pad(audio, ((0, 0), (WINDOW // 2, WINDOW // 2)))
+    windows = audio[:, np.arange(frames)[:, None] * HOP + np.arange(WINDOW)]
+    spectrum = jnp.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(mels), precision=jax.lax.Precision.HIGHEST)
+    mask = jnp.arange(frames) * HOP < length[:, None]
+    return jnp.where(mask[..., None], (jnp.log10(jnp.maximum(energy, 1e-8)) + 4) / 4, 0), mask
+
+
+def encode(
+    p: Audio, audio: Array, length: Array, cfg: AudioEncoder, dtype: jnp.dtype, remat: bool
+) -> tuple[Array, Array]:
+    """Waveforms f32[B A], i32[B] samples -> [B cfg.tokens width], bool[B cfg.tokens] (False: no audio)."""
+    x, mask = log_mel(audio, length, cfg.mels)
+    x = x.astype(dtype)
+    for stem, norm in zip(p.stem, p.stem_norms, strict=True):
+        mask = mask[:, ::2]
+        # normed, or the sound would be faint beside the positions that are added to it
+        x = jnp.where(mask[..., None], gelu(layer_norm(norm, conv1d(stem, x, width=3, stride=2))), 0)
+    x = x + sinusoids(x.shape[1], cfg.width).astype(dtype)
+    return pool(transformer(p.transformer, x, mask, cfg.heads, remat), mask, cfg.tokens)

@@ -1,0 +1,101 @@
+"""Which emotion a caption names, by its words, and how often that is the label."""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from emojax.config import Concept
+
+# Adverbs and nouns of the words in emojax.config.CONCEPTS. A listed word brings its forms with it; the list is
+# explicit because endings do not tell: "evening" is not even, "madam" is not mad.
+_FORMS = {
+    "neutral": "neutrally neutrality",
+    "calm": "calmly calmness",
+    "composed": "composedly composure",
+    "even": "evenly evenness",
+    "matter-of-fact": "matter-of-factly",
+    "unemotional": "unemotionally",
+    "happy": "happily happiness",
+    "joyful": "joyfully joyfulness joyous joy",
+    "cheerful": "cheerfully cheerfulness",
+    "delighted": "delightedly delight",
+    "pleased": "pleasure",
+    "glad": "gladly gladness",
+    "sad": "sadly sadness saddened",
+    "sorrowful": "sorrowfully sorrow",
+    "dejected": "dejectedly dejection",
+    "gloomy": "gloomily gloom gloominess",
+    "unhappy": "unhappily unhappiness",
+    "angry": "angrily anger",
+    "furious": "furiously fury",
+    "irritated": "irritatedly irritation",
+    "annoyed": "annoyance",
+    "enraged": "rage",
+    "resentful": "resentfully resentment",
+    "surprised": "surprise",
+    "astonished": "astonishment",
+    "amazed": "amazement",
+    "shocked": "shock",
+    "disgusted": "disgustedly disgust",
+    "repulsed": "repulsion",
+    "revolted": "revulsion",
+    "averse": "aversion",
+    "contemptuous": "contemptuously contempt",
+    "fearful": "fearfully fearfulness fear",
+    "frightened": "fright",
+    "anxious": "anxiously anxiety",
+    "terrified": "terror",
+}
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # scripts without spaces: a word may stand inside a run of letters
+
+
+def _key(words: str) -> str:
+    return " ".join(re.split(r"[\s-]+", words.casefold()))
+
+
+@functools.cache
+def _finder(concepts: tuple[Concept, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
+    names: dict[str, str] = {}
+    for concept in concepts:
+        for word in concept.words:
+            for form in (word, *_FORMS.get(word.casefold(), "").split()):
+                names.setdefault(_key(form), concept.name)
+
+    def pattern(word: str) -> str:
+        body = r"[\s-]+".join(map(re.escape, word.split()))
+        return body if _CJK.search(word) else rf"(?<!\w){body}(?!\w)"
+
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile("|".join(map(pattern, longest_first)) or r"(?!)"), names
+
+
+def emotion_of(caption: str, concepts: Sequence[Concept]) -> str | None:
+    """The emotion whose words occur most in a caption; of equals, the one named first; None if none is named.
+
+    A word counts where it stands whole ("unhappy" is not happy), in any case, a hyphen as good as a space; Chinese and
+    Japanese words count as substrings, the longest first. Where a word belongs to two concepts the earlier has it.
+    Negation is not understood: "not sad" counts as sad.
+    """
+    finder, names = _finder(tuple(concepts))
+    counts = Counter(names[_key(match.group())] for match in finder.finditer(caption.casefold()))
+    return max(counts, key=counts.__getitem__, default=None)  # a Counter keeps the order of first occurrence
+
+
+def emotion_accuracy(
+    captions: Sequence[str], labels: Sequence[str | None], concepts: Sequence[Concept]
+) -> float | None:
+    """Share, 0 to 1, of the labelled clips whose caption names the label's emotion; None if no clip has a label.
+
+    Raises:
+      ValueError: a label is not the name of a concept, so that no caption could be right.
+    """
+    known = {concept.name for concept in concepts}
+    unknown = sorted({label for label in labels if label is not None} - known)
+    if unknown:
+        raise ValueError(
+            f"emotion labels {unknown} are not among the concepts {sorted(known)}: "
+            "rename the labels in the manifest, or set `reward.concepts` to the manifest's emotions"
+        )
+    right = [emotion_of(c, concepts) == label for c, label in zip(captions, labels, strict=True) if label is not None]
+    return sum(right) / len(right) if right else None

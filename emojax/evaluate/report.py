@@ -1,0 +1,154 @@
+"""Captions and their clips in, the numbers out: as a dictionary, a table on the screen, JSON and Markdown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from emojax.config import Concept, ConfigError
+from emojax.evaluate.emotion_words import emotion_accuracy
+from emojax.evaluate.floors import Reward
+from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = Mapping[str, Any]  # what `evaluate` returns
+
+_COLUMNS = {  # key of a row -> (heading, digits after the point)
+    "reward": ("reward", 3),
+    "bleu1": ("BLEU-1", 1),
+    "bleu4": ("BLEU-4", 1),
+    "rouge_l": ("ROUGE-L", 1),
+    "meteor": ("METEOR", 1),
+    "vocabulary": ("words", 0),
+    "distinct2": ("dist-2", 3),
+    "sbert": ("SBERT", 3),
+    "emotion_similarity": ("emo. cos", 3),
+    "emotion_accuracy": ("emo. acc", 3),
+}
+
+
+class Scorable(Protocol):
+    """What evaluation reads of a clip (emojax.data.clips.Clip has it)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def captions(self) -> Sequence[str]: ...
+    @property
+    def emotion(self) -> str | None: ...
+    @property
+    def language(self) -> str | None: ...
+
+
+def evaluate(
+    captions: Mapping[str, str], clips: Sequence[Scorable], reward: Reward, concepts: Sequence[Concept]
+) -> dict[str, Any]:
+    """Every metric of one set of captions over the clips of a split.
+
+    Args:
+      captions: clip id -> caption; other clips' captions are ignored.
+      clips: of the split; one that names no language has that of its references' script.
+      reward: scores caption i against the references i (see `floors.Reward`).
+      concepts: the emotions and their words, for the emotion accuracy.
+    Returns:
+      `reward`, `sbert` and `emotion_similarity`: means over clips of the reward and of its parts r_sem and r_emo, −1 to
+      1; None for a part that the reward does not have (ROUGE-L).
+      `bleu1` to `bleu4`, `rouge_l`, `meteor`: 0 to 100. `vocabulary`: a count. `distinct1`, `distinct2`: 0 to 1.
+      `emotion_accuracy`: 0 to 1, None without labels. `clips`: their number. `tokenization`: its name.
+    Raises:
+      ValueError: there are no clips, or one has no caption or no reference with a word in it; all are listed.
+    """
+    if not clips:
+        raise ValueError("nothing to evaluate: the manifest has no clip in this split")
+    _demand("no caption for", [c.id for c in clips if c.id not in captions], len(clips), "caption them first")
+    languages = [c.language or language_of(" ".join(c.captions)) for c in clips]
+    references = [
+        [tokens for text in c.captions if (tokens := tokenize(text, language))]
+        for c, language in zip(clips, languages, strict=True)
+    ]
+    empty = [c.id for c, refs in zip(clips, references, strict=True) if not refs]
+    _demand("no reference caption with a word in it for", empty, len(clips), "add `captions` to the manifest")
+
+    texts = [captions[c.id] for c in clips]
+    tokens = [tokenize(text, language) for text, language in zip(texts, languages, strict=True)]
+    scores = reward(texts, [list(c.captions) for c in clips])
+    bleu1, bleu2, bleu3, bleu4 = bleu(tokens, references)
+    return {
+        "reward": float(np.mean(scores["reward"])),
+        "bleu1": bleu1,
+        "bleu2": bleu2,
+        "bleu3": bleu3,
+        "bleu4": bleu4,
+        "rouge_l": rouge_l(tokens, references),
+        "meteor": meteor(tokens, references, languages),
+        "vocabulary": vocabulary(tokens),
+        "distinct1": distinct(tokens, 1),
+        "distinct2": distinct(tokens, 2),
+        "sbert": _mean(scores, "r_sem"),
+        "emotion_similarity": _mean(scores, "r_emo"),
+        "emotion_accuracy": emotion_accuracy(texts, [c.emotion for c in clips], concepts),
+        "clips": len(clips),
+        "tokenization": "; ".join(sorted({f"{language}: {tokenization(language)}" for language in languages})),
+    }
+
+
+def _mean(scores: Mapping[str, np.ndarray], part: str) -> float | None:
+    return float(np.mean(scores[part])) if part in scores else None
+
+
+def _demand(what: str, missing: Sequence[str], among: int, remedy: str) -> None:
+    if missing:
+        listed = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise ConfigError(f"{what} {len(missing)} of {among} clips ({listed}): {remedy}, or leave these clips out")
+
+
+def _cells(row: Row) -> list[str]:
+    return ["–" if row[key] is None else f"{row[key]:.{digits}f}" for key, (_, digits) in _COLUMNS.items()]
+
+
+def _note(rows: Mapping[str, Row]) -> str:
+    names = "; ".join(dict.fromkeys(row["tokenization"] for row in rows.values()))
+    clips = ", ".join(dict.fromkeys(str(row["clips"]) for row in rows.values()))
+    return (
+        f"{clips} clips. BLEU, ROUGE-L, METEOR: 0 to 100; METEOR without synonyms. Emotion: cosine of the coordinates, "
+        f"share of captions that name the label. Tokens: {names}."
+    )
+
+
+def table(rows: Mapping[str, Row]) -> "Table":
+    """The rows side by side for the screen: name of a set of captions -> what `evaluate` returned for it."""
+    from rich import box
+    from rich.table import Table
+
+    out = Table(caption=_note(rows), box=box.SIMPLE_HEAD, show_edge=False, padding=0)  # 80 columns must do
+    out.add_column("captions", no_wrap=True)
+    for heading, _ in _COLUMNS.values():
+        out.add_column(heading, justify="right")
+    for name, row in rows.items():
+        out.add_row(name, *_cells(row))
+    return out
+
+
+def markdown(rows: Mapping[str, Row]) -> str:
+    """The same as a Markdown table, the tokenization named below it."""
+    headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
+    lines = [headings, ["---", *["---:"] * len(_COLUMNS)], *([name, *_cells(row)] for name, row in rows.items())]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + f"\n\n{_note(rows)}\n"
+
+
+def write_report(out: Path, rows: Mapping[str, Row], facts: Mapping[str, Any], text: str = "") -> None:
+    """Writes `report.json` (the facts, such as seed and seconds, and the rows) and `report.md` (the table and `text`).
+
+    Raises:
+      ValueError: a row and a fact have the same name, or a number is not finite.
+    """
+    if both := sorted(rows.keys() & facts.keys()):
+        raise ValueError(f"report: {both} name both a row and a fact; rename one of each")
+    report = json.dumps({**facts, **rows}, indent=2, ensure_ascii=False, allow_nan=False)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(report + "\n", encoding="utf-8")
+    (out / "report.md").write_text(markdown(rows) + (f"\n{text.strip()}\n" if text else ""), encoding="utf-8")

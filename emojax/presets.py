@@ -1,0 +1,156 @@
+"""Configurations from presets and files, with overrides by name; and to JSON and back.
+
+A preset is a Python file with `config() -> Config`. An override is `name=value`; the name is a path (`grpo.group`) or
+its last parts, where only one field is called so (`group`). A wrong name is refused and the nearest one offered.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib.util
+import json
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from emojax.config import Config, ConfigError
+
+
+def folder() -> Path:
+    """Where presets lie: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def load(preset: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads a preset by its name, or a `.py` or `.json` file by its path, and applies `name=value` overrides.
+
+    Raises:
+      ConfigError: no such preset, field or value.
+    """
+    path = Path(preset)
+    if path.suffix not in (".py", ".json"):
+        names = sorted(p.stem for p in folder().glob("*.py"))
+        if preset not in names:
+            raise ConfigError(f"no preset is called {preset!r}{nearest(preset, names)}; there are: {', '.join(names)}")
+        path = folder() / f"{preset}.py"
+    if not path.is_file():
+        raise ConfigError(f"no configuration file at {path}")
+    return override(read_json(path) if path.suffix == ".json" else _run(path), overrides)
+
+
+def _run(path: Path) -> Config:
+    spec = importlib.util.spec_from_file_location(f"emojax_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = getattr(module, "config", None)
+    made = config() if callable(config) else None
+    if not isinstance(made, Config):
+        raise ConfigError(f"{path} must define `config() -> emojax.config.Config`, got {type(made).__name__}")
+    return made
+
+
+def read_json(path: Path) -> Config:
+    """Reads what `dumps` wrote."""
+    return _build(Config, json.loads(path.read_text()), "")
+
+
+def dumps(cfg: Config) -> str:
+    return json.dumps(dataclasses.asdict(cfg), indent=2, ensure_ascii=False)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """ ", did you mean 'x'?", or nothing."""
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def override(cfg: Config, overrides: Sequence[str]) -> Config:
+    """Applies `name=value` in order; see the module's docstring."""
+    for item in overrides:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ConfigError(f"an override is name=value, got {item!r}")
+        path = _find(cfg, name.strip())
+        cfg = _replace(cfg, path.split("."), path, text.strip())
+    return cfg
+
+
+def _paths(cfg: Any, prefix: str = "") -> list[str]:
+    out = []
+    for f in dataclasses.fields(cfg):
+        value = getattr(cfg, f.name)
+        out += _paths(value, f"{prefix}{f.name}.") if dataclasses.is_dataclass(value) else [prefix + f.name]
+    return out
+
+
+def _find(cfg: Config, name: str) -> str:
+    paths = _paths(cfg)
+    if name in paths:
+        return name
+    ends = [p for p in paths if p.endswith("." + name)]
+    if len(ends) > 1:
+        raise ConfigError(f"{name!r} may be any of {', '.join(ends)}: write the whole path")
+    if not ends:
+        leaves = {p.rsplit(".", 1)[-1]: p for p in paths}
+        raise ConfigError(f"no field is called {name!r}{nearest(name, [*paths, *leaves])}")
+    return ends[0]
+
+
+def _replace(node: Any, parts: list[str], path: str, text: str) -> Any:
+    name, *rest = parts
+    if rest:
+        value = _replace(getattr(node, name), rest, path, text)
+    else:
+        value = _coerce(_parse(text), typing.get_type_hints(type(node))[name], path)
+    return dataclasses.replace(node, **{name: value})
+
+
+def _parse(text: str) -> Any:
+    try:
+        return ast.literal_eval(
+            {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text)
+        )
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise ConfigError(f"no field is called {prefix + name!r}{nearest(name, list(hints))}")
+    return cls(**{name: _coerce(value, hints[name], prefix + name) for name, value in values.items()})
+
+
+def _coerce(value: Any, hint: Any, path: str) -> Any:
+    """The value as the field's type, or a ConfigError that says what is wanted."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, dict):
+            return _build(hint, value, path + ".")
+        if isinstance(value, hint):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(v, args[0], path) for v in value)
+        return (_coerce(value, args[0], path),)
+    elif origin is types.UnionType:
+        if value is None and type(None) in args:
+            return None
+        return _coerce(value, next(a for a in args if a is not type(None)), path)
+    elif origin is Literal:
+        if value in args:
+            return value
+        raise ConfigError(f"{path} is one of {', '.join(map(repr, args))}, got {value!r}{nearest(str(value), args)}")
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is str and not isinstance(value, str):
+        return str(value)
+    elif type(value) is hint:
+        return value
+    raise ConfigError(f"{path} wants {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -1,0 +1,203 @@
+"""The reward of a caption, from the policy's token ids to a number, in the graph; and the same for plain strings.
+
+    ids [B G T] -> emojax.text -> reward tokens [B G S] -> Sentence-BERT -> r_emo, r_sem -> R [B G]
+
+R = lambda r_emo + (1 - lambda) r_sem against each reference of the clip, then their mean or maximum. An empty caption
+scores -1. NaN means "not scorable": a clip without a reference, and whatever the model itself makes NaN.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import struct
+
+from emojax import config, text
+from emojax.encoders.bert import Bert
+from emojax.rewards import emotion, rouge, sentence
+from emojax.rewards.emotion import Coordinates
+from emojax.rewards.sentence import SentenceConfig
+from emojax.types import Array, References
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@struct.dataclass
+class RewardModel:
+    """The arrays of the reward: arguments of the program, never constants in it."""
+
+    tables: text.Tables  # the policy's tokens -> the reward model's
+    sentence: Bert | None  # None: ROUGE-L needs no model
+    space: Coordinates | None
+
+
+@dataclass(frozen=True)
+class RewardStatic:
+    kind: str
+    emotion_weight: float  # lambda
+    pool: str
+    sentence: SentenceConfig  # its `max_tokens` is the length that captions and references are cut to
+
+
+def build(cfg: config.Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
+    """The reward of a configuration, for the captions of a policy with that tokenizer; on the host.
+
+    Raises:
+      FileNotFoundError, ValueError: see `sentence.load`.
+      ConfigError: `max_tokens` is more than the sentence model reads.
+    """
+    params, sentence_cfg, tokenizer = sentence.load(cfg.model)
+    if not 2 < cfg.max_tokens <= sentence_cfg.max_tokens:
+        raise config.ConfigError(
+            f"reward.max_tokens={cfg.max_tokens}: wanted 3 to {sentence_cfg.max_tokens}, [CLS] and [SEP] included: "
+            f"{cfg.model} reads no more"
+        )
+    sentence_cfg = dataclasses.replace(sentence_cfg, max_tokens=cfg.max_tokens)
+    tables = text.build(policy, tokenizer, max_bytes=cfg.max_bytes, max_tokens=cfg.max_tokens - 2)
+    static = RewardStatic(cfg.kind, cfg.emotion_weight, cfg.pool, sentence_cfg)
+    if cfg.kind == "rouge_l":
+        return RewardModel(tables, None, None), static
+    phrases = emotion.phrases(cfg.concepts, cfg.templates)
+    embedded = sentence.embed_texts(params, sentence_cfg, tokenizer, [p for concept in phrases for p in concept])
+    parts = np.split(embedded, np.cumsum([len(concept) for concept in phrases])[:-1])
+    return RewardModel(tables, params, emotion.coordinates(parts, cfg.coordinates, cfg.center)), static
+
+
+def references(
+    static: RewardStatic,
+    model: RewardModel,
+    tokenizer: "Tokenizer",
+    captions: Sequence[Sequence[str]],
+    limit: int,
+    known: dict[str, np.ndarray] | None = None,
+) -> References:
+    """The references of many clips, as numpy arrays with one row a clip; computed once, before training.
+
+    Args:
+      tokenizer: the reward model's (`sentence.load_tokenizer`).
+      captions: of each clip; the first `limit` are used, and one without a single token counts as absent.
+      limit: R
+      known: embeddings of texts that were met before; new ones are added.
+    """
+    rows = [[*clip[:limit], *[""] * (limit - len(clip))] for clip in captions]
+    place = {text: i for i, text in enumerate(dict.fromkeys(text for row in rows for text in row))}
+    texts = list(place)  # each once, however many clips share it
+    index = np.array([[place[text] for text in row] for row in rows], int).reshape(-1, limit)
+    tokens: Any = sentence.tokenize(tokenizer, texts, static.sentence.max_tokens - 2)  # Any: numpy stands for jax.Array
+    embedding: Any = _embed_texts(model, static, tokenizer, texts, known)
+    ids, mask = (x[index] for x in tokens)
+    return References(ids, mask, embedding[index], mask.any(-1))
+
+
+def score(
+    model: RewardModel, static: RewardStatic, ids: Array, mask: Array, refs: References
+) -> tuple[Array, dict[str, Array]]:
+    """Rewards of sampled captions, traceable.
+
+    Args:
+      ids, mask: i32, bool [B G T] the policy's tokens; what stands after the end token is not read.
+      refs: of the same clips.
+    Returns:
+      The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l.
+    """
+    clips = ids.shape[0]
+    flat = rearrange(ids, "b g t -> (b g) t"), rearrange(mask, "b g t -> (b g) t")
+    ids, mask = text.retokenize(model.tables, *flat)
+    embedding = sentence.unit(sentence.embed(model.sentence, static.sentence, ids, mask)) if model.sentence else None
+    ids, mask, embedding = jax.tree.map(lambda x: rearrange(x, "(b g) s -> b g s", b=clips), (ids, mask, embedding))
+    return compare(model, static, ids, mask, embedding, refs)
+
+
+def compare(
+    model: RewardModel, static: RewardStatic, ids: Array, mask: Array, embedding: Array | None, refs: References
+) -> tuple[Array, dict[str, Array]]:
+    """`score` from the reward model's tokens i32, bool [B G S] and unit embeddings f32[B G E]."""
+    if embedding is None or model.space is None:
+        total = rouge.rouge_l(ids, mask, refs.ids, refs.mask, refs.present)
+        parts = {"rouge_l": total}
+    else:
+        z, z_refs = emotion.project(model.space, embedding), emotion.project(model.space, refs.embedding)
+        r_emo = emotion.cosine(z[:, :, None], z_refs[:, None])  # [B G R]
+        r_sem = jnp.einsum("bge,bre->bgr", embedding, refs.embedding)
+        weight = static.emotion_weight
+        total = _pool(weight * r_emo + (1 - weight) * r_sem, refs.present, static.pool)
+        parts = {name: _pool(r, refs.present, static.pool) for name, r in (("r_emo", r_emo), ("r_sem", r_sem))}
+    empty, scorable = ~mask.any(-1), refs.present.any(-1)[:, None]
+    return jax.tree.map(lambda r: jnp.where(scorable, jnp.where(empty, -1.0, r), jnp.nan), (total, parts))
+
+
+def _pool(rewards: Array, present: Array, pool: str) -> Array:
+    """[B G R] -> [B G] over the references that are present."""
+    present = present[:, None]
+    if pool == "max":
+        return jnp.where(present, rewards, -jnp.inf).max(-1)
+    return jnp.where(present, rewards, 0).sum(-1) / jnp.maximum(present.sum(-1), 1)
+
+
+_compare = jax.jit(compare, static_argnums=1)
+
+
+def score_texts(
+    model: RewardModel,
+    static: RewardStatic,
+    tokenizer: "Tokenizer",
+    captions: Sequence[str],
+    reference_captions: Sequence[Sequence[str]],
+    *,
+    known: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Rewards of one caption a clip, from strings: `reward` and its parts by name, f32[clips] each.
+
+    Equal to those of `score` for captions that a policy sampled: cut after as many bytes and tokens.
+
+    Args:
+      tokenizer: the reward model's.
+      captions: of each clip, to be scored.
+      reference_captions: of each clip.
+      known: embeddings of texts that were met before; new ones are added, so that no text is embedded twice.
+    """
+    limit = max(map(len, reference_captions), default=0)
+    refs = references(static, model, tokenizer, reference_captions, limit, known)
+    captions = [text.encode()[: model.tables.max_bytes].decode(errors="replace") for text in captions]
+    ids, mask = sentence.tokenize(tokenizer, captions, static.sentence.max_tokens - 2)
+    embedding = _embed_texts(model, static, tokenizer, captions, known)[:, None] if model.sentence else None
+    with jax.default_matmul_precision("float32"):
+        total, parts = _compare(model, static, ids[:, None], mask[:, None], embedding, refs)
+    return {name: np.asarray(r)[:, 0] for name, r in ({"reward": total} | parts).items()}
+
+
+def emotion_coordinates(
+    model: RewardModel, static: RewardStatic, tokenizer: "Tokenizer", captions: Sequence[str]
+) -> np.ndarray:
+    """Where captions lie among the emotions, f32[captions C]; a column a concept, unless `orthonormal`.
+
+    Raises ValueError if the reward has no coordinates (ROUGE-L).
+    """
+    if model.space is None:
+        raise ValueError(f"a reward of kind {static.kind!r} has no emotion coordinates; build one of kind 'emotion'")
+    with jax.default_matmul_precision("float32"):
+        return np.asarray(emotion.project(model.space, jnp.asarray(_embed_texts(model, static, tokenizer, captions))))
+
+
+def _embed_texts(
+    model: RewardModel,
+    static: RewardStatic,
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    known: dict[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Unit embeddings f32[texts E], each text embedded once; of width 0 where the reward has no sentence model."""
+    if model.sentence is None or not texts:
+        return np.zeros((len(texts), static.sentence.width if model.sentence else 0), np.float32)
+    known = {} if known is None else known
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    if new:
+        embedding = sentence.embed_texts(model.sentence, static.sentence, tokenizer, new)
+        known |= zip(new, embedding / np.maximum(np.linalg.norm(embedding, axis=-1, keepdims=True), 1e-12), strict=True)
+    return np.stack([known[text] for text in texts])

@@ -1,0 +1,166 @@
+"""The law of this folder on a user's own tokenizers and text: `emojax check-text`.
+
+The tokens made in the graph must equal the reward tokenizer's tokens for the decoded text, for any tokens at all.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from emojax.text.bytes import spell
+from emojax.text.convert import Tables, build, retokenize
+
+if TYPE_CHECKING:
+    import tokenizers
+
+WINDOW = 128  # policy tokens of a text compared at once; a longer one is cut into parts of so many
+_BATCH = 64  # sequences
+_MIXES = ("any token", "single bytes", "one script", "any code point", "curious", "one long word", "special tokens")
+# First and last of the code points that normalisers and word breaks treat in ways of their own.
+_CURIOUS = (
+    *((0x00, 0x1F), (0x7F, 0xA0), (0x2000, 0x206F), (0x3000, 0x303F)),  # controls, spaces, punctuation
+    *((0x300, 0x36F), (0x590, 0x5FF), (0x8D0, 0x9FF), (0xD30, 0xD4F), (0x1AB0, 0x1AFE), (0x1B34, 0x1BF3)),  # marks
+    *((0x1DC0, 0x1DFF), (0x3099, 0x309B), (0xA950, 0xA9CF), (0xFE00, 0xFE2F), (0x1D150, 0x1D18F)),  # marks
+    *((0x1100, 0x11FF), (0xAC00, 0xAC3F)),  # jamo and the syllables they make
+    *((0x4E00, 0x4E1F), (0xF900, 0xF91F), (0x2F800, 0x2F80F)),  # ideographs and their compatibility forms
+    *((0xFF00, 0xFFEF), (0x1F3F0, 0x1F3FF), (0x1F466, 0x1F469)),  # full-width forms, emoji
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mismatch:
+    """Tokens for which the graph and the reward tokenizer differ: a bug of emojax."""
+
+    source: str  # "line 3", or the kind of random tokens
+    ids: list[int]  # policy tokens
+    text: str  # what they spell
+    expected: list[int]  # the reward tokenizer's tokens
+    got: list[int]  # the graph's
+
+
+def read_tokenizer(path: str | Path) -> "tokenizers.Tokenizer":
+    """A tokenizer.json, or the one in a directory.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is not a tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    file = Path(path)
+    file = file / "tokenizer.json" if file.is_dir() else file
+    if not file.is_file():
+        raise FileNotFoundError(f"no tokenizer at {file}; give a tokenizer.json or a directory that holds one")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(f"{file} is not a tokenizer of the `tokenizers` library: {error}") from None
+
+
+def plain(tokenizer: "tokenizers.Tokenizer") -> "tokenizers.Tokenizer":
+    """A copy that reads all of a text, and reads it as text only."""
+    copy = type(tokenizer).from_str(tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    copy.encode_special_tokens = True
+    return copy
+
+
+def random_ids(
+    policy: "tokenizers.Tokenizer", sequences: int, length: int, seed: int
+) -> Iterator[tuple[str, list[int]]]:
+    """Token sequences, most of which no good policy would emit, with the name of their kind."""
+    rng = np.random.default_rng(seed)
+    spelled = spell(policy)
+    silent = [i for i, piece in enumerate(spelled) if not piece] + [len(spelled), len(spelled) + 999]
+    single = [i for i, piece in enumerate(spelled) if len(piece) == 1] or silent
+    letters = [i for i, piece in enumerate(spelled) if piece.isalpha()] or single  # ASCII letters
+    spellings = ("[SEP]", "[CLS]", "[UNK]", "[MASK]", " [PAD] ", "##s", "[unused1]")
+
+    def encode(points: Iterable[int]) -> list[int]:
+        text = "".join(chr(c) for c in points if not 0xD800 <= c < 0xE000)
+        return policy.encode(text, add_special_tokens=False).ids
+
+    for i in range(sequences):
+        kind = _MIXES[i % len(_MIXES)]
+        size = int(rng.integers(1, length + 1))
+        if kind == "any token":
+            ids = rng.integers(0, len(spelled) + 2, size).tolist()
+        elif kind == "single bytes":
+            ids = rng.choice(single, size).tolist()
+        elif kind == "one script":
+            ids = encode(int(rng.integers(0, 0x3000)) // 64 * 64 + rng.integers(0, 64, size))
+        elif kind == "any code point":
+            ids = encode(rng.integers(0, rng.choice([0x250, 0x3000, 0x11000, 0x20000, 0x110000]), size))
+        elif kind == "curious":
+            block = [_CURIOUS[k] for k in rng.integers(0, len(_CURIOUS), size)]
+            ids = encode(int(rng.integers(a, b + 1)) if rng.random() < 0.7 else ord("a") for a, b in block)
+        elif kind == "one long word":
+            ids = rng.choice(letters, size).tolist()
+        else:
+            words = [list(map(ord, spellings[k])) for k in rng.integers(0, len(spellings), 1 + size // 4)]
+            ids = [token for word in words for token in [*encode(word), int(rng.choice(silent))]]
+        yield f"random tokens ({kind})", ids[:length]
+
+
+def compare(
+    tables: Tables, policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", sources: list[tuple[str, list[int]]]
+) -> Iterator[Mismatch]:
+    """The sequences for which `retokenize` breaks its promise, cuts at `max_bytes` and `max_tokens` included.
+
+    Args:
+      reward: made `plain`.
+      sources: (name, ids) of each sequence.
+    """
+    spelled = spell(policy)
+    width = max((len(ids) for _, ids in sources), default=1)
+    run = jax.jit(retokenize)
+    on_device = jax.device_put(tables)
+    for start in range(0, len(sources), _BATCH):
+        part = sources[start : start + _BATCH]
+        ids, mask = np.zeros((_BATCH, width), np.int32), np.zeros((_BATCH, width), bool)
+        for row, (_, sequence) in enumerate(part):
+            ids[row, : len(sequence)] = sequence
+            mask[row, : len(sequence)] = True
+        out, kept = map(np.asarray, run(on_device, ids, mask))
+        texts = policy.decode_batch([sequence for _, sequence in part])
+        for row, (_, sequence) in enumerate(part):
+            raw = b"".join(spelled[i] for i in sequence if i < len(spelled))
+            if len(raw) > tables.max_bytes:
+                texts[row] = raw[: tables.max_bytes].decode(errors="replace")
+        wanted = reward.encode_batch(texts, add_special_tokens=False)
+        for row, (name, sequence) in enumerate(part):
+            got, expected = out[row][kept[row]].tolist(), wanted[row].ids[: tables.max_tokens]
+            if got != expected:
+                yield Mismatch(name, sequence, texts[row], expected, got)
+
+
+def check(
+    policy: "tokenizers.Tokenizer",
+    reward: "tokenizers.Tokenizer",
+    lines: Iterable[str],
+    random_sequences: int = 2000,
+    seed: int = 0,
+) -> list[Mismatch]:
+    """Compare the graph with the tokenizers on every line of a text and on random tokens: nothing differs, or a bug.
+
+    Args:
+      lines: a line of more than WINDOW policy tokens is compared in parts of so many.
+    Raises:
+      ValueError: the tokenizers are of a kind that `build` refuses.
+    """
+    policy, reward = plain(policy), plain(reward)
+    sources = []
+    for number, line in enumerate(lines, 1):
+        ids = policy.encode(line, add_special_tokens=False).ids
+        sources += [(f"line {number}", ids[k : k + WINDOW]) for k in range(0, len(ids), WINDOW)]
+    sources += random_ids(policy, random_sequences, 64, seed)
+    spelled = spell(policy)
+    longest = max((sum(len(spelled[i]) for i in ids if i < len(spelled)) for _, ids in sources), default=1)
+    size = 1 << max(longest - 1, 63).bit_length()  # a token of a text has a byte or more, so all is read and kept
+    tables = build(policy, reward, max_bytes=size, max_tokens=size)
+    return list(compare(tables, policy, reward, sources))

@@ -1,0 +1,148 @@
+"""Emo-GRPO (MECap-R1, arXiv 2509.18729; GRPO, arXiv 2402.03300): one step, one program.
+
+Media encoders, prefill, group rollout, re-tokenising, reward model, advantages, KL-regularised policy gradient and
+optimizer, in the order in which they stand below. The clip is encoded once and its prefix prefilled once; the G samples
+share its keys and values in the rollout, and again in the update, which runs the prefix once more with gradients.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from emojax.config import Config
+from emojax.decoder import lm
+from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, shifted
+from emojax.decoder.sample import rollout
+from emojax.encoders import media
+from emojax.training.losses import TokenScores, advantages, policy_loss, token_scores, token_weights
+from emojax.training.measure import policy_metrics, sample_metrics
+from emojax.training.optim import accumulate, update
+from emojax.types import Array, Batch, Metrics, Prefix, Rollout, Samples, TrainState, Tree
+
+RewardFunction = Callable[[Tree, Array, Array, Any], tuple[Array, dict[str, Array]]]
+"""(frozen.reward, ids i32[B G T], mask bool[B G T], References) -> reward f32[B G] and its parts by name; traceable."""
+
+
+@struct.dataclass
+class Frozen:
+    """What Emo-GRPO reads and does not train. Arguments of the program, never constants in it."""
+
+    encoders: media.Encoders
+    reference: lm.Lm  # the policy of the cold start: it sees the same media
+    reward: Tree  # arrays of the reward function
+
+
+@struct.dataclass
+class Rows:
+    """All that the update needs to know of each clip, [B ...]."""
+
+    batch: Batch
+    streams: Prefix
+    samples: Rollout
+    reference: Array  # hidden states of the reference policy [B G T D]
+    advantage: Array  # f32[B G]
+    weight: Array  # f32[B G T]
+    old: Array  # f32[B G T] log-probabilities before the first update
+
+
+def grpo_step(
+    state: TrainState,
+    frozen: Frozen,
+    batch: Batch,
+    key: Array,
+    *,
+    cfg: Config,
+    optimizer: optax.GradientTransformation,
+    reward: RewardFunction,
+) -> tuple[TrainState, Metrics]:
+    """One rollout and `cfg.grpo.updates` optimizer updates on it.
+
+    Args:
+      state: its `params` are the decoder (`lm.Lm`).
+      batch: with `references`.
+      reward: what scores the samples, such as `rewards.score` of a RewardStatic.
+      key: of the run; step, clip, sample and position are folded in.
+    Returns:
+      The next state and metrics: loss, grad_norm, skipped and those of `measure`, all f32[]; and `samples`.
+    """
+    with matmul_precision(cfg):
+        streams, samples = sample(state.params, frozen.encoders, batch, jax.random.fold_in(key, state.step), cfg)
+        score, parts = reward(frozen.reward, samples.ids, samples.mask, batch.references)
+        advantage, flat = advantages(score, cfg.grpo)
+        rows = Rows(
+            batch=dataclasses.replace(batch, references=None),
+            streams=streams,
+            samples=samples,
+            reference=read(cast(frozen.reference, cfg), streams, batch, samples.ids, cfg),
+            advantage=advantage,
+            weight=token_weights(samples.mask, samples.ended, cfg.grpo),
+            old=samples.logp,
+        )
+        state, scores, metrics = updates(state, frozen.reference, rows, cfg, optimizer)
+        metrics |= policy_metrics(samples, scores, rows.weight, cfg.grpo)
+        metrics |= sample_metrics(samples, score, parts, flat, cfg.model.decoder.vocab)
+        metrics["samples"] = Samples(clip=batch.clip, ids=samples.ids, mask=samples.mask, reward=score)
+        return dataclasses.replace(state, step=state.step + 1), metrics
+
+
+def sample(decoder: lm.Lm, encoders: media.Encoders, batch: Batch, key: Array, cfg: Config) -> tuple[Prefix, Rollout]:
+    """Encodes the clips and samples G captions of each."""
+    p = cast(decoder, cfg)
+    streams = media.encode(cast(encoders, cfg), batch, cfg, compute_dtype(cfg))
+    prefix = prompt(p, streams, batch)
+    cache = lm.prefill(p, prefix, cfg.model.decoder)
+    samples = rollout(
+        p,
+        cache,
+        prefix.mask,
+        batch.clip,
+        key,
+        group=cfg.grpo.group,
+        length=cfg.caption_tokens,
+        sampling=cfg.grpo.sampling,
+        cfg=cfg.model.decoder,
+    )
+    return streams, samples
+
+
+def read(p: lm.Lm, streams: Prefix, batch: Batch, ids: Array, cfg: Config) -> Array:
+    """Hidden states [B G T D] of a policy over the sampled captions, the prefix read once per clip."""
+    prefix = prompt(p, streams, batch)
+    cache = lm.prefill(p, prefix, cfg.model.decoder, cfg.model.remat)
+    return lm.suffix(
+        p, cache, prefix.mask, shifted(ids, cfg.model.decoder.start_token), cfg.model.decoder, cfg.model.remat
+    )
+
+
+def updates(
+    state: TrainState, reference: lm.Lm, rows: Rows, cfg: Config, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, TokenScores, Metrics]:
+    """`cfg.grpo.updates` optimizer updates on one rollout. Returns the scores and metrics of each, [updates ...]."""
+    ref_head = lm.head(cast(reference, cfg))
+
+    def one(carry: tuple[TrainState, Array], first: Array) -> tuple[tuple[TrainState, Array], Tree]:
+        state, old = carry
+
+        def loss(params: lm.Lm, rows: Rows) -> tuple[Array, TokenScores]:
+            p = cast(params, cfg)
+            hidden = read(p, rows.streams, rows.batch, rows.samples.ids, cfg)
+            scores = token_scores(hidden, lm.head(p), rows.samples.ids, cfg.grpo.sampling, (rows.reference, ref_head))
+            assert scores.reference is not None, "the reference was given"
+            # at the first update the policy is still the one that sampled: the ratio is exactly one
+            old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)
+            return (
+                policy_loss(scores.logp, old, scores.reference, rows.advantage, cfg.grpo) * rows.weight
+            ).sum(), scores
+
+        total, grads, scores = accumulate(loss, state.params, dataclasses.replace(rows, old=old), cfg.grpo.micro_batch)
+        state, metrics = update(state, grads, total, optimizer)
+        old = jnp.where(first, scores.logp, old)
+        return (state, old), (scores, {"loss": total, **metrics})
+
+    (state, _), (scores, metrics) = jax.lax.scan(one, (state, rows.old), jnp.arange(cfg.grpo.updates) == 0)
+    return state, scores, {name: value[-1] for name, value in metrics.items()}

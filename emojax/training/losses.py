@@ -1,0 +1,112 @@
+"""Log-probabilities, entropies and the policy loss of tokens, without an array over positions and vocabulary."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import struct
+
+from emojax.config import Grpo, Sampling
+from emojax.decoder.support import NEVER, restrict
+from emojax.types import Array
+
+CHUNK = 1 << 24  # logits held at once, of each policy: 64 MiB
+
+
+@struct.dataclass
+class TokenScores:
+    """Of each token under the distribution that it was drawn from."""
+
+    logp: Array  # f32[B G T]
+    entropy: Array  # f32[B G T] of that distribution, nats; without gradient
+    reference: Array | None  # f32[B G T] log-probability under the reference policy on the same support; no gradient
+
+
+def token_scores(
+    hidden: Array, head: Array, ids: Array, sampling: Sampling, reference: tuple[Array, Array] | None = None
+) -> TokenScores:
+    """Scores `ids` (i32[B G T]) a few positions at a time; the backward pass computes each chunk's logits again.
+
+    Args:
+      hidden: [B G T D]
+      head: [V D]
+      reference: hidden states and head of the reference policy.
+    """
+
+    def chunk(ids: Array, hidden: Array, ref_hidden: Array | None) -> TokenScores:
+        logits = restrict(_logits(hidden, head), sampling, ids)
+        log_z = jax.nn.logsumexp(logits, -1, keepdims=True)
+        logp = _at(logits - log_z, ids)
+        fixed = jax.lax.stop_gradient(logits - log_z)
+        entropy = -(jnp.exp(fixed) * jnp.maximum(fixed, NEVER)).sum(-1)
+        if ref_hidden is None or reference is None:
+            return TokenScores(logp, entropy, None)
+        other = _logits(ref_hidden, reference[1]) / sampling.temperature
+        other = jnp.where(logits > NEVER, other, NEVER)
+        return TokenScores(logp, entropy, jax.lax.stop_gradient(_at(other, ids) - jax.nn.logsumexp(other, -1)))
+
+    b, g, t = ids.shape
+    most = max(1, CHUNK // (b * g * head.shape[0]))
+    n = min(c for c in range(1, t + 1) if t % c == 0 and t // c <= most)
+    xs = (ids, hidden, None if reference is None else reference[0])
+    xs = jax.tree.map(lambda x: rearrange(x, "b g (n t) ... -> n b g t ...", n=n), xs)
+    _, scores = jax.lax.scan(jax.checkpoint(lambda _, x: (None, chunk(*x))), None, xs)
+    return jax.tree.map(lambda x: rearrange(x, "n b g t -> b g (n t)"), scores)
+
+
+def _logits(hidden: Array, head: Array) -> Array:
+    return jnp.einsum("bgtd,vd->bgtv", hidden, head, preferred_element_type=jnp.float32)
+
+
+def _at(x: Array, ids: Array) -> Array:
+    return jnp.take_along_axis(x, ids[..., None], -1)[..., 0]
+
+
+def advantages(reward: Array, cfg: Grpo) -> tuple[Array, Array]:
+    """A_g = (R_g - mean R) / (std R + δ) within each clip's group (GRPO, arXiv 2402.03300, §4.1.2).
+
+    A group whose rewards do not differ (std < 1e-6) has advantage zero. A reward that is NaN means "not scorable": it
+    counts neither in the mean nor in the deviation, and its sample has advantage zero.
+
+    Args:
+      reward: f32[B G]
+    Returns:
+      Advantages f32[B G], and bool[B], True where the group does not differ.
+    """
+    known = jnp.isfinite(reward)
+    n = jnp.maximum(known.sum(-1, keepdims=True), 1)
+    centred = jnp.where(known, reward - jnp.where(known, reward, 0).sum(-1, keepdims=True) / n, 0)
+    std = jnp.sqrt(jnp.square(centred).sum(-1, keepdims=True) / n)
+    flat = std < 1e-6
+    scale = std + 1e-4 if cfg.scale == "group" else 1.0
+    return jnp.where(flat, 0, centred / scale), flat[:, 0]
+
+
+def token_weights(mask: Array, ended: Array, cfg: Grpo) -> Array:
+    """f32[B G T] that sum to the loss's mean.
+
+    Over samples of means ("grpo"), over tokens ("dapo"), over B·G·T ("dr_grpo").
+    Fixed before micro-batches are cut, so sums over micro-batches are the sum over the batch.
+    """
+    kept = mask & ended[..., None] if cfg.mask_truncated else mask
+    if cfg.loss == "dr_grpo":
+        return kept / math.prod(mask.shape)
+    if cfg.loss == "dapo":
+        return kept / jnp.maximum(kept.sum(), 1)
+    samples = jnp.maximum(kept.any(-1).sum(), 1)
+    return kept / jnp.maximum(kept.sum(-1, keepdims=True), 1) / samples
+
+
+def policy_loss(logp: Array, old: Array, reference: Array, advantage: Array, cfg: Grpo) -> Array:
+    """Per token f32[B G T]: -min(ρA, clip(ρ)A) + β k3, with ρ = π/π_old and k3 = π_ref/π - log(π_ref/π) - 1."""
+    ratio = jnp.exp(logp - old)
+    a = advantage[..., None]
+    gain = jnp.minimum(ratio * a, jnp.clip(ratio, 1 - cfg.clip_low, 1 + cfg.clip_high) * a)
+    return cfg.beta * k3(logp, reference) - gain
+
+
+def k3(logp: Array, reference: Array) -> Array:
+    """Estimator of KL(π ‖ π_ref) from a token drawn from π: never negative (Schulman 2020)."""
+    gap = reference - logp
+    return jnp.expm1(gap) - gap

@@ -1,0 +1,67 @@
+"""What is logged of each Emo-GRPO step: sums over whole-batch arrays, each divided once by its own count."""
+
+import jax
+import jax.numpy as jnp
+
+from emojax.config import Grpo
+from emojax.training.losses import TokenScores, k3
+from emojax.types import Array, Rollout
+
+
+def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, cfg: Grpo) -> dict[str, Array]:
+    """Of the update.
+
+    Args:
+      scores: of each update, [updates B G T].
+      weight: f32[B G T], zero where a token has no part in the loss.
+    Returns:
+      kl (nats a token), ratio and clip_fraction of the last update; entropy (nats a token) of the policy that sampled;
+      logp_gap, the largest difference between a log-probability while sampling and in the first update.
+    """
+    first = jax.tree.map(lambda x: x[0], scores)
+    last = jax.tree.map(lambda x: x[-1], scores)
+    trained = weight > 0
+    ratio = jnp.exp(last.logp - first.logp)
+    clipped = (ratio < 1 - cfg.clip_low) | (ratio > 1 + cfg.clip_high)
+    return {
+        "kl": _mean(k3(last.logp, last.reference), samples.mask),
+        "entropy": _mean(first.entropy, samples.mask),
+        "ratio": _mean(ratio, trained),
+        "clip_fraction": _mean(clipped, trained),
+        "logp_gap": jnp.where(samples.mask, jnp.abs(samples.logp - first.logp), 0).max(),
+    }
+
+
+def sample_metrics(
+    samples: Rollout, reward: Array, parts: dict[str, Array], flat: Array, vocab: int
+) -> dict[str, Array]:
+    """Of the rollout: reward [B G] and its parts, groups without variance (flat, bool[B]), the captions' wording.
+
+    length counts tokens with the end token; vocabulary counts distinct tokens of all samples; distinct2 is the share of
+    distinct pairs of neighbours among all pairs.
+    """
+    known = jnp.isfinite(reward)
+    mean = _mean(reward, known)
+    metrics = {"reward": mean, "reward_std": jnp.sqrt(_mean(jnp.square(reward - mean), known))}
+    for name, part in parts.items():
+        metrics[f"reward_{name}"] = _mean(part, jnp.isfinite(part))
+    seen = jnp.zeros(vocab, bool).at[samples.ids].max(samples.mask)
+    return metrics | {
+        "flat_groups": flat.mean(),
+        "length": samples.mask.sum(-1).mean(),
+        "truncated": (~samples.ended).mean(),
+        "vocabulary": seen.sum().astype(jnp.float32),
+        "distinct2": _distinct_pairs(samples.ids, samples.mask),
+    }
+
+
+def _mean(x: Array, mask: Array) -> Array:
+    return jnp.where(mask, x, 0).sum() / jnp.maximum(mask.sum(), 1)
+
+
+def _distinct_pairs(ids: Array, mask: Array) -> Array:
+    """Neighbours (a, b) sorted, so that equal pairs stand together; pairs off the mask stand last."""
+    both = (mask[..., 1:] & mask[..., :-1]).ravel()
+    off, a, b = jax.lax.sort((~both, ids[..., :-1].ravel(), ids[..., 1:].ravel()), num_keys=3)
+    new = jnp.append(True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])) & ~off
+    return new.sum() / jnp.maximum(both.sum(), 1)

@@ -1,0 +1,77 @@
+"""AdamW with warm-up and cosine decay; updates that are not finite are skipped; gradients summed over micro-batches."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange
+
+from emojax.config import Optimizer
+from emojax.types import Array, TrainState, Tree
+
+
+def make_optimizer(cfg: Optimizer, updates: int) -> optax.GradientTransformation:
+    """`updates`: optimizer updates of the whole run, over which the learning rate rises and falls."""
+    warmup = max(1, round(cfg.warmup * updates))
+    rate = optax.warmup_cosine_decay_schedule(
+        cfg.learning_rate / warmup, cfg.learning_rate, warmup, max(updates, warmup + 1), cfg.learning_rate / 10
+    )
+    # not the usual 1e-8: where a gradient is zero but for rounding, as an encoder's key biases have it, that would make
+    # whole steps of the rounding, and they would differ with the order of sums, so with the mesh and the micro-batch
+    adamw = optax.adamw(rate, cfg.b1, cfg.b2, eps=1e-6, weight_decay=cfg.weight_decay, mask=_matrices)
+    return optax.chain(optax.clip_by_global_norm(cfg.clip), adamw)
+
+
+def _matrices(params: Tree) -> Tree:
+    """Weight decay leaves norms and biases alone."""
+    return jax.tree.map(lambda w: w.ndim > 1, params)
+
+
+def update(
+    state: TrainState, grads: Tree, loss: Array, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, dict[str, Array]]:
+    """One optimizer update, or none where the loss or a gradient is not finite."""
+    norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+
+    def keep(new: Tree, old: Tree) -> Tree:
+        return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+
+    state = dataclasses.replace(
+        state,
+        params=keep(params, state.params),
+        opt_state=keep(opt_state, state.opt_state),
+        skipped=jnp.where(finite, 0, state.skipped + 1),
+    )
+    return state, {"grad_norm": norm, "skipped": state.skipped}
+
+
+def accumulate(
+    loss: Callable[[Tree, Tree], tuple[Array, Tree]], params: Tree, rows: Tree, micro_batch: int
+) -> tuple[Array, Tree, Tree]:
+    """Sums `loss(params, rows) -> (loss, aux)` and its gradient over micro-batches of clips, one at a time.
+
+    Args:
+      rows: a tree of arrays with a leading axis B.
+      micro_batch: clips at once; 0: all.
+    Returns:
+      The sum of losses, the sum of gradients, and `aux` of all clips in their order.
+    """
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    b = jax.tree.leaves(rows)[0].shape[0]
+    if micro_batch in (0, b):
+        (total, aux), grads = value_and_grad(params, rows)
+        return total, grads, aux
+    # every m-th clip, so that each device keeps its share of each micro-batch
+    cut = jax.tree.map(lambda x: rearrange(x, "(b m) ... -> m b ...", b=micro_batch), rows)
+
+    def one(sums: Tree, rows: Tree) -> tuple[Tree, Tree]:
+        (value, aux), grads = value_and_grad(params, rows)
+        return jax.tree.map(jnp.add, sums, (value, grads)), aux
+
+    (total, grads), aux = jax.lax.scan(one, (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)), cut)
+    return total, grads, jax.tree.map(lambda x: rearrange(x, "m b ... -> (b m) ..."), aux)

@@ -1,0 +1,181 @@
+"""The two training programs: the jitted step with its shardings pinned, and the shapes of its arguments.
+
+The loop runs it and `emojax plan` compiles it from the same shapes, so what was planned is what runs.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from emojax import rewards, sharding
+from emojax.config import Config
+from emojax.decoder import captioner
+from emojax.nn import param
+from emojax.training.grpo import Frozen, RewardFunction, grpo_step
+from emojax.training.optim import make_optimizer
+from emojax.training.sft import Nothing, sft_step
+from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
+
+Step = Callable[[TrainState, Tree, Batch, jax.Array], tuple[TrainState, Metrics]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A stage's step and the abstract arguments that it is compiled for, each leaf with its sharding."""
+
+    step: Step  # jitted; donates the state
+    score: RewardFunction | None  # the reward inside the step
+    optimizer: optax.GradientTransformation
+    mesh: jax.sharding.Mesh
+    state: TrainState
+    frozen: Tree
+    batch: Batch
+    key: jax.ShapeDtypeStruct
+
+    def lower(self) -> jax.stages.Lowered:
+        with jax.set_mesh(self.mesh):
+            return self.step.lower(self.state, self.frozen, self.batch, self.key)  # pyright: ignore[reportFunctionMemberAccess] a jitted function has it
+
+
+def sft_program(cfg: Config, mesh: jax.sharding.Mesh, seconds: float | None = None) -> Program:
+    """The cold start for clips of `seconds` of audio (the longest bucket when None)."""
+    optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"))
+    step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
+    batch = abstract_batch(cfg, cfg.sft.batch, seconds)
+    return _program(step, None, optimizer, mesh, captioner.declare(cfg), Nothing(), batch)
+
+
+def grpo_program(
+    cfg: Config,
+    mesh: jax.sharding.Mesh,
+    reward: rewards.RewardModel,
+    static: rewards.RewardStatic,
+    seconds: float | None = None,
+) -> Program:
+    """Emo-GRPO with the reward of the configuration; of `reward` only the shapes matter here."""
+
+    def score(model: rewards.RewardModel, ids: Array, mask: Array, refs: References) -> tuple[Array, dict[str, Array]]:
+        return rewards.score(model, static, ids, mask, refs)
+
+    references = abstract_references(cfg, reward, static)
+    return custom_grpo_program(cfg, mesh, reward, score, references, seconds)
+
+
+def custom_grpo_program(
+    cfg: Config,
+    mesh: jax.sharding.Mesh,
+    reward: Tree,
+    score: RewardFunction,
+    references: References | None,
+    seconds: float | None = None,
+) -> Program:
+    """Emo-GRPO with a reward function of one's own.
+
+    `reward` are its arrays, `references` the shapes of its references.
+    """
+    optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates)
+    step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
+    declared = captioner.declare(cfg)
+    batch = dataclasses.replace(abstract_batch(cfg, cfg.grpo.batch, seconds), references=references)
+    frozen = Frozen(
+        encoders=place(param.abstract(declared.encoders), sharding.shardings(declared.encoders, mesh)),
+        reference=place(param.abstract(declared.decoder), sharding.shardings(declared.decoder, mesh)),
+        reward=place(reward, sharding.replicated(mesh)),
+    )
+    return _program(step, score, optimizer, mesh, declared.decoder, frozen, batch)
+
+
+def stage_steps(cfg: Config, stage: str) -> int:
+    return cfg.sft_steps if stage == "sft" and cfg.sft_steps is not None else cfg.steps
+
+
+def _program(
+    step: Step,
+    score: RewardFunction | None,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    declared: Tree,
+    frozen: Tree,
+    batch: Batch,
+) -> Program:
+    state = abstract_state(declared, optimizer, mesh)
+    batch = place(batch, sharding.by_clip(mesh))
+    key = place(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(mesh))
+    jitted = jax.jit(
+        step,
+        in_shardings=jax.tree.map(lambda x: x.sharding, (state, frozen, batch, key)),
+        out_shardings=(jax.tree.map(lambda x: x.sharding, state), sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+    return Program(jitted, score, optimizer, mesh, state, frozen, batch, key)
+
+
+def place(tree: Tree, shardings: Tree) -> Tree:
+    """Shapes with shardings; one sharding serves a whole tree."""
+    if isinstance(shardings, jax.sharding.Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
+
+
+def abstract_state(declared: Tree, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> TrainState:
+    """A moment of the optimizer lies where its weight lies."""
+    weights = place(param.abstract(declared), sharding.shardings(declared, mesh))
+    scalar: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
+    opt_state = optax.tree_map_params(
+        optimizer,
+        lambda _, weight: weight,
+        jax.eval_shape(optimizer.init, weights),
+        weights,
+        transform_non_params=lambda x: place(x, sharding.replicated(mesh)),
+    )
+    return TrainState(step=scalar, params=weights, opt_state=opt_state, skipped=scalar)
+
+
+def new_state(program: Program, params: Tree) -> TrainState:
+    """Step 0 with the given weights, laid out as the program wants them; `params` are copied."""
+
+    def make(params: Tree) -> TrainState:
+        zero = jnp.zeros((), jnp.int32)
+        return TrainState(step=zero, params=params, opt_state=program.optimizer.init(params), skipped=zero)
+
+    return jax.jit(make, out_shardings=jax.tree.map(lambda x: x.sharding, program.state))(params)
+
+
+def abstract_batch(cfg: Config, clips: int, seconds: float | None = None) -> Batch:
+    """The shapes of a batch of one length bucket, without references."""
+    data = cfg.data
+
+    def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
+        return jax.ShapeDtypeStruct((clips, *shape), jnp.dtype(dtype))
+
+    return Batch(
+        clip=of("uint32"),
+        audio=of("float32", round((seconds or data.audio_seconds[-1]) * 16_000)),
+        audio_length=of("int32"),
+        video=of("uint8", data.frames, data.frame_size, data.frame_size, 3),
+        video_mask=of("bool", data.frames),
+        transcript=of("int32", data.transcript_tokens),
+        transcript_mask=of("bool", data.transcript_tokens),
+        caption=of("int32", data.targets, cfg.caption_tokens),
+        caption_mask=of("bool", data.targets, cfg.caption_tokens),
+    )
+
+
+def abstract_references(cfg: Config, reward: rewards.RewardModel, static: rewards.RewardStatic) -> References:
+    t = static.sentence.max_tokens - 2
+
+    def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
+        return jax.ShapeDtypeStruct((cfg.grpo.batch, cfg.data.references, *shape), jnp.dtype(dtype))
+
+    return References(
+        ids=of("int32", t),
+        mask=of("bool", t),
+        embedding=of("float32", static.sentence.width if reward.sentence else 0),
+        present=of("bool"),
+    )

@@ -1,0 +1,98 @@
+"""Every pytree that crosses a file border, and the alphabet of its axes.
+
+One letter an axis, the same in every einsum, field comment and docstring:
+
+    B clips              G samples per clip     T caption positions    P prefix positions
+    S source frames      D model width          F feed-forward width   N query heads
+    K key/value heads    H head width           V vocabulary           E sentence-embedding width
+    L layers             C emotion concepts     R reference captions
+
+Three more occur only on the way in: A, audio samples at 16 kHz, X, transcript positions, and M, target captions.
+"""
+
+from typing import Any
+
+import jax
+from flax import struct
+
+Array = jax.Array
+Tree = Any  # a pytree of arrays
+Weight = Any  # a leaf of a model's tree: a Param where it is declared, an Array where it is used, a shape in a plan
+
+
+@struct.dataclass
+class References:
+    """The reference captions of each clip as the reward model reads them; `present` is False on padding."""
+
+    ids: Array  # i32[B R T'] reward-model tokens, without its special tokens
+    mask: Array  # bool[B R T']
+    embedding: Array  # f32[B R E] sentence embeddings, unit length, computed once before training
+    present: Array  # bool[B R]
+
+
+@struct.dataclass
+class Batch:
+    """Clips of one length bucket, as numpy arrays on the host and as device arrays in the program.
+
+    A missing stream has length 0 or an all-False mask; what the array holds there is never read as data.
+    """
+
+    clip: Array  # u32[B] a hash of the clip's id: its name in the sampling noise
+    audio: Array  # f32[B A] 16 kHz mono
+    audio_length: Array  # i32[B] samples of it that are sound; 0: the clip has no audio
+    video: Array  # u8[B S height width 3] RGB frames, evenly spaced in time
+    video_mask: Array  # bool[B S]
+    transcript: Array  # i32[B X] decoder tokens
+    transcript_mask: Array  # bool[B X]
+    caption: Array  # i32[B M T] M target captions a clip, decoder tokens, each closed by the end token
+    caption_mask: Array  # bool[B M T] True up to and including the end token; False throughout where there are fewer
+    references: References | None = None
+
+
+@struct.dataclass
+class Prefix:
+    """What the decoder reads before a caption: the streams of a clip, projected to its width, side by side."""
+
+    embed: Array  # [B P D]
+    mask: Array  # bool[B P]
+
+
+@struct.dataclass
+class KVCache:
+    """Keys (rotary phase applied) and values of every layer."""
+
+    k: Array  # [L B ... positions K H]
+    v: Array  # [L B ... positions K H]
+
+
+@struct.dataclass
+class Rollout:
+    """G sampled captions per clip."""
+
+    ids: Array  # i32[B G T] 0 after the end token
+    mask: Array  # bool[B G T] True up to and including the end token
+    logp: Array  # f32[B G T] log-probability of each token under the distribution it was drawn from; 0 off the mask
+    ended: Array  # bool[B G] False: cut off at T before the end token
+
+
+@struct.dataclass
+class TrainState:
+    """All that an optimizer step reads and writes."""
+
+    step: Array  # i32[] steps taken, skipped ones included
+    params: Tree  # what is trained, float32
+    opt_state: Tree
+    skipped: Array  # i32[] updates skipped in a row because the loss or a gradient was not finite
+
+
+@struct.dataclass
+class Samples:
+    """The captions that a step sampled, for the log."""
+
+    clip: Array  # u32[B]
+    ids: Array  # i32[B G T]
+    mask: Array  # bool[B G T]
+    reward: Array  # f32[B G]
+
+
+Metrics = dict[str, Any]  # f32[] by name; under "samples", where a step samples, Samples

@@ -1,0 +1,194 @@
+"""Made-up clips, weights and rewards for the laws: tiny, of random arrays, with numpy and the training core alone."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emojax import sharding
+from emojax.config import AudioEncoder, Config, Data, Decoder, Grpo, Model, Sft, VideoEncoder
+from emojax.decoder import captioner
+from emojax.encoders import bert
+from emojax.nn import param
+from emojax.rewards import RewardModel, RewardStatic, emotion
+from emojax.rewards.sentence import SentenceConfig
+from emojax.text import Tables
+from emojax.text.bytes import TokenBytes
+from emojax.text.normalize import Normalization
+from emojax.text.trie import build_trie
+from emojax.training.grpo import Frozen
+from emojax.training.program import Program, custom_grpo_program, grpo_program, sft_program
+from emojax.training.sft import Nothing
+from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
+
+REWARD_TOKENS = 14  # T', of a reference
+REWARD_WIDTH = 16  # E
+
+
+def config(**fields) -> Config:
+    """Odd sizes on purpose; `fields` replace those of Config. So small a vocabulary that some captions end early."""
+    base = Config(
+        name="made-up",
+        caption_tokens=9,
+        steps=20,
+        data=Data(audio_seconds=(0.5,), frames=3, frame_size=16, transcript_tokens=5, targets=2, references=2),
+        model=Model(
+            audio=AudioEncoder(mels=20, width=24, layers=2, heads=3, ff=40, tokens=3),
+            video=VideoEncoder(width=24, heads=3, ff=40, tokens=2),
+            decoder=Decoder(vocab=46, width=40, layers=2, heads=6, kv_heads=2, head_width=8, ff=56),
+        ),
+        sft=Sft(batch=8, stream_dropout=0.5),
+        grpo=Grpo(batch=8, group=4),
+    )
+    return dataclasses.replace(base, **fields)
+
+
+def with_grpo(cfg: Config, **fields) -> Config:
+    return dataclasses.replace(cfg, grpo=dataclasses.replace(cfg.grpo, **fields))
+
+
+def with_sft(cfg: Config, **fields) -> Config:
+    return dataclasses.replace(cfg, sft=dataclasses.replace(cfg.sft, **fields))
+
+
+def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
+    """Every third clip lacks audio, every third video, every third a transcript; lengths differ."""
+    r = np.random.default_rng(seed)
+    data, lm = cfg.data, cfg.model.decoder
+    samples = int(data.audio_seconds[0] * 16_000)
+    row = np.arange(clips)
+    length = np.where(row % 3 == 0, 0, r.integers(samples // 2, samples + 1, clips))
+    words = np.where(row % 3 == 2, 0, r.integers(1, data.transcript_tokens + 1, clips))
+    tokens = r.integers(2, cfg.caption_tokens + 1, (clips, data.targets))
+    tokens[3::4, 1:] = 0  # these clips have one caption only
+    refs = References(
+        ids=r.integers(3, lm.vocab, (clips, 2, REWARD_TOKENS)).astype(np.int32),
+        mask=np.arange(REWARD_TOKENS) < r.integers(1, REWARD_TOKENS + 1, (clips, 2, 1)),
+        embedding=_unit(r.normal(size=(clips, 2, REWARD_WIDTH))),
+        present=np.stack([np.ones(clips, bool), row % 2 == 0], 1),
+    )
+    return Batch(
+        clip=r.integers(0, 2**32, clips, dtype=np.uint32),
+        audio=r.normal(size=(clips, samples)).astype(np.float32) * 0.1,
+        audio_length=length.astype(np.int32),
+        video=r.integers(0, 256, (clips, data.frames, data.frame_size, data.frame_size, 3)).astype(np.uint8),
+        video_mask=np.broadcast_to((row % 3 != 1)[:, None], (clips, data.frames)).copy(),
+        transcript=r.integers(3, lm.vocab, (clips, data.transcript_tokens)).astype(np.int32),
+        transcript_mask=np.arange(data.transcript_tokens) < words[:, None],
+        caption=r.integers(3, lm.vocab, (clips, data.targets, cfg.caption_tokens)).astype(np.int32),
+        caption_mask=np.arange(cfg.caption_tokens) < tokens[..., None],
+        references=refs,
+    )
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@functools.cache
+def params(cfg: Config, seed: int = 0) -> captioner.Params:
+    """Numpy weights: no bias is zero, no norm is one, and the distribution of a caption's tokens is far from flat."""
+    tree = param.init(captioner.declare(cfg), jax.random.key(0))
+    r = np.random.default_rng(seed)
+    tree = jax.tree.map(lambda w: np.asarray(w) + r.normal(size=w.shape, scale=0.05).astype(np.float32), tree)
+    return tree.replace(decoder=tree.decoder.replace(embed=6 * tree.decoder.embed))
+
+
+def score(values: Array, ids: Array, mask: Array, refs: References) -> tuple[Array, dict[str, Array]]:
+    """The mean of `values` (f32[V]) over a caption's tokens, and more for words of a reference."""
+    length = jnp.maximum(mask.sum(-1), 1)
+    worth = jnp.where(mask, values[ids], 0).sum(-1) / length
+    common = (ids[..., None] == refs.ids[:, :1, None]) & refs.mask[:, :1, None]
+    overlap = (common.any(-1) & mask).sum(-1) / length
+    return worth + 0.5 * overlap, {"worth": worth, "overlap": overlap}
+
+
+def values(cfg: Config) -> np.ndarray:
+    return np.random.default_rng(7).normal(size=cfg.model.decoder.vocab).astype(np.float32)
+
+
+def reward_model(cfg: Config) -> tuple[RewardModel, RewardStatic]:
+    """The shipped reward with tables and a sentence encoder made here: letters and pairs of letters, no tokenizer."""
+    r = np.random.default_rng(8)
+    spelled = [b"", b"", b"", *(b" " * (i % 3 == 0) + bytes([97 + i % 26]) for i in range(3, cfg.model.decoder.vocab))]
+    policy = TokenBytes(np.cumsum([0, *map(len, spelled)]).astype(np.int32), np.frombuffer(b"".join(spelled), np.uint8))
+    letter = 2  # symbols: 0 white space, 1 a mark, 2 an unknown letter, 3 to 28 a to z
+    row = np.ones((2, 256), np.int32)
+    row[0, ord(" ")] = 0
+    row[0, 97:123] = np.arange(2, 28)
+    normalization = Normalization(
+        page=np.minimum(np.arange(0x110000 // 256), 1).astype(np.int32),
+        row=row,
+        symbols=np.array([0, letter, *range(letter + 1, letter + 27)], np.int32)[:, None],
+        count=np.ones(28, np.int32),
+        rank=None,
+        fence=None,
+        letter=letter,
+        growth=1.0,
+    )
+    pieces = [[letter + 1 + i] for i in range(24)] + [[letter + 1 + i, letter + 1 + 7 * i % 26] for i in range(12)]
+    ids, begins = np.arange(5, 5 + 2 * len(pieces)), np.arange(2 * len(pieces)) < len(pieces)
+    tables = Tables(
+        policy=policy,
+        normalization=normalization,
+        trie=build_trie(2 * pieces, ids, begins, symbols=2048),
+        unknown=1,
+        longest_word=100,
+        max_bytes=24,
+        max_tokens=REWARD_TOKENS,
+    )
+    sizes = bert.BertConfig(
+        vocab=80, width=REWARD_WIDTH, layers=1, heads=2, ff=24, positions=REWARD_TOKENS + 2, types=2, norm_eps=1e-12
+    )
+    sentence = SentenceConfig(sizes, ("mean",), True, REWARD_TOKENS + 2, cls=78, sep=79)
+    weights = jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9)))
+    space = emotion.coordinates([r.normal(size=(3, REWARD_WIDTH)) for _ in range(7)], "cosine", True)
+    return RewardModel(tables, weights, space), RewardStatic("emotion", 0.5, "mean", sentence)
+
+
+@functools.cache
+def sft(cfg: Config, devices: int = 1) -> Program:
+    """Compiled once, whichever test asks."""
+    return sft_program(cfg, sharding.make_mesh(cfg, jax.devices()[:devices]))
+
+
+@functools.cache
+def grpo(cfg: Config, devices: int = 1, shipped_reward: bool = False) -> Program:
+    mesh = sharding.make_mesh(cfg, jax.devices()[:devices])
+    if shipped_reward:
+        return grpo_program(cfg, mesh, *reward_model(cfg))
+    refs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch(cfg, cfg.grpo.batch).references)
+    return custom_grpo_program(cfg, mesh, values(cfg), score, refs)
+
+
+def state(program: Program, cfg: Config, step: int = 0, weights: captioner.Params | None = None) -> TrainState:
+    """A state at that step, on the host, so that no program's donation touches it."""
+    weights = weights or params(cfg)
+    trained: Tree = weights if isinstance(program.frozen, Nothing) else weights.decoder
+    opt_state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state.opt_state)
+    return TrainState(step=np.int32(step), params=trained, opt_state=opt_state, skipped=np.int32(0))
+
+
+def frozen(program: Program, cfg: Config, reward: Tree = None) -> Frozen | Nothing:
+    """The reference policy is another one than `params`, so that the divergence from it is not zero."""
+    if isinstance(program.frozen, Nothing):
+        return Nothing()
+    reward = values(cfg) if reward is None else reward
+    return Frozen(encoders=params(cfg).encoders, reference=params(cfg, 1).decoder, reward=reward)
+
+
+def run(program: Program, state: TrainState, frozen: Any, batch: Batch, seed: int = 0) -> tuple[TrainState, Metrics]:
+    """One step, everything fetched to the host."""
+    if isinstance(frozen, Nothing):
+        batch = batch.replace(references=None)
+    with jax.set_mesh(program.mesh):
+        out = program.step(state, frozen, batch, jax.random.key(seed))
+    return jax.tree.map(np.array, out)
+
+
+def distance(a: Tree, b: Tree) -> float:
+    """The largest difference of two trees."""
+    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.abs(x - y).max(initial=0)), a, b)))

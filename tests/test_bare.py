@@ -1,0 +1,12 @@
+"""The training core runs where only jax, flax, optax, einops and numpy are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_both_steps_run_without_the_other_packages() -> None:
+    script = Path(__file__).with_name("bare_steps.py")
+    done = subprocess.run([sys.executable, script, "--block"], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("both steps ran\n")

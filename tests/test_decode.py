@@ -1,0 +1,100 @@
+"""Decoding a token at a time with a cache equals reading the whole caption at once; padding changes nothing."""
+
+import jax
+import jax.numpy as jnp
+import made_up
+import numpy as np
+import pytest
+
+from emojax.config import Decoder, Sampling
+from emojax.decoder import lm
+from emojax.decoder.captioner import shifted
+from emojax.decoder.sample import rollout
+from emojax.nn import param
+from emojax.training.losses import token_scores
+from emojax.types import Prefix
+
+SIZES = [
+    Decoder(vocab=300, width=40, layers=3, heads=6, kv_heads=2, head_width=8, ff=56),
+    Decoder(vocab=97, width=24, layers=1, heads=5, kv_heads=1, head_width=6, ff=31, tie=False, qkv_bias=False),
+    Decoder(vocab=513, width=16, layers=2, heads=4, kv_heads=4, head_width=10, ff=20, rope_theta=1e6),
+]
+CASES = [  # every size, every way to restrict
+    (SIZES[0], Sampling(temperature=1.3, top_p=0.8)),
+    (SIZES[1], Sampling(temperature=0.7, top_k=20, min_p=0.02)),
+    (SIZES[2], Sampling()),
+]
+
+
+def weights(cfg: Decoder, seed: int = 0) -> lm.Lm:
+    """Ten times the initial embeddings, so that the distributions are far from flat."""
+    p = param.init(lm.declare(cfg), jax.random.key(seed))
+    return p.replace(embed=10 * p.embed)
+
+
+def prefix(cfg: Decoder, clips: int = 3, positions: int = 7, seed: int = 1) -> Prefix:
+    r = np.random.default_rng(seed)
+    mask = r.random((clips, positions)) < 0.6
+    mask[:, 0] = True
+    return Prefix(jnp.asarray(r.normal(size=(clips, positions, cfg.width)), jnp.float32), jnp.asarray(mask))
+
+
+@pytest.mark.parametrize(("cfg", "sampling"), CASES, ids=str)
+def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: Decoder, sampling: Sampling) -> None:
+    p, pre = weights(cfg), prefix(cfg)
+    cache = lm.prefill(p, pre, cfg)
+    clip = jnp.arange(3, dtype=jnp.uint32)
+    out = rollout(p, cache, pre.mask, clip, jax.random.key(2), group=5, length=11, sampling=sampling, cfg=cfg)
+    hidden = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg)
+    again = token_scores(hidden, lm.head(p), out.ids, sampling)
+    assert out.mask.any(), "nothing was sampled"
+    np.testing.assert_allclose(np.where(out.mask, again.logp, 0), out.logp, atol=2e-5)
+
+
+@pytest.mark.parametrize("cfg", SIZES, ids=str)
+def test_padding_in_the_prefix_changes_nothing(cfg: Decoder) -> None:
+    p, pre = weights(cfg), prefix(cfg)
+    ids = jnp.asarray(np.random.default_rng(3).integers(0, cfg.vocab, (3, 2, 6)))
+    hidden = lm.suffix(p, lm.prefill(p, pre, cfg), pre.mask, ids, cfg)
+    for row in range(2):  # the same clip alone, its padding taken out
+        kept = np.flatnonzero(pre.mask[row])
+        bare = Prefix(pre.embed[row : row + 1, kept], jnp.ones((1, len(kept)), bool))
+        alone = lm.suffix(p, lm.prefill(p, bare, cfg), bare.mask, ids[row : row + 1], cfg)
+        np.testing.assert_allclose(alone[0], hidden[row], atol=2e-5)
+
+
+@pytest.mark.parametrize("cfg", SIZES, ids=str)
+def test_a_shared_prefix_equals_one_sequence_per_sample(cfg: Decoder) -> None:
+    """G·(P + T) positions with plain causal attention give what the shared prefix gives for P + G·T."""
+    p, pre = weights(cfg), prefix(cfg)
+    pre = pre.replace(mask=jnp.ones_like(pre.mask))
+    ids = jnp.asarray(np.random.default_rng(4).integers(0, cfg.vocab, (3, 2, 6)))
+    hidden = lm.suffix(p, lm.prefill(p, pre, cfg), pre.mask, ids, cfg)
+    for g in range(2):
+        whole = jnp.concatenate([pre.embed, p.embed[ids[:, g]]], 1)
+        first = Prefix(whole[:, :1], jnp.ones((3, 1), bool))  # one position as the prefix, the rest read as its suffix
+        rest = _suffix_of_embeddings(p, lm.prefill(p, first, cfg), first.mask, whole[:, 1:], cfg)
+        np.testing.assert_allclose(rest[:, -6:], hidden[:, g], atol=2e-5)
+
+
+def _suffix_of_embeddings(p: lm.Lm, cache, mask, embed, cfg: Decoder):
+    """`lm.suffix` of given embeddings: a table that holds them, and ids that count through it."""
+    b, t, d = embed.shape
+    ids = jnp.arange(b * t).reshape(b, 1, t)
+    return lm.suffix(p.replace(embed=embed.reshape(-1, d)), cache, mask, ids, cfg)[:, 0]
+
+
+def test_greedy_captions_are_the_most_probable_tokens() -> None:
+    cfg = SIZES[0]
+    p, pre = weights(cfg), prefix(cfg)
+    cache = lm.prefill(p, pre, cfg)
+    clip = jnp.zeros(3, jnp.uint32)
+    out = rollout(p, cache, pre.mask, clip, jax.random.key(0), group=1, length=9, sampling=None, cfg=cfg)
+    logits = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg) @ lm.head(p).T
+    np.testing.assert_array_equal(np.where(out.mask, logits.argmax(-1), 0), np.where(out.mask, out.ids, 0))
+
+
+def test_made_up_clips_lack_streams() -> None:
+    batch = made_up.batch(made_up.config())
+    assert (batch.audio_length == 0).any()
+    assert (~batch.video_mask.any(-1)).any()

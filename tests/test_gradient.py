@@ -1,0 +1,206 @@
+"""The gradient of both steps is that of the textbook's loss: what is shared, chunked, rematerialised or accumulated
+changes nothing."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import made_up
+import numpy as np
+import optax
+import plain
+import pytest
+
+from emojax.config import Config, Sampling
+from emojax.training import losses
+from emojax.training.grpo import Rows, read, updates
+from emojax.training.sft import drop_streams
+from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
+
+CFG = made_up.config()
+TOLERANCE = 1e-5  # of the gradient's norm
+
+
+@pytest.fixture(scope="module")
+def clips() -> Batch:
+    """Recordings of one length, shorter than the bucket: the plain model has no padding."""
+    batch = made_up.batch(CFG)
+    return batch.replace(audio_length=np.where(batch.audio_length > 0, 6007, 0).astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def media(clips: Batch) -> tuple[np.ndarray, np.ndarray]:
+    mel = np.stack([plain.log_mel(audio[:6007], CFG.model.audio.mels) for audio in clips.audio])
+    return mel, clips.video.astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def step(clips: Batch) -> tuple[TrainState, dict]:
+    program = made_up.grpo(CFG)
+    return made_up.run(program, made_up.state(program, CFG), made_up.frozen(program, CFG), clips)
+
+
+@pytest.fixture(scope="module")
+def streams(media: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(
+            jax.jit(plain.streams, static_argnums=3)(plain.double(made_up.params(CFG).encoders), *media, CFG)
+        )
+
+
+def recovered(state: TrainState, metrics: dict, cfg) -> Tree:
+    """The gradient, from Adam's first moment after the first update of a run."""
+    scale = max(1.0, float(metrics["grad_norm"]) / cfg.clip) / (1 - cfg.b1)
+    return jax.tree.map(lambda m: scale * m.astype(np.float64), optax.tree.get(state.opt_state, "mu"))
+
+
+def assert_same_gradient(ours: Tree, theirs: Tree) -> None:
+    def norm(tree: Tree) -> float:
+        return np.sqrt(sum(np.square(np.asarray(x, np.float64)).sum() for x in jax.tree.leaves(tree)))
+
+    whole = norm(theirs)
+    assert whole > 0.01, "a gradient this small shows nothing"
+    apart = jax.tree.map(lambda x, y: norm(np.asarray(x, np.float64) - np.asarray(y)), ours, theirs)
+    assert norm(apart) < TOLERANCE * whole
+    for (path, gap), leaf in zip(jax.tree_util.tree_leaves_with_path(apart), jax.tree.leaves(theirs), strict=True):
+        assert gap < 1e-3 * norm(leaf) + 1e-6 * whole, f"{jax.tree_util.keystr(path)}: a small part of it is wrong"
+
+
+def cold_start_loss(params, mel, video, sequences, ids, mask):
+    seen = plain.streams(params.encoders, mel, video, CFG)
+    logp = plain.log_probability(params.decoder, seen, sequences, ids, CFG.model.decoder)
+    return -(logp * mask).sum() / mask.sum()
+
+
+def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
+    program = made_up.sft(CFG)
+    state, metrics = made_up.run(program, made_up.state(program, CFG), made_up.frozen(program, CFG), clips)
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    seen = jax.tree.map(np.asarray, drop_streams(clips, key, CFG.sft.stream_dropout))
+    assert (seen.audio_length != clips.audio_length).any(), "no clip lost a stream"
+    sequences = np.stack([[plain.sequence(seen, b, ids, CFG) for ids in clips.caption[b]] for b in range(8)])
+    with jax.enable_x64(True):
+        value, grads = jax.jit(jax.value_and_grad(cold_start_loss))(
+            plain.double(made_up.params(CFG)), *media, sequences, clips.caption, clips.caption_mask
+        )
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
+    assert_same_gradient(recovered(state, metrics, CFG.sft.optimizer), grads)
+
+
+LM = CFG.model.decoder
+read_all = jax.jit(lambda params, streams, sequences: plain.logits(params, streams, sequences, CFG.caption_tokens, LM))
+score_all = jax.jit(lambda *args: plain.log_probability(*args[:4], LM, *args[4:]))
+
+
+@jax.jit
+@functools.partial(jax.value_and_grad, has_aux=True)
+def policy_loss(params, streams, sequences, ids, temperature, support, old, reference, advantage, weight, grpo):
+    logp = plain.log_probability(params, streams, sequences, ids, LM, temperature, support)
+    each = plain.objective(logp, old, reference, advantage, *grpo)
+    return -(weight * each).sum(), jnp.exp(logp - old)
+
+
+def textbook(
+    cfg: Config, clips: Batch, streams: np.ndarray, samples: Rollout, reward: np.ndarray, params: Tree, old_params: Tree
+) -> tuple[float, Tree, np.ndarray]:
+    """Loss and gradient of the whole objective at `params`, the samples drawn from `old_params`; and the ratios."""
+    grpo = cfg.grpo
+    sequences = np.stack([[plain.sequence(clips, b, ids, cfg) for ids in samples.ids[b]] for b in range(len(streams))])
+    weight = plain.weights(samples.mask, samples.ended, grpo.loss, grpo.mask_truncated)
+    advantage = plain.advantage(reward, grpo.scale)
+    now, old, reference = (plain.double(p) for p in (params, old_params, made_up.params(CFG, 1).decoder))
+    temperature, k = grpo.sampling.temperature, grpo.sampling.top_k or LM.vocab
+    drawn = np.eye(LM.vocab, dtype=bool)[samples.ids]
+    with jax.enable_x64(True):
+        # the distribution under which an update scores: the k best tokens of its own policy, and the token itself
+        support = plain.top_k(np.asarray(read_all(now, streams, sequences)), k) | drawn
+        old_support = plain.top_k(np.asarray(read_all(old, streams, sequences)), k) | drawn
+        before = score_all(old, streams, sequences, samples.ids, temperature, old_support)
+        other = score_all(reference, streams, sequences, samples.ids, temperature, support)
+        (value, ratio), grads = policy_loss(
+            now, streams, sequences, samples.ids, temperature, support, before, other, advantage, weight,
+            (grpo.beta, grpo.clip_low, grpo.clip_high),
+        )  # fmt: skip
+    return float(value), grads, np.asarray(ratio)
+
+
+def test_group_relative_policy_optimization(clips: Batch, streams: np.ndarray, step: tuple[TrainState, dict]) -> None:
+    """The whole step, from the clips on; samples and rewards are its own."""
+    state, metrics = step
+    samples = metrics["samples"]
+    ended = (samples.ids == LM.end_token).any(-1)
+    drawn = Rollout(samples.ids, samples.mask, np.zeros(0), ended)
+    policy = made_up.params(CFG).decoder
+    value, grads, _ = textbook(CFG, clips, streams, drawn, samples.reward, policy, policy)
+    np.testing.assert_allclose(metrics["loss"], value, atol=1e-6)
+    assert_same_gradient(recovered(state, metrics, CFG.grpo.optimizer), grads)
+
+
+OFF_POLICY = [
+    made_up.with_grpo(CFG, loss="grpo", mask_truncated=True, updates=3, beta=0.2),
+    made_up.with_grpo(
+        CFG,
+        loss="dapo",
+        scale="none",
+        mask_truncated=True,
+        micro_batch=2,
+        updates=3,
+        clip_high=0.3,
+        sampling=Sampling(temperature=0.8, top_k=20),
+    ),
+    dataclasses.replace(
+        made_up.with_grpo(CFG, loss="dr_grpo", updates=3), model=dataclasses.replace(CFG.model, remat=True)
+    ),
+]
+
+
+@pytest.mark.parametrize("cfg", OFF_POLICY, ids=lambda cfg: cfg.grpo.loss)
+def test_off_policy(
+    cfg: Config,
+    clips: Batch,
+    streams: np.ndarray,
+    step: tuple[TrainState, dict],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The gradient of the third update on one rollout, where ratios are clipped; and of the first, where they are 1."""
+    monkeypatch.setattr(losses, "CHUNK", 3 * 4 * 8 * LM.vocab)  # three positions at a time
+    samples = step[1]["samples"]
+    ended = (samples.ids == LM.end_token).any(-1)
+    assert 0 < ended.mean() < 1
+    drawn = Rollout(samples.ids, samples.mask, np.zeros(samples.ids.shape, np.float32), ended)
+    policy, reference = made_up.params(CFG).decoder, made_up.params(CFG, 1).decoder
+    r = np.random.default_rng(3)
+    move = jax.tree.map(lambda w: r.normal(size=w.shape, scale=0.005).astype(np.float32), policy)
+    hears, sees = clips.audio_length > 0, clips.video_mask.any(-1)
+    there = np.repeat(np.stack([hears, sees], 1), (CFG.model.audio.tokens, CFG.model.video.tokens), 1)
+    seen = Prefix(np.where(there[..., None], streams, 7.0).astype(np.float32), there)
+
+    @jax.jit
+    def gradients(policy, reference, move, rows):
+        """`updates` itself, with an optimizer that goes by `move` whatever the gradients are, and keeps them."""
+        nothing = jax.tree.map(jnp.zeros_like, policy)
+        keep = optax.GradientTransformation(
+            lambda _: (nothing, nothing, nothing), lambda grads, kept, _: (move, (*kept[1:], grads))
+        )
+        rows = rows.replace(
+            reference=read(reference, rows.streams, rows.batch, rows.samples.ids, cfg),
+            advantage=losses.advantages(rows.advantage, cfg.grpo)[0],
+            weight=losses.token_weights(rows.samples.mask, rows.samples.ended, cfg.grpo),
+        )
+        zero = jnp.zeros((), jnp.int32)
+        state = TrainState(zero, policy, keep.init(policy), zero)
+        state, _, metrics = updates(state, reference, rows, cfg, keep)
+        return state.opt_state[0], state.opt_state[2], metrics["loss"]
+
+    batch = clips.replace(references=None)
+    rows = Rows(batch, seen, drawn, reference=None, advantage=samples.reward, weight=None, old=drawn.logp)
+    first, third, loss = gradients(policy, reference, move, rows)
+    _, wanted, ratio = textbook(cfg, clips, streams, drawn, samples.reward, policy, policy)
+    assert_same_gradient(first, wanted)
+    moved = jax.tree.map(lambda w, d: w + d + d, policy, move)
+    value, wanted, ratio = textbook(cfg, clips, streams, drawn, samples.reward, moved, policy)
+    clipped = (ratio < 1 - cfg.grpo.clip_low) | (ratio > 1 + cfg.grpo.clip_high)
+    assert 0.05 < clipped[samples.mask].mean() < 0.9, "nothing is clipped, or everything"
+    np.testing.assert_allclose(loss, value, atol=1e-6)
+    assert_same_gradient(third, wanted)

@@ -1,0 +1,270 @@
+"""The laws of Emo-GRPO, and of what both steps do with data that is missing, padded or not finite."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.monitoring
+import jax.numpy as jnp
+import made_up
+import numpy as np
+import pytest
+
+from emojax.config import Config, Grpo, Optimizer
+from emojax.encoders import media
+from emojax.training.losses import advantages, policy_loss, token_weights
+from emojax.types import Batch, Metrics, TrainState, Tree
+
+CFG = made_up.config()
+BATCH = made_up.batch(CFG)
+OPTIMIZER = Optimizer(learning_rate=0.03, weight_decay=0.0)
+EAGER = made_up.with_grpo(CFG, updates=3, beta=0.0, micro_batch=4, mask_truncated=True, optimizer=OPTIMIZER)
+
+
+def step(
+    batch: Batch = BATCH, cfg: Config = CFG, reward: Tree = None, state: TrainState | None = None, stage: str = "grpo"
+) -> tuple[TrainState, Metrics]:
+    program = made_up.sft(cfg) if stage == "sft" else made_up.grpo(cfg)
+    state = made_up.state(program, CFG) if state is None else state
+    return made_up.run(program, state, made_up.frozen(program, CFG, reward), batch)
+
+
+@functools.cache
+def usual(stage: str) -> tuple[TrainState, Metrics]:
+    return step(stage=stage)
+
+
+def assert_same_bits(a: Tree, b: Tree) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def without_preference(batch: Batch) -> tuple[Batch, np.ndarray]:
+    """A reward that is the same for every caption."""
+    refs = batch.references
+    assert refs is not None
+    batch = batch.replace(references=refs.replace(mask=np.zeros_like(refs.mask)))
+    return batch, np.full(CFG.model.decoder.vocab, 0.5, np.float32)
+
+
+# --- the reward and the advantage ---
+
+
+def test_equal_rewards_give_exactly_no_gradient() -> None:
+    batch, reward = without_preference(BATCH)
+    before = made_up.state(made_up.grpo(EAGER), CFG)
+    after, metrics = step(batch, EAGER, reward)
+    assert metrics["flat_groups"] == 1
+    assert metrics["grad_norm"] == 0
+    assert_same_bits(after.params, before.params)
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_advantages(scale: Literal["group", "none"]) -> None:
+    reward = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    reward[1] = 0.7
+    advantage, flat = advantages(jnp.asarray(reward), Grpo(scale=scale))
+    assert flat.tolist() == [False, True, False, False, False]
+    assert (advantage[1] == 0).all()
+    np.testing.assert_allclose(advantage.sum(-1), 0, atol=1e-5)
+    wanted = reward - reward.mean(-1, keepdims=True)
+    wanted = wanted / (reward.std(-1, keepdims=True) + 1e-4) if scale == "group" else wanted
+    np.testing.assert_allclose(advantage, np.where(flat[:, None], 0, wanted), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_a_reward_that_is_not_a_number_is_as_if_it_were_not_there(scale: Literal["group", "none"]) -> None:
+    r = np.random.default_rng(1)
+    reward = r.normal(size=(4, 7)).astype(np.float32)
+    reward[0, [2, 5]], reward[2], reward[3, 1:] = np.nan, np.nan, np.inf
+    advantage, flat = (np.asarray(x) for x in advantages(jnp.asarray(reward), Grpo(scale=scale)))
+    for row in range(4):
+        known = np.isfinite(reward[row])
+        assert (advantage[row][~known] == 0).all()
+        if known.any():
+            alone, _ = advantages(jnp.asarray(reward[row : row + 1, known]), Grpo(scale=scale))
+            np.testing.assert_allclose(advantage[row][known], alone[0], rtol=1e-6)
+    assert flat.tolist() == [False, False, True, True]
+
+
+def test_a_step_goes_on_without_rewards_that_are_not_numbers() -> None:
+    reward = made_up.values(CFG)
+    ids = usual("grpo")[1]["samples"].ids
+    reward[ids[0, 0, 0]] = np.nan
+    state, metrics = step(reward=reward)
+    scored = metrics["samples"].reward
+    assert 0 < np.isnan(scored).sum() < scored.size / 2
+    np.testing.assert_allclose(metrics["reward"], np.nanmean(scored), rtol=1e-5)
+    np.testing.assert_allclose(metrics["reward_std"], np.nanstd(scored), rtol=1e-5)
+    assert all(np.isfinite(metrics[name]) for name in metrics.keys() - {"samples"})
+    assert metrics["skipped"] == 0
+    assert made_up.distance(state.params, made_up.params(CFG).decoder) > 0
+
+
+# --- the loss ---
+
+
+@pytest.mark.parametrize("loss", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("mask_truncated", [False, True])
+def test_weights_are_those_of_a_mean_over_what_is_there(
+    loss: Literal["grpo", "dapo", "dr_grpo"], mask_truncated: bool
+) -> None:
+    """Padding does not shrink the loss, and a truncated sample gives no gradient if it is masked."""
+    cfg = Grpo(loss=loss, mask_truncated=mask_truncated)
+    r = np.random.default_rng(2)
+    length = r.integers(1, 8, (3, 4))
+    mask, ended = jnp.asarray(np.arange(7) < length[..., None]), jnp.asarray(r.random((3, 4)) < 0.6)
+    weight = token_weights(mask, ended, cfg)
+    assert (np.asarray(weight)[~mask] == 0).all()
+    longer = token_weights(jnp.pad(mask, [(0, 0), (0, 0), (0, 5)]), ended, cfg)
+    if loss == "dr_grpo":  # divides by B·G·T, by design
+        kept = mask & (ended[..., None] | (not mask_truncated))
+        np.testing.assert_allclose(weight.sum(), kept.mean(), rtol=1e-5)
+    else:
+        np.testing.assert_allclose(weight.sum(), 1, rtol=1e-6)
+        np.testing.assert_allclose(longer[..., :7], weight, rtol=1e-6)
+    assert (np.asarray(longer)[..., 7:] == 0).all()
+
+    def total(logp):
+        return (policy_loss(logp, logp * 0, logp * 0 - 1, jnp.ones((3, 4)), cfg) * weight).sum()
+
+    gradient = np.asarray(jax.grad(total)(jnp.asarray(r.normal(size=mask.shape) * 0.05, jnp.float32)))
+    assert (gradient[~np.asarray(ended)] == 0).all() == mask_truncated
+    assert (gradient[np.asarray(mask) & np.asarray(ended)[..., None]] != 0).any()
+
+
+def test_several_updates_move_the_ratio_and_clip_it() -> None:
+    _, metrics = step(cfg=EAGER)
+    assert 0 < metrics["samples"].mask.mean() < 1
+    assert abs(metrics["ratio"] - 1) > 1e-3
+    assert metrics["clip_fraction"] > 0.01
+    assert_same_bits(metrics["samples"].ids, usual("grpo")[1]["samples"].ids)
+
+
+def test_sampler_and_update_agree() -> None:
+    assert usual("grpo")[1]["logp_gap"] < 1e-4
+
+
+# --- missing, padded ---
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_what_is_masked_is_not_read(stage: str) -> None:
+    r = np.random.default_rng(4)
+    b, refs, vocab = BATCH, BATCH.references, CFG.model.decoder.vocab
+    assert refs is not None
+
+    def other(x: np.ndarray, mask: np.ndarray, garbage: np.ndarray | float) -> np.ndarray:
+        mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+        assert not mask.all(), "nothing is masked"
+        return np.where(mask, x, garbage).astype(x.dtype)
+
+    heard = np.arange(b.audio.shape[1]) < b.audio_length[:, None]
+    batch = b.replace(
+        audio=other(b.audio, heard, np.nan),
+        video=other(b.video, b.video_mask, r.integers(0, 256, b.video.shape)),
+        transcript=other(b.transcript, b.transcript_mask, r.integers(0, vocab, b.transcript.shape)),
+        caption=other(b.caption, b.caption_mask, r.integers(0, vocab, b.caption.shape)),
+        references=refs.replace(ids=other(refs.ids, refs.mask, r.integers(0, vocab, refs.ids.shape))),
+    )
+    (state, metrics), (same_state, same_metrics) = usual(stage), step(batch, stage=stage)
+    assert_same_bits(state, same_state)
+    assert_same_bits(metrics, same_metrics)
+
+
+def test_a_longer_bucket_of_audio_changes_nothing() -> None:
+    length = np.array([0, 8000, 7999, 4001, 161, 1, 640, 5000], np.int32)
+
+    @jax.jit
+    def encode(encoders: Tree, batch: Batch) -> Tree:
+        return media.encode(encoders, batch, CFG, jnp.dtype("float32"))
+
+    batch = BATCH.replace(audio_length=length, references=None)
+    longer = batch.replace(audio=np.pad(batch.audio, ((0, 0), (0, 4800)), constant_values=0.3))
+    short, long = (encode(made_up.params(CFG).encoders, x) for x in (batch, longer))
+    np.testing.assert_array_equal(short.mask, long.mask)
+    np.testing.assert_allclose(short.embed, long.embed, atol=1e-5)
+
+
+# --- not finite ---
+
+
+@pytest.mark.parametrize("what", ["weight", "audio", "sft weight"])
+def test_an_update_that_is_not_finite_is_skipped(what: str) -> None:
+    stage = "sft" if what.startswith("sft") else "grpo"
+    start, batch = usual(stage)[0], BATCH
+    broken = jax.tree.map(np.copy, start)
+    if what.endswith("weight"):
+        norm = broken.params.decoder.norm if stage == "sft" else broken.params.norm
+        norm.scale[3] = np.nan
+    else:
+        batch = batch.replace(audio=np.where(np.arange(8)[:, None] == 1, np.inf, batch.audio).astype(np.float32))
+        assert batch.audio_length[1] > 0
+    for skipped in (1, 2):
+        state, metrics = step(batch, state=broken, stage=stage)
+        assert metrics["skipped"] == skipped
+        assert not np.isfinite(metrics["loss"])
+        assert state.step == broken.step + 1
+        assert_same_bits(state.params, broken.params)
+        assert_same_bits(state.opt_state, broken.opt_state)
+        broken = state
+    state, metrics = step(BATCH, state=start.replace(skipped=broken.skipped), stage=stage)
+    assert metrics["skipped"] == state.skipped == 0
+    assert made_up.distance(state.params, start.params) > 0
+
+
+# --- a run ---
+
+
+@pytest.fixture(scope="module")
+def twenty_steps() -> tuple[TrainState, list[Metrics], list[str]]:
+    """In bfloat16, from a policy near the reference and with a reward that prefers nothing; and what was compiled."""
+    optimizer = Optimizer(learning_rate=0.001, weight_decay=0.0)
+    cfg = dataclasses.replace(made_up.with_grpo(CFG, beta=0.5, optimizer=optimizer), precision="bfloat16")
+    program = made_up.grpo(cfg)
+    batch, reward = without_preference(BATCH)
+    reference, policy = made_up.params(CFG, 1).decoder, made_up.params(CFG).decoder
+    near = jax.tree.map(lambda r, p: r + np.float32(0.2) * (p - r), reference, policy)
+    state = made_up.state(program, cfg).replace(params=near)
+    state = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), state, program.state)
+    frozen, key = made_up.frozen(program, cfg, reward), jax.random.key(0)
+    run, compiled = [], []
+
+    def listen(event: str, seconds: float, **facts: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(facts.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        with jax.set_mesh(program.mesh):
+            for _ in range(20):
+                given = jax.tree.leaves(state)
+                state, metrics = program.step(state, frozen, batch, key)
+                assert all(x.is_deleted() for x in given), "the state was copied, not given away"
+                run.append(jax.device_get(metrics))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return state, run, compiled
+
+
+def test_twenty_steps_compile_once(twenty_steps: tuple) -> None:
+    state, run, compiled = twenty_steps
+    assert len([name for name in compiled if "grpo_step" in name]) == 1
+    assert int(state.step) == len(run) == 20
+
+
+def test_bfloat16_stays_finite_and_keeps_float32_weights(twenty_steps: tuple) -> None:
+    state, run, _ = twenty_steps
+    for metrics in run:
+        assert all(np.isfinite(x) for name, x in metrics.items() if name != "samples"), metrics
+        assert metrics["skipped"] == 0
+        assert metrics["ratio"] == 1
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.params, state.opt_state)) if x.ndim)
+
+
+def test_the_divergence_pulls_towards_the_reference(twenty_steps: tuple) -> None:
+    run = twenty_steps[1]
+    assert all(metrics["flat_groups"] == 1 for metrics in run)
+    assert all(metrics["grad_norm"] > 0 for metrics in run)
+    before, after = (np.mean([metrics["kl"] for metrics in part]) for part in (run[:5], run[-5:]))
+    assert after < 0.8 * before

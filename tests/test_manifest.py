@@ -1,0 +1,134 @@
+"""A manifest says what is wrong with it, all of it, line by line; what is written is what is read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emojax.data.clips import Clip, ManifestError, check_manifest, clips_of_files, read_manifest, write_manifest
+
+
+def sound(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.sin(np.arange(8000) / 9), 16_000)
+    return path
+
+
+def lines(folder: Path, *records: object) -> Path:
+    path = folder / "manifest.jsonl"
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in records) + "\n", encoding="utf-8")
+    return path
+
+
+def test_every_fault_is_listed_with_its_line(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    path = lines(
+        tmp_path,
+        {"id": "good", "audio": "a.wav", "caption": "calm", "speaker": "s1", "split": "train"},
+        "{not json",
+        {"id": "lost", "audio": "wav/lost.wav"},
+        {"id": "good", "audio": "a.wav"},
+        {"id": "typo", "audio": "a.wav", "transcrpt": "hm"},
+        {"id": "blank", "audio": "a.wav", "captions": ["fine", "  "]},
+        {"id": "type", "audio": 3, "captions": "one", "seconds": "2"},
+        {"id": "twice", "audio": "a.wav", "speaker": "s1", "split": "test"},
+        {"id": "bare", "captions": ["nothing to hear"]},
+        {"audio": "a.wav"},
+        "",
+        "[1, 2]",
+        '{"id": "x", "id": "y", "audio": "a.wav"}',
+        {"id": "both", "audio": "a.wav", "caption": "a", "captions": ["b"], "seconds": -1},
+        {"id": "none", "audio": "a.wav", "captions": [], "transcript": ""},
+        {"id": "numbers", "transcript": "hm", "captions": ["a", 7]},
+    )
+    found = [(fault.line, fault.what) for fault in check_manifest(path)]
+    expected = [
+        (2, "not JSON"),
+        (3, "wav/lost.wav"),
+        (4, 'id "good" is taken by line 1'),
+        (5, 'unknown field "transcrpt"; did you mean "transcript"?'),
+        (6, "empty caption"),
+        (7, '"audio" must be a string, got a number'),
+        (7, '"captions" must be a list of strings, got a string'),
+        (7, '"seconds" must be a number above 0, got "2"'),
+        (8, 'speaker "s1" is in split "test", on line 1 in "train"'),
+        (9, "no stream"),
+        (10, '"id" is missing'),
+        (12, "a clip is a JSON object, got a list"),
+        (13, 'field "id" is given more than once'),
+        (14, '"caption" and "captions" are both given'),
+        (14, '"seconds" must be a number above 0, got -1'),
+        (15, '"transcript" is empty'),
+        (15, '"captions" is an empty list'),
+        (16, '"captions" must be a list of strings, got a number'),
+    ]
+    assert [line for line, _ in found] == [line for line, _ in expected]
+    assert all(part in what for (_, what), (_, part) in zip(found, expected, strict=True)), found
+    with pytest.raises(ManifestError) as error:
+        read_manifest(path)
+    assert len(error.value.faults) == len(expected)
+    assert all(f"line {line}: " in str(error.value) for line, _ in expected)
+
+
+def test_a_long_list_of_faults_is_counted(tmp_path: Path) -> None:
+    path = lines(tmp_path, *({"id": str(i), "audio": f"{i}.wav"} for i in range(50)))
+    assert len(check_manifest(path)) == 50
+    with pytest.raises(ManifestError, match=r"50 faults(.|\n)*and 30 more") as error:
+        read_manifest(path)
+    assert len(str(error.value).splitlines()) == 22
+
+
+def test_a_manifest_without_clips_and_a_split_that_is_not_there(tmp_path: Path) -> None:
+    assert "cannot be read" in str(check_manifest(tmp_path / "gone.jsonl")[0])
+    assert "holds no clip" in str(check_manifest(lines(tmp_path, ""))[0])
+    path = lines(tmp_path, {"id": "a", "transcript": "hm", "split": "train"})
+    with pytest.raises(ManifestError, match='no clip in split "tset"; there are: train'):
+        read_manifest(path, "tset")
+    path.write_bytes(b'{"id": "\xff"}\n')
+    assert "not UTF-8" in str(check_manifest(path)[0])
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    clips = [
+        Clip("full", sound(tmp_path / "wav/a.wav"), sound(tmp_path / "mp4/a.mp4.wav"), "走开。", ("愤怒", "angry"),
+             "angry", "s1", "train", "zh", 1.25),
+        Clip("text", transcript="only words"),
+        Clip("sound", audio=sound(tmp_path / "elsewhere/b.wav"), split="test"),
+    ]  # fmt: skip
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists/manifest.jsonl"
+    write_manifest(path, clips)
+    assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["audio"] == "../wav/a.wav"
+    assert json.loads(path.read_text(encoding="utf-8").splitlines()[1]) == {"id": "text", "transcript": "only words"}
+    again = read_manifest(path)
+    resolved = [[p.resolve() if isinstance(p, Path) else p for p in vars(c).values()] for c in again]
+    assert resolved == [list(vars(c).values()) for c in clips]
+    assert [c.id for c in read_manifest(path, "test")] == ["sound"]
+
+
+def test_absent_is_absent_and_caption_is_short_for_captions(tmp_path: Path) -> None:
+    path = lines(tmp_path, {"id": "a", "transcript": "hm", "audio": None, "caption": "low", "speaker": None})
+    assert read_manifest(path) == [Clip("a", transcript="hm", captions=("low",))]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # as Windows writes it
+    assert read_manifest(path) == [Clip("a", transcript="hm", captions=("low",))]
+    separator = lines(tmp_path, json.dumps({"id": "a\u2028b", "transcript": "one\u2028line"}, ensure_ascii=False))
+    assert read_manifest(separator)[0].transcript == "one\u2028line"
+
+
+def test_files_become_clips_with_the_streams_they_hold(tmp_path: Path) -> None:
+    wav, broken = sound(tmp_path / "a.wav"), tmp_path / "b.wav"
+    broken.write_bytes(b"RIFF")
+    found = clips_of_files([wav, broken, wav])
+    assert [c.id for c in found] == [str(wav), str(broken)]
+    assert (found[0].audio, found[0].video, found[0].seconds) == (wav, None, 0.5)
+    assert found[1].audio == broken  # decoding it says what is wrong
+
+
+def test_the_recordings_have_no_faults() -> None:
+    path = Path(__file__).resolve().parents[2] / "shared/data/secap/manifest.jsonl"
+    if not path.is_file():
+        pytest.skip("the recordings are not here")
+    assert check_manifest(path) == []
+    assert (len(read_manifest(path, "train")), len(read_manifest(path, "test"))) == (260, 60)

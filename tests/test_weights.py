@@ -1,0 +1,141 @@
+"""A name table is read both ways: what is saved is what was read, and a file that does not fit is refused whole."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from safetensors.numpy import load_file, save_file
+
+from emojax import weights
+from emojax.encoders import bert
+from emojax.nn.param import Param, normal
+from emojax.rewards import sentence
+from emojax.types import Weight
+from emojax.weights import Names
+
+CFG = bert.BertConfig(vocab=11, width=6, layers=3, heads=2, ff=7, positions=5, types=2, norm_eps=1e-12)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A file of a tiny BERT in its own names, and the tree that was saved."""
+    r = np.random.default_rng(0)
+    tree = jax.tree.map(lambda p: r.normal(size=p.shape).astype(np.float32), bert.declare(CFG))
+    weights.write(tmp_path / "model.safetensors", tree, bert.NAMES)
+    return tmp_path / "model.safetensors", tree
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: x.shape == y.shape and (np.asarray(x) == np.asarray(y)).all(), a, b))
+
+
+def test_read_of_write_is_the_identity(saved):
+    path, tree = saved
+    assert same(weights.read(path, bert.declare(CFG), bert.NAMES), tree)
+    assert same(weights.read(path.parent, bert.declare(CFG), bert.NAMES), tree)
+    third = load_file(path)["encoder.layer.2.intermediate.dense.weight"]
+    assert (third == np.asarray(tree.layers.mlp.up.w[2]).T).all()
+
+
+def test_write_of_read_gives_the_published_tensors(tmp_path):
+    try:
+        root = sentence.locate("all-MiniLM-L6-v2")
+    except FileNotFoundError as absent:
+        pytest.skip(str(absent))
+    cfg = bert.config(json.loads((root / "config.json").read_text()))
+    weights.write(tmp_path / "out.safetensors", weights.read(root, bert.declare(cfg), bert.NAMES), bert.NAMES)
+    theirs, ours = load_file(root / "model.safetensors"), load_file(tmp_path / "out.safetensors")
+    heads = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
+    assert set(theirs) - heads == set(ours)
+    assert all((theirs[name] == ours[name]).all() for name in ours)
+
+
+def test_a_size_in_the_pattern_makes_the_way_back_exact(tmp_path):
+    @struct.dataclass
+    class Stem:
+        w: Weight
+        scale: Weight
+
+    names = Names((("conv.weight", "w", "o i w=3 -> (w i) o"), ("scale", "scale", "->")))
+    declared = Stem(Param((6, 5), (None, None), normal(1)), Param((), (), normal(1)))
+    tree = Stem(np.arange(30, dtype=np.float32).reshape(6, 5), np.array(2, np.float32))
+    weights.write(tmp_path / "a.safetensors", tree, names)
+    theirs = load_file(tmp_path / "a.safetensors")
+    assert theirs["conv.weight"].shape == (5, 2, 3)
+    assert theirs["scale"].shape == ()
+    assert theirs["conv.weight"][4, 1, 2] == tree.w[2 * 2 + 1, 4]
+    assert same(weights.read(tmp_path / "a.safetensors", declared, names), tree)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_half_precision_is_read_as_float32(saved, kind):
+    path, tree = saved
+    halves = {name: x.astype(jnp.dtype(kind)) for name, x in load_file(path).items()}
+    save_file(halves, path)
+    read = weights.read(path, bert.declare(CFG), bert.NAMES)
+    assert read.tokens.dtype == np.float32
+    assert same(read, jax.tree.map(lambda x: x.astype(jnp.dtype(kind)).astype(np.float32), tree))
+
+
+def test_every_fault_is_listed_with_what_was_expected_and_got(saved):
+    path, _ = saved
+    tensors = load_file(path)
+    del tensors["encoder.layer.1.output.dense.bias"]
+    tensors["embeddings.LayerNorm.weight"] = np.zeros(9, np.float32)
+    tensors["encoder.layer.0.attention.self.key.weight"] = np.zeros((6, 6), np.int8)
+    tensors["encoder.layer.3.output.dense.bias"] = np.zeros(6, np.float32)  # one layer more than the model has
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="4 weights do not fit") as error:
+        weights.read(path, bert.declare(CFG), bert.NAMES)
+    lines = sorted(line.strip() for line in str(error.value).splitlines()[1:])
+    assert len(lines) == 4
+    for line, parts in zip(
+        lines,
+        (
+            ("misshapen", "embeddings.LayerNorm.weight", "floats [6]", "F32 [9]"),
+            ("misshapen", "encoder.layer.0.attention.self.key.weight", "floats [6, 6]", "I8 [6, 6]"),
+            ("missing", "encoder.layer.1.output.dense.bias", "[6]"),
+            ("unused", "encoder.layer.3.output.dense.bias", "[6]"),
+        ),
+        strict=True,
+    ):
+        assert all(part in line for part in parts), line
+
+
+def test_known_harmless_names_and_prefix(saved):
+    path, tree = saved
+    tensors = {f"bert.{name}": x for name, x in load_file(path).items()}
+    tensors |= {"bert.embeddings.position_ids": np.arange(5)[None], "cls.predictions.bias": np.zeros(11, np.float32)}
+    save_file(tensors, path)
+    assert same(weights.read(path, bert.declare(CFG), bert.NAMES), tree)
+
+
+def test_shards_are_read_by_their_index(saved):
+    path, tree = saved
+    tensors = load_file(path)
+    path.unlink()
+    halves = [dict(list(tensors.items())[i::2]) for i in (0, 1)]
+    for i, half in enumerate(halves):
+        save_file(half, path.with_name(f"model-{i}.safetensors"))
+    index = {"weight_map": {name: f"model-{i}.safetensors" for i, half in enumerate(halves) for name in half}}
+    path.with_name("model.safetensors.index.json").write_text(json.dumps(index))
+    assert same(weights.read(path.parent, bert.declare(CFG), bert.NAMES), tree)
+
+
+def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model.safetensors"):
+        weights.read(tmp_path, bert.declare(CFG), bert.NAMES)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80")
+    for path in (tmp_path, tmp_path / "pytorch_model.bin"):
+        with pytest.raises(FileNotFoundError, match=r"pickle.*safetensors.*save_pretrained"):
+            weights.read(path, bert.declare(CFG), bert.NAMES)
+
+
+def test_a_declared_weight_without_a_name_is_an_error(saved):
+    short = dataclasses.replace(bert.NAMES, table=bert.NAMES.table[1:])
+    with pytest.raises(ValueError, match="no line for tokens"):
+        weights.read(saved[0], bert.declare(CFG), short)
