@@ -17,7 +17,6 @@ def config() -> Config:
             frames=4,
             transcript_tokens=12,
             targets=2,
-            label_batches=300,
             references=3,
         ),
         model=Model(audio=AudioEncoder(tokens=4), video=VideoEncoder(tokens=2)),

@@ -17,7 +17,6 @@ def config() -> Config:
             frame_size=32,
             transcript_tokens=8,
             targets=2,
-            label_batches=20,
             references=2,
             workers=0,
         ),

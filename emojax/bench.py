@@ -197,6 +197,7 @@ def prompts(args: argparse.Namespace, step: int, references: Any) -> Any:
         "transcript_mask": np.ones((b, p), bool),
         "caption": np.zeros((b, 1, args.completion_len), np.int32),
         "caption_mask": np.zeros((b, 1, args.completion_len), bool),
+        "emotion": np.full(b, -1, np.int32),
         "references": references,
     }
     return Batch(**arrays)

@@ -33,7 +33,6 @@ class Data:
     frame_size: int = 48  # pixels, height and width that frames are resized to
     transcript_tokens: int = 24  # X, a longer transcript is cut
     targets: int = 1  # M, captions of a clip that a step of the cold start learns from
-    label_batches: int = 0  # the first batches of the cold start, whose target is the name of the emotion alone
     references: int = 5  # R, captions of a clip that the reward reads
     workers: int = 1  # processes that decode ahead of the device; 0: decode in this one
     cache_gb: float = 2.0  # decoded clips kept in memory, over all workers
@@ -142,6 +141,7 @@ class Sft:
     batch: int = 16
     micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
     stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
+    emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 

@@ -46,6 +46,7 @@ class Batch:
     transcript_mask: Array  # bool[B X]
     caption: Array  # i32[B M T] M target captions a clip, decoder tokens, each closed by the end token
     caption_mask: Array  # bool[B M T] True up to and including the end token; False throughout where there are fewer
+    emotion: Array  # i32[B] the label's number among the concepts; -1: the clip has none
     references: References | None = None
 
 

@@ -80,6 +80,7 @@ def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
         transcript_mask=np.arange(data.transcript_tokens) < words[:, None],
         caption=r.integers(3, lm.vocab, (clips, data.targets, cfg.caption_tokens)).astype(np.int32),
         caption_mask=np.arange(cfg.caption_tokens) < tokens[..., None],
+        emotion=np.where(row % 4 == 1, -1, r.integers(0, len(cfg.reward.concepts), clips)).astype(np.int32),
         references=refs,
     )
 

@@ -123,6 +123,11 @@ def streams(encoders, mel, video, cfg: Config):
     return jax.vmap(lambda m, v: jnp.concatenate([hear(encoders, m, cfg), see(encoders, v, cfg)]))(mel, video)
 
 
+def name_emotion(encoders, x):
+    """Log-probabilities of the emotions, [there D] -> [C]."""
+    return jax.nn.log_softmax(affine(encoders.emotion, x.mean(0)))
+
+
 def rotate(x, theta):
     """Position s of [S heads H] turned by s: pair i with i + H/2, at theta^(-2i/H)."""
     s, _, h = x.shape

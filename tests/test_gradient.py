@@ -67,10 +67,18 @@ def assert_same_gradient(ours: Tree, theirs: Tree) -> None:
         assert gap < 1e-3 * norm(leaf) + 1e-6 * whole, f"{jax.tree_util.keystr(path)}: a small part of it is wrong"
 
 
-def cold_start_loss(params, mel, video, sequences, ids, mask):
+def cold_start_loss(params, mel, video, sequences, ids, mask, labels, there):
+    """Both parts; `there` bool[B streams], `labels` of the clips that have one."""
     seen = plain.streams(params.encoders, mel, video, CFG)
     logp = plain.log_probability(params.decoder, seen, sequences, ids, CFG.model.decoder)
-    return -(logp * mask).sum() / mask.sum()
+    captions = -(logp * mask).sum() / mask.sum()
+    named = [
+        plain.name_emotion(params.encoders, streams[there[b]])[labels[b]]
+        for b, streams in enumerate(seen)
+        if labels[b] >= 0 and there[b].any()
+    ]
+    emotion = -sum(named) / len(named)
+    return captions + CFG.sft.emotion_weight * emotion, (captions, emotion)
 
 
 def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
@@ -80,11 +88,16 @@ def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
     seen = jax.tree.map(np.asarray, drop_streams(clips, key, CFG.sft.stream_dropout))
     assert (seen.audio_length != clips.audio_length).any(), "no clip lost a stream"
     sequences = np.stack([[plain.sequence(seen, b, ids, CFG) for ids in clips.caption[b]] for b in range(8)])
+    hears, sees = seen.audio_length > 0, seen.video_mask.any(-1)
+    model = CFG.model
+    there = np.concatenate([np.tile(hears, (model.audio.tokens, 1)), np.tile(sees, (model.video.tokens, 1))]).T
     with jax.enable_x64(True):
-        value, grads = jax.jit(jax.value_and_grad(cold_start_loss))(
+        loss = functools.partial(cold_start_loss, labels=clips.emotion, there=there)
+        (_, (captions, emotion)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
             plain.double(made_up.params(CFG)), *media, sequences, clips.caption, clips.caption_mask
         )
-    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], captions, rtol=1e-6)
+    np.testing.assert_allclose(metrics["emotion_loss"], emotion, rtol=1e-6)
     assert_same_gradient(recovered(state, metrics, CFG.sft.optimizer), grads)
 
 

@@ -74,18 +74,18 @@ def training_batches(
     batch: int,
     seed: int,
     start: int = 0,
+    emotions: np.ndarray | None = None,
     references: References | None = None,
     process: tuple[int, int] = (0, 1),
 ) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, ... without end.
 
-    Of a clip's captions `cfg.targets` are drawn as targets, by (seed, i, clip); in the first `cfg.label_batches` the
-    target is the name of its emotion alone, which encoders that start from nothing learn faster from. A clip that
-    cannot be decoded is replaced by the next one of its length bucket and logged once, unless `cfg.strict`. Workers
+    Of a clip's captions `cfg.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is replaced by the next one of its length bucket and logged once, unless `cfg.strict`. Workers
     start at the call, not at the first batch. Close the iterator to stop them.
 
     Args:
-      references: one row per clip, in the order of `clips`.
+      emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
+      references: one row per clip, likewise.
       process: (p, n): the p-th of n equal runs of rows of the same global batches.
     Raises:
       ValueError: no clips, a clip without a caption, or a batch that n does not divide.
@@ -112,7 +112,8 @@ def training_batches(
                     if error.path not in told:
                         log.warning("left out %s: %s: %s", error.id, error.path, error.why)
                     told.add(error.path)
-                yield replace(part.batch, references=_rows(references, part.rows))
+                labels = part.batch.emotion if emotions is None else emotions[part.rows]
+                yield replace(part.batch, emotion=labels, references=_rows(references, part.rows))
 
     return batches()
 
@@ -200,8 +201,6 @@ def _training_batch(reader: _Reader, order: Order, rows: slice, i: int) -> _Part
 
     def targets(row: int) -> list[str]:
         clip = reader.clips[row]
-        if i < reader.cfg.label_batches and clip.emotion:
-            return [clip.emotion]
         shuffled = np.argsort(bits(len(clip.captions), order.seed, i, *clip.id.encode()))
         return [clip.captions[c] for c in shuffled[: reader.cfg.targets]]
 
@@ -247,6 +246,7 @@ def _collate(
         "transcript_mask": np.zeros((b, cfg.transcript_tokens), bool),
         "caption": np.full((b, cfg.targets, reader.caption_tokens), PAD, np.int32),
         "caption_mask": np.zeros((b, cfg.targets, reader.caption_tokens), bool),
+        "emotion": np.full(b, -1, np.int32),
     }
 
     def put(name: str, k: int | tuple[int, int], row: tuple[np.ndarray, np.ndarray | bool]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from emojax.config import Concept, ConfigError
 from emojax.data.container import MediaError, probe
 
 _SHOWN = 20  # faults that an error prints; check_manifest gives them all
@@ -55,6 +56,22 @@ class ManifestError(ValueError):
         more = len(self.faults) - _SHOWN
         count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
         return "\n".join([f"{self.path}: {count}", *shown, *([f"  and {more} more"] if more > 0 else [])])
+
+
+def label_numbers(labels: Iterable[str | None], concepts: Sequence[Concept]) -> list[int]:
+    """The place of each label among the concepts; -1 where there is none.
+
+    Raises:
+      ConfigError: a label is not the name of a concept.
+    """
+    labels, number = list(labels), {concept.name: c for c, concept in enumerate(concepts)} | {None: -1}
+    unknown = sorted({label for label in labels if label is not None and label not in number})
+    if unknown:
+        raise ConfigError(
+            f"emotion labels {unknown} are not among the concepts {sorted(c.name for c in concepts)}: "
+            "rename the labels in the manifest, or set `reward.concepts` to the manifest's emotions"
+        )
+    return [number[label] for label in labels]
 
 
 def check_manifest(path: Path) -> list[Fault]:

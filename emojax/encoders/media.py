@@ -1,4 +1,7 @@
-"""Both media streams of a clip, projected to the decoder's width and laid side by side: Batch -> Prefix."""
+"""Both media streams of a clip, projected to the decoder's width and laid side by side: Batch -> Prefix.
+
+A linear map names the emotion from them alone. The cold start trains it beside the captions; captions do not use it.
+"""
 
 import jax.numpy as jnp
 from flax import struct
@@ -6,7 +9,7 @@ from flax import struct
 from emojax.config import Config
 from emojax.encoders import audio, video
 from emojax.nn.layers import Linear, Norm, declare_linear, declare_norm, layer_norm, linear
-from emojax.types import Batch, Prefix
+from emojax.types import Array, Batch, Prefix
 
 
 @struct.dataclass
@@ -23,6 +26,7 @@ class Encoders:
     video: video.Video | None
     audio_projector: Projector | None
     video_projector: Projector | None
+    emotion: Linear  # D -> C
 
 
 def declare(cfg: Config) -> Encoders:
@@ -36,6 +40,7 @@ def declare(cfg: Config) -> Encoders:
         video=video.declare(sees, cfg.data.frame_size) if sees else None,
         audio_projector=projector(hears.width) if hears else None,
         video_projector=projector(sees.width) if sees else None,
+        emotion=declare_linear(cfg.model.decoder.width, len(cfg.reward.concepts), "D -"),
     )
 
 
@@ -53,3 +58,10 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
         embed.append(linear(p.video_projector.linear, layer_norm(p.video_projector.norm, x)))
         mask.append(there)
     return Prefix(jnp.concatenate(embed, 1), jnp.concatenate(mask, 1))
+
+
+def name_emotion(p: Encoders, streams: Prefix) -> Array:
+    """Logits [B C] of the emotion, from the mean of the media part of the prefix."""
+    seen = streams.mask[..., None]
+    mean = jnp.where(seen, streams.embed, 0).sum(1) / jnp.maximum(seen.sum(1), 1).astype(streams.embed.dtype)
+    return linear(p.emotion, mean)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from emojax.config import Concept
+from emojax.data.clips import label_numbers
 
 # Adverbs and nouns of the words in emojax.config.CONCEPTS. A listed word brings its forms with it; the list is
 # explicit because endings do not tell: "evening" is not even, "madam" is not mad.
@@ -88,14 +89,8 @@ def emotion_accuracy(
     """Share, 0 to 1, of the labelled clips whose caption names the label's emotion; None if no clip has a label.
 
     Raises:
-      ValueError: a label is not the name of a concept, so that no caption could be right.
+      ConfigError: a label is not the name of a concept, so that no caption could be right.
     """
-    known = {concept.name for concept in concepts}
-    unknown = sorted({label for label in labels if label is not None} - known)
-    if unknown:
-        raise ValueError(
-            f"emotion labels {unknown} are not among the concepts {sorted(known)}: "
-            "rename the labels in the manifest, or set `reward.concepts` to the manifest's emotions"
-        )
+    label_numbers(labels, concepts)
     right = [emotion_of(c, concepts) == label for c, label in zip(captions, labels, strict=True) if label is not None]
     return sum(right) / len(right) if right else None

@@ -164,6 +164,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float | None = None) -> Bat
         transcript_mask=of("bool", data.transcript_tokens),
         caption=of("int32", data.targets, cfg.caption_tokens),
         caption_mask=of("bool", data.targets, cfg.caption_tokens),
+        emotion=of("int32"),
     )
 
 

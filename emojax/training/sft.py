@@ -1,4 +1,9 @@
-"""The supervised cold start: L_SFT = -Σ log P(y_t | y_<t, clip) (MECap-R1, arXiv 2509.18729), as a mean over tokens."""
+"""The supervised cold start: L_SFT = -Σ log P(y_t | y_<t, clip) (MECap-R1, arXiv 2509.18729), as a mean over tokens.
+
+To it we add, where clips have labels, the cross-entropy of the emotion named from the media alone. The decoder reads
+most of a caption's words off the words before them, so encoders that start from nothing hear little of the emotion
+through it.
+"""
 
 import dataclasses
 
@@ -40,16 +45,25 @@ def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
     )
 
 
-def caption_scores(params: Params, batch: Batch, cfg: Config) -> TokenScores:
-    """Scores [B M T] of the target captions: the same reading as in Emo-GRPO, M captions that share their prefix."""
+def read(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
+    """Scores [B M T] of the target captions, read as in Emo-GRPO, M captions that share their prefix; and f32[B], the
+    cross-entropy of each clip's emotion, 0 where it has no label or no media."""
     p = cast(params, cfg)
-    prefix = prompt(p.decoder, media.encode(p.encoders, batch, cfg, compute_dtype(cfg)), batch)
+    streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
+    prefix = prompt(p.decoder, streams, batch)
     cache = lm.prefill(p.decoder, prefix, cfg.model.decoder, cfg.model.remat)
     ids = batch.caption
     hidden = lm.suffix(
         p.decoder, cache, prefix.mask, shifted(ids, cfg.model.decoder.start_token), cfg.model.decoder, cfg.model.remat
     )
-    return token_scores(hidden, lm.head(p.decoder), ids, Sampling())
+    emotions = media.name_emotion(p.encoders, streams).astype(jnp.float32)
+    surprise = optax.softmax_cross_entropy_with_integer_labels(emotions, jnp.maximum(batch.emotion, 0))
+    return token_scores(hidden, lm.head(p.decoder), ids, Sampling()), jnp.where(labelled(batch), surprise, 0)
+
+
+def labelled(batch: Batch) -> Array:
+    """bool[B]: the clip has a label, and media that could tell it."""
+    return (batch.emotion >= 0) & ((batch.audio_length > 0) | batch.video_mask.any(-1))
 
 
 def sft_step(
@@ -66,17 +80,24 @@ def sft_step(
     Args:
       key: of the run; the step and the clip are folded in.
     Returns:
-      The next state, and f32[] metrics: loss (nats a token), entropy, grad_norm, skipped.
+      The next state, and f32[] metrics: loss (of captions, nats a token), emotion_loss (nats a clip), entropy,
+      grad_norm, skipped.
     """
     with matmul_precision(cfg):
         batch = drop_streams(batch, jax.random.fold_in(key, state.step), cfg.sft.stream_dropout)
         tokens = jnp.maximum(batch.caption_mask.sum(), 1)
+        clips = jnp.maximum(labelled(batch).sum(), 1)
 
-        def loss(params: Params, rows: Batch) -> tuple[Array, TokenScores]:
-            scores = caption_scores(params, rows, cfg)
-            return -(scores.logp * rows.caption_mask).sum() / tokens, scores
+        def loss(params: Params, rows: Batch) -> tuple[Array, tuple[TokenScores, Array]]:
+            scores, surprise = read(params, rows, cfg)
+            captions = -(scores.logp * rows.caption_mask).sum() / tokens
+            return captions + cfg.sft.emotion_weight * surprise.sum() / clips, (scores, surprise)
 
-        total, grads, scores = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
+        total, grads, (scores, surprise) = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
-        entropy = (scores.entropy * batch.caption_mask).sum() / tokens
-        return dataclasses.replace(state, step=state.step + 1), {"loss": total, "entropy": entropy, **metrics}
+        metrics |= {
+            "loss": -(scores.logp * batch.caption_mask).sum() / tokens,
+            "emotion_loss": surprise.sum() / clips,
+            "entropy": (scores.entropy * batch.caption_mask).sum() / tokens,
+        }
+        return dataclasses.replace(state, step=state.step + 1), metrics

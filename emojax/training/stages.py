@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from emojax import presets, rewards, sharding
 from emojax.config import Config, ConfigError
 from emojax.data import source
 from emojax.data.batches import training_batches
-from emojax.data.clips import Clip
+from emojax.data.clips import Clip, label_numbers
 from emojax.data.text import decode, train_tokenizer
 from emojax.decoder import captioner
 from emojax.nn import param
@@ -103,6 +104,7 @@ def _run(
         batch=batch,
         seed=cfg.seed,
         start=int(state.step),
+        emotions=np.array(label_numbers([clip.emotion for clip in clips], cfg.reward.concepts), np.int32),
         references=references,
         process=(jax.process_index(), jax.process_count()),
     )
@@ -163,8 +165,15 @@ def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Pa
       RunError: no checkpoint yet, or another model.
     """
     theirs = presets.read_json(run / "config.json")
-    if theirs.model != cfg.model or theirs.data.frame_size != cfg.data.frame_size:
-        raise RunError(f"{run} has another model than this configuration; use the same `model` and `data.frame_size`")
+
+    def shape(cfg: Config) -> tuple:
+        return cfg.model, cfg.data.frame_size, [concept.name for concept in cfg.reward.concepts]
+
+    if shape(theirs) != shape(cfg):
+        raise RunError(
+            f"{run} has another model than this configuration; use the same `model`, `data.frame_size` and names of "
+            "`reward.concepts`"
+        )
     stage = stage_of(run)
     declared = captioner.declare(cfg)
     abstract = place(param.abstract(declared), sharding.shardings(declared, mesh))
