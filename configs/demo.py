@@ -9,11 +9,11 @@ from emojax.config import AudioEncoder, Config, Corpus, Data, Grpo, Model, Optim
 def config() -> Config:
     return Config(
         name="demo",
-        steps=60,
+        steps=100,
         sft_steps=900,
         caption_tokens=40,
         data=Data(
-            corpus=Corpus(clips=1500, speakers=48),
+            corpus=Corpus(clips=3000, speakers=48),
             frames=4,
             transcript_tokens=12,
             targets=2,
@@ -22,5 +22,5 @@ def config() -> Config:
         model=Model(audio=AudioEncoder(tokens=4), video=VideoEncoder(tokens=2)),
         reward=Reward(max_bytes=240, max_tokens=48),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1.5e-3)),
-        grpo=Grpo(batch=16, group=6),
+        grpo=Grpo(batch=16, group=6, scale="none"),
     )

@@ -5,13 +5,14 @@ vocabulary), random Qwen2-shaped weights in float32, the real all-MiniLM-L6-v2 a
 update a rollout. Same flags, same JSON line, same four malloc variables.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import statistics
 import sys
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 KEEP = {  # glibc holds on to freed memory, so a step does not fault its pages in again
     "MALLOC_MMAP_MAX_": "0",
@@ -26,39 +27,35 @@ _NO_AUDIO = 160  # samples of an audio buffer that no encoder reads
 SEP = 102  # every prompt ends with it, so it is what a completion is begun from
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="emojax bench", description=__doc__)
-    parser.add_argument("program", choices=["grpo"])
-    flags = {
-        "prompts": (8, "B, prompts per step"),
-        "group": (8, "G, completions per prompt"),
-        "prompt-len": (48, "P, tokens per prompt"),
-        "completion-len": (48, "T, tokens per completion"),
-        "hidden": (256, "model width"),
-        "layers": (4, "decoder layers"),
-        "vocab": (30522, "V"),
-        "steps": (5, "counted steps, after the warm-up"),
-        "threads": (2, "processors"),
-        "warmup": (2, "uncounted steps (compilation)"),
-    }
-    for name, (default, what) in flags.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=what)
-    parser.add_argument("--reward", choices=["minilm", "length"], default="minilm")
-    parser.add_argument("--malloc", choices=["keep", "default"], default="keep")
-    parser.add_argument("--profile", action="store_true", help="also time rollout and reward as programs of their own")
-    return parser.parse_args(argv)
+@dataclass(frozen=True)
+class Work:
+    """The flags of the peers' scripts."""
+
+    prompts: int = 8  # B, prompts per step
+    group: int = 8  # G, completions per prompt
+    prompt_len: int = 48  # P, tokens per prompt
+    completion_len: int = 48  # T, tokens per completion
+    hidden: int = 256  # model width
+    layers: int = 4  # decoder layers
+    vocab: int = 30522  # V
+    steps: int = 5  # counted steps, after the warm-up
+    warmup: int = 2  # uncounted steps (compilation)
+    threads: int = 2  # processors
+    reward: Literal["minilm", "length"] = "minilm"
+    malloc: Literal["keep", "default"] = "keep"
+    profile: bool = False  # also time rollout and reward as programs of their own
 
 
-def main(argv: list[str]) -> None:
-    args = _arguments(argv)
-    if args.malloc == "keep" and any(os.environ.get(name) != value for name, value in KEEP.items()):
-        os.execve(sys.executable, [sys.executable, "-m", "emojax.cli", "bench", *argv], {**os.environ, **KEEP})
+def main(work: Work) -> None:
+    """Measures and prints the line; glibc reads its variables when a process starts, so it may begin once more."""
+    if work.malloc == "keep" and any(os.environ.get(name) != value for name, value in KEEP.items()):
+        os.execve(sys.executable, [sys.executable, "-m", "emojax.cli", *sys.argv[1:]], {**os.environ, **KEEP})
     if hasattr(os, "sched_setaffinity"):  # XLA takes one thread per processor that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    print(json.dumps(measure(args)), flush=True)
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: work.threads])
+    print(json.dumps(measure(work)), flush=True)
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
+def measure(work: Work) -> dict[str, Any]:
     """Runs warm-up and counted steps; the line that is printed."""
     import resource
 
@@ -71,7 +68,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from emojax.training.grpo import Frozen
     from emojax.training.program import new_state
 
-    cfg, program, reward, references = build(args)
+    cfg, program, reward, references = build(work)
     declared = captioner.declare(cfg)
     params = param.init(declared, jax.random.key(0))
     frozen = Frozen(encoders=params.encoders, reference=params.decoder, reward=reward)
@@ -80,28 +77,28 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     seconds, compiled = [], []
     batch, metrics = None, {}
     with jax.set_mesh(program.mesh):
-        for step in range(args.warmup + args.steps):
-            batch = sharding.to_devices(prompts(args, step, references), program.mesh)
+        for step in range(work.warmup + work.steps):
+            batch = sharding.to_devices(prompts(work, step, references), program.mesh)
             clock = time.perf_counter()
             state, metrics = program.step(state, frozen, batch, jax.random.key(0))
             jax.block_until_ready((state, metrics))
             seconds.append(time.perf_counter() - clock)
             compiled.append(program.step._cache_size())  # pyright: ignore[reportFunctionMemberAccess] a jitted function's
-        phases = {"phases": _phases(cfg, program, state, frozen, batch, jax.random.key(0))} if args.profile else {}
+        phases = {"phases": _phases(cfg, program, state, frozen, batch, jax.random.key(0))} if work.profile else {}
     samples = metrics.pop("samples")
     assert compiled[-1] == 1, f"the step was compiled {compiled[-1]} times"
     assert np.asarray(samples.mask).all(), "a completion ended before its length"
     moved = float(np.abs(np.asarray(state.params.embed) - before).max())
     assert moved > 0, "no weight moved"
-    counted = seconds[args.warmup :]
+    counted = seconds[work.warmup :]
     median = statistics.median(counted)
     return {
         "peer": "emojax.grpo_step",
         "version": {"jax": jax.__version__},
-        "args": vars(args),
+        "args": dataclasses.asdict(work),
         "step_seconds": [round(s, 4) for s in counted],
         "median_step_s": round(median, 4),
-        "completions_per_s": round(args.prompts * args.group / median, 3),
+        "completions_per_s": round(work.prompts * work.group / median, 3),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "first_step_s": round(seconds[0], 3),
         "params_m": round(param.count(declared.decoder) / 1e6, 3),
@@ -111,7 +108,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def build(args: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+def build(work: Work) -> tuple[Any, Any, Any, Any]:
     """Configuration, program, reward arrays and references of a captioner that reads a prompt, and no media."""
     import jax
     import jax.numpy as jnp
@@ -121,42 +118,42 @@ def build(args: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     from emojax.rewards.sentence import load_tokenizer
     from emojax.training.program import custom_grpo_program, grpo_program
 
-    heads = args.hidden // 64
+    heads = work.hidden // 64
     lm = Decoder(
-        vocab=args.vocab,
-        width=args.hidden,
-        layers=args.layers,
+        vocab=work.vocab,
+        width=work.hidden,
+        layers=work.layers,
         heads=heads,
-        kv_heads=max(1, args.hidden // 128),
+        kv_heads=max(1, work.hidden // 128),
         head_width=64,
-        ff=4 * args.hidden,
+        ff=4 * work.hidden,
         start_token=SEP,
-        end_token=args.vocab,
+        end_token=work.vocab,
     )
     cfg = Config(
         name="bench",
         steps=1000,
-        caption_tokens=args.completion_len,
+        caption_tokens=work.completion_len,
         data=Data(
             audio_seconds=(_NO_AUDIO / 16_000,),
             frames=1,
             frame_size=8,
-            transcript_tokens=args.prompt_len - 1,
+            transcript_tokens=work.prompt_len - 1,
             references=1,
         ),
         model=Model(audio=None, video=None, decoder=lm),
         reward=Reward(emotion_weight=0.0, max_bytes=1024, max_tokens=192),
-        grpo=Grpo(batch=args.prompts, group=args.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0)),
+        grpo=Grpo(batch=work.prompts, group=work.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0)),
     )
     mesh = sharding.make_mesh(cfg, jax.devices()[:1])
-    if args.reward == "length":
+    if work.reward == "length":
 
         def length(_: Any, ids: Any, mask: Any, refs: Any) -> tuple[Any, dict[str, Any]]:
             return mask.sum(-1) / jnp.float32(100), {}
 
         return cfg, custom_grpo_program(cfg, mesh, {}, length, None), {}, None
-    model, static = rewards.build(cfg.reward, policy_tokenizer(args.vocab))
-    references = rewards.references(static, model, load_tokenizer(MODEL), [[REFERENCE]] * args.prompts, 1)
+    model, static = rewards.build(cfg.reward, policy_tokenizer(work.vocab))
+    references = rewards.references(static, model, load_tokenizer(MODEL), [[REFERENCE]] * work.prompts, 1)
     return cfg, grpo_program(cfg, mesh, model, static), jax.device_put(model, sharding.replicated(mesh)), references
 
 
@@ -178,14 +175,14 @@ def policy_tokenizer(vocab: int) -> Any:
     return tokenizer
 
 
-def prompts(args: argparse.Namespace, step: int, references: Any) -> Any:
+def prompts(work: Work, step: int, references: Any) -> Any:
     """A batch whose transcripts are random word pieces: [CLS] and P - 2 pieces; [SEP] is the start token."""
     import numpy as np
 
     from emojax.types import Batch
 
-    rng, b, p = np.random.default_rng(step), args.prompts, args.prompt_len - 1
-    words = rng.integers(1996, min(args.vocab, 12_000), (b, p), dtype=np.int32)
+    rng, b, p = np.random.default_rng(step), work.prompts, work.prompt_len - 1
+    words = rng.integers(1996, min(work.vocab, 12_000), (b, p), dtype=np.int32)
     words[:, 0] = 101
     arrays: dict[str, Any] = {
         "clip": rng.integers(0, 2**32, b, dtype=np.uint32),
@@ -195,8 +192,8 @@ def prompts(args: argparse.Namespace, step: int, references: Any) -> Any:
         "video_mask": np.zeros((b, 1), bool),
         "transcript": words,
         "transcript_mask": np.ones((b, p), bool),
-        "caption": np.zeros((b, 1, args.completion_len), np.int32),
-        "caption_mask": np.zeros((b, 1, args.completion_len), bool),
+        "caption": np.zeros((b, 1, work.completion_len), np.int32),
+        "caption_mask": np.zeros((b, 1, work.completion_len), bool),
         "emotion": np.full(b, -1, np.int32),
         "references": references,
     }

@@ -222,6 +222,10 @@ class Config:
             list(seconds) == sorted(set(seconds)) and seconds[0] > 0,
             f"data.audio_seconds wants ascending positive numbers, got {seconds}",
         )
+        _require(
+            all(abs(100 * s - round(100 * s)) < 1e-6 for s in seconds),
+            f"data.audio_seconds wants multiples of 0.01 (a frame of the spectrogram), got {seconds}",
+        )
         lm = self.model.decoder
         _require(
             lm.heads % lm.kv_heads == 0,

@@ -87,21 +87,38 @@ def score(cfg: Config, captions: Path, manifest: Path, split: str, train_split: 
     """The rows of `emojax evaluate`: the captions of a file, and the floors made of `train_split`.
 
     Raises:
-      ConfigError: a split without clips. ValueError: clips without a caption, all listed.
+      ConfigError: a split without clips. ValueError: clips without a caption, all listed; a line that is no record.
     """
     training, test = source.split(manifest, train_split), source.split(manifest, split)
     reward = reward_of_texts(cfg, train_tokenizer(source.texts(training), cfg.model.decoder.vocab))
-    records = [json.loads(line) for line in captions.read_text(encoding="utf-8").splitlines()]
-    found = {record["id"]: record["caption"] for record in records if "caption" in record}
+    found = captions_of(captions)
     rows = floors(cfg, training, test, reward) | {captions.stem: found}
     return {name: evaluate(each, test, reward, cfg.reward.concepts) for name, each in rows.items()}
+
+
+def captions_of(path: Path) -> dict[str, str]:
+    """The captions of a JSONL file by clip id, as `emojax caption` writes them; records of broken files have none.
+
+    Raises:
+      ValueError: a line that is no such record.
+    """
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            if "caption" in record or "error" not in record:
+                found[record["id"]] = record["caption"]
+        except (json.JSONDecodeError, TypeError, KeyError):
+            raise ValueError(
+                f'{path}: line {number}: wanted an object with "id" and "caption" (or "error"), got {line[:80]!r}'
+            ) from None
+    return found
 
 
 def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
     """Greedy captions by clip id; clips whose files are broken are left out."""
     captioning.write(model, clips, path, resume=False, progress=lambda n, total: bar(n, total, {}), batch_size=BATCH)
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    return {record["id"]: record["caption"] for record in records if "caption" in record}
+    return captions_of(path)
 
 
 def _ablate(

@@ -106,7 +106,8 @@ def _replace(node: Any, parts: list[str], path: str, text: str) -> Any:
     if rest:
         value = _replace(getattr(node, name), rest, path, text)
     else:
-        value = _coerce(_parse(text), typing.get_type_hints(type(node))[name], path)
+        hint = typing.get_type_hints(type(node))[name]
+        value = _coerce(text if typing.get_origin(hint) is Literal else _parse(text), hint, path)  # "none" is a name
     return dataclasses.replace(node, **{name: value})
 
 

@@ -175,13 +175,15 @@ def test_the_target_depends_on_the_clip_not_on_its_row(clips: list[Clip]) -> Non
     assert drawn == reference
 
 
-def test_references_follow_their_clips(clips: list[Clip]) -> None:
+def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
     names = np.array([name_of(c) for c in clips])
     table = np.arange(21 * 2 * 3).reshape(21, 2, 3)
     references = References(ids=table, mask=table > 4, embedding=table / 7, present=table[..., 0] > 9)  # pyright: ignore[reportArgumentType]  # numpy on the host
-    for batch in take(6, clips, replace(CFG, workers=1), references=references):
+    labels = np.arange(21, dtype=np.int32) % 7 - 1
+    for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, references=references):
         assert batch.references is not None
         rows = [int(np.flatnonzero(names == c)[0]) for c in np.asarray(batch.clip)]
+        np.testing.assert_array_equal(batch.emotion, labels[rows])
         np.testing.assert_array_equal(batch.references.ids, table[rows])
         np.testing.assert_array_equal(batch.references.embedding, table[rows] / 7)
         np.testing.assert_array_equal(batch.references.present, table[rows][..., 0] > 9)
@@ -193,7 +195,7 @@ def broken(clips: list[Clip], tmp_path: Path) -> list[Clip]:
     found = list(clips)
     for i in (5, 13):
         cut = tmp_path / f"cut{i}.wav"
-        cut.write_bytes(clips[i].audio.read_bytes()[:3000])  # pyright: ignore[reportOptionalMemberAccess]
+        cut.write_bytes(clips[i].audio.read_bytes()[:3000])  # pyright: ignore[reportOptionalMemberAccess] these clips have audio
         found[i] = replace(clips[i], audio=cut, seconds=0.4 if i < 12 else 0.9)
     found[6] = replace(clips[6], video=tmp_path / "gone.mp4")
     return found

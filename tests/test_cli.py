@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax import captioning, flops, planning, presets
+from emojax import captioning, experiment, flops, planning, presets
 from emojax.config import Config, ConfigError
 from emojax.training.log import Log, cut_after
 from emojax.training.run import RunError, open_run, stage_of, trained
@@ -47,6 +47,7 @@ def test_the_presets_that_are_promised_are_there() -> None:
 
 
 def test_overrides_take_the_type_of_their_field_and_touch_nothing_else() -> None:
+    assert presets.load("tiny", ["grpo.scale=none"]).grpo.scale == "none"
     items = ["group=16", "sft.optimizer.learning_rate=1", "audio_seconds=2,4", "sft_steps=none", "model.remat=true"]
     cfg = presets.load("tiny", [*items, "data.manifest=123", "precision=bfloat16"])
     changed = (cfg.grpo.group, cfg.sft.optimizer.learning_rate, cfg.data.audio_seconds, cfg.sft_steps, cfg.model.remat)
@@ -264,12 +265,36 @@ def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
+def test_the_benchmark_prints_one_line(tmp_path: Path) -> None:
+    sizes = {"prompts": 2, "group": 2, "prompt-len": 6, "completion-len": 4, "hidden": 128, "layers": 1, "vocab": 300}
+    flags = [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
+    done = emojax("bench", "grpo", *flags, "--steps", "2", "--warmup", "1", "--reward", "length", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout)
+    assert (len(line["step_seconds"]), line["last_log"]["length"], line["last_log"]["truncated"]) == (2, 4, 1)
+    assert line["weights_moved"] > 0
+
+
 def test_an_error_of_the_user_is_one_line(tmp_path: Path) -> None:
     one_line(emojax("plan", "--set", "gruop=16", cwd=tmp_path), "gruop", "did you mean 'group'")
     one_line(emojax("caption", "clip.wav", "--model", "nowhere", cwd=tmp_path), "nowhere is no run directory")
     (tmp_path / "notes.txt").write_text("mine")
     one_line(emojax("sft", "--config", "tiny", "--out", ".", cwd=tmp_path), "holds something that is no run")
+    one_line(emojax("synth", "--out", ".", cwd=tmp_path), "holds no corpus of ours")
+    (tmp_path / "notes.txt").write_text("{}")
+    files = ("--policy", "notes.txt", "--reward", "notes.txt", "--text", "notes.txt")
+    one_line(emojax("check-text", *files, cwd=tmp_path), "notes.txt is not a tokenizer")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"id": "b"}', '{"caption": "sad"}'])
+def test_a_line_that_is_no_caption_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"id": "a", "caption": "sad"}\n{"id": "c", "error": "cut off", "file": "c.wav"}\n')
+    assert experiment.captions_of(path) == {"a": "sad"}
+    path.write_text(path.read_text() + line)
+    with pytest.raises(ValueError, match="line 3: wanted an object"):
+        experiment.captions_of(path)
 
 
 def test_the_configuration_is_hashable_and_frozen() -> None:

@@ -172,6 +172,16 @@ def test_what_is_masked_is_not_read(stage: str) -> None:
     assert_same_bits(metrics, same_metrics)
 
 
+def test_policies_far_apart_overflow_nowhere() -> None:
+    """After a caption's end stands id 0, which this policy finds e^-100 times as likely as the reference does."""
+    weights = made_up.params(CFG)
+    far = weights.replace(decoder=weights.decoder.replace(embed=20 * weights.decoder.embed))
+    _, metrics = step(state=made_up.state(made_up.grpo(CFG), CFG, weights=far))
+    assert not metrics["samples"].mask.all(), "every caption is as long as can be"
+    assert metrics["skipped"] == 0
+    assert np.isfinite(metrics["loss"])
+
+
 def test_a_longer_bucket_of_audio_changes_nothing() -> None:
     length = np.array([0, 8000, 7999, 4001, 161, 1, 640, 5000], np.int32)
 

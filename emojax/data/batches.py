@@ -80,8 +80,9 @@ def training_batches(
 ) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, ... without end.
 
-    Of a clip's captions `cfg.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is replaced by the next one of its length bucket and logged once, unless `cfg.strict`. Workers
-    start at the call, not at the first batch. Close the iterator to stop them.
+    Of a clip's captions `cfg.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is
+    replaced by the next one of its length bucket and logged once, unless `cfg.strict`. Workers start at the call, not
+    at the first batch. Close the iterator to stop them.
 
     Args:
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.

@@ -135,9 +135,9 @@ def updates(
             assert scores.reference is not None, "the reference was given"
             # at the first update the policy is still the one that sampled: the ratio is exactly one
             old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)
-            return (
-                policy_loss(scores.logp, old, scores.reference, rows.advantage, cfg.grpo) * rows.weight
-            ).sum(), scores
+            # off the captions too policies may lie far apart: an exponential that overflows is NaN at weight 0, too
+            read_off = (jnp.where(rows.weight > 0, x, 0) for x in (scores.logp, old, scores.reference))
+            return (policy_loss(*read_off, rows.advantage, cfg.grpo) * rows.weight).sum(), scores
 
         total, grads, scores = accumulate(loss, state.params, dataclasses.replace(rows, old=old), cfg.grpo.micro_batch)
         state, metrics = update(state, grads, total, optimizer)

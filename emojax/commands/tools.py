@@ -1,0 +1,92 @@
+"""synth, plan, check-text, bench, doctor: what helps beside training."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from emojax.bench import Work
+from emojax.commands.train import Set
+
+
+def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, processes: int = 2) -> None:
+    """Write the built-in corpus: WAV and MP4 files and their manifest.
+
+    Args:
+        out: directory to make.
+        clips: how many.
+        speakers: how many, dealt to train, validation and test.
+        seed: of everything.
+        processes: that render at once.
+    """
+    from emojax.config import Corpus
+    from emojax.data.synthetic import make_corpus
+    from emojax.progress import bars
+
+    with bars() as track:
+        bar = track("corpus")
+        corpus = Corpus(clips=clips, speakers=speakers)
+        path = make_corpus(out, corpus, seed, processes=processes, progress=lambda n, total: bar(n, total, {}))
+    print(path)
+
+
+def plan(
+    program: Literal["sft", "grpo", "caption"] = "grpo",
+    config: str = "demo",
+    set_: Set = (),
+    topology: str | None = None,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Compile a program without running it, for this machine or for a TPU pod, and say what it needs.
+
+    Args:
+        program: which.
+        config: a preset's name or a file.
+        topology: of a pod, such as v5e:4x4; needs the extra `tpu`.
+        as_json: print JSON.
+    """
+    from emojax import planning, presets
+
+    report = planning.plan(presets.load(config, set_), program, topology)
+    print(json.dumps(report) if as_json else planning.show(report))
+
+
+def check_text(policy: Path, reward: Path, text: Path, sequences: int = 20_000, seed: int = 0) -> None:
+    """Check that the conversion of tokens in the graph equals the reference tokenizers on your text.
+
+    Args:
+        policy: tokenizer.json of the policy.
+        reward: directory of the sentence-transformers model.
+        text: file of text, a caption a line.
+        sequences: random token sequences to try besides.
+        seed: of those.
+    """
+    from emojax.text.check import check, read_tokenizer
+
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = check(read_tokenizer(policy), read_tokenizer(reward), lines, random_sequences=sequences, seed=seed)
+    for mismatch in found[:10]:
+        print(mismatch)
+    print(f"{len(found)} mismatches in {len(lines)} lines and {sequences} random sequences")
+    if found:
+        sys.exit(1)
+
+
+def doctor() -> None:
+    """Print versions, devices and what is missing."""
+    from emojax import doctor as examination
+
+    print(examination.report())
+
+
+def bench(program: tyro.conf.Positional[Literal["grpo"]], work: Annotated[Work, tyro.conf.arg(name="")]) -> None:
+    """Time one Emo-GRPO step on random weights and prompts of ids; prints one JSON line.
+
+    Args:
+        program: which.
+    """
+    from emojax import bench as measurement
+
+    measurement.main(work)

@@ -1,0 +1,110 @@
+"""demo, sft, grpo, train: from a configuration to a run directory."""
+
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from emojax.config import Config
+
+Set = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(name="set", metavar="NAME=VALUE", help="override a field of the configuration; may be repeated"),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Flags of every stage."""
+
+    out: Path | None = None  # directory of the run; runs/ and the configuration's name without it
+    config: str | None = None  # a preset's name or a file; `demo` without it
+    set_: Set = ()
+    resume: bool = False  # go on with the run in `out`
+    overwrite: bool = False  # replace the run in `out`
+
+
+Flags = Annotated[Run, tyro.conf.arg(name="")]
+
+
+def _configuration(run: Run) -> Config:
+    """The preset or file; a resumed run that names neither goes on with its own."""
+    from emojax import presets
+
+    own = run.out / "config.json" if run.out else None
+    if run.resume and run.config is None and own is not None and own.exists():
+        return presets.load(str(own), run.set_)
+    return presets.load(run.config or "demo", run.set_)
+
+
+def demo(
+    out: Path = Path("emojax-demo"), seed: int = 0, fast: bool = False, resume: bool = False, overwrite: bool = False
+) -> None:
+    """Make the built-in corpus, train on it (cold start, then Emo-GRPO), caption held-out speakers, report.
+
+    Args:
+        out: directory of the run.
+        seed: of the corpus, the weights and the noise.
+        fast: everything, smaller: under two minutes.
+        resume: go on with the run in `out`.
+        overwrite: replace the run in `out`.
+    """
+    from rich.console import Console
+
+    preset = {} if resume else {"config": "demo_fast" if fast else "demo", "set_": (f"seed={seed}",)}
+    _train_and_report(Run(out=out, resume=resume, overwrite=overwrite, **preset), ablate=True)
+    console = Console()
+    console.print((out / "report.md").read_text().split("## Captions side by side")[-1].strip(), markup=False)
+    console.print("\nCaption a clip of your own:", style="bold")
+    console.print(f"  emojax caption --model {shlex.quote(str(out))} YOUR_CLIP.mp4", soft_wrap=True, markup=False)
+
+
+def sft(run: Flags) -> None:
+    """Train the cold start: maximum likelihood of the reference captions."""
+    from emojax.progress import bars
+    from emojax.training import stages
+
+    cfg = _configuration(run)
+    out = run.out or Path("runs", cfg.name, "sft")
+    with bars() as track:
+        stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, progress=track("cold start"))
+
+
+def grpo(run: Flags, init: Path | None = None) -> None:
+    """Train by Emo-GRPO from a cold start.
+
+    Args:
+        init: run directory of the cold start; without it the captioner begins with random weights.
+    """
+    from emojax.progress import bars
+    from emojax.training import stages
+
+    cfg = _configuration(run)
+    out = run.out or Path("runs", cfg.name, "grpo")
+    if init is None and not (out / "start").exists():
+        print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
+    with bars() as track:
+        stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, progress=track("Emo-GRPO"))
+
+
+def train(run: Flags) -> None:
+    """Train both stages, caption the test split and report."""
+    _train_and_report(run, ablate=False)
+
+
+def _train_and_report(run: Run, ablate: bool) -> None:
+    from rich.console import Console
+
+    from emojax import experiment
+    from emojax.progress import bars
+
+    began, cfg = time.time(), _configuration(run)
+    out = run.out or Path("runs", cfg.name)
+    with bars() as track:
+        experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite)
+        result = experiment.report(cfg, out, track, ablate=ablate, began=began)
+    Console(width=None if sys.stdout.isatty() else 140).print(result)

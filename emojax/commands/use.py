@@ -1,0 +1,104 @@
+"""caption, evaluate: what a trained captioner is for."""
+
+import json
+import sys
+from pathlib import Path
+
+import tyro
+
+from emojax.commands.train import Set
+from emojax.config import ConfigError, Sampling
+
+Files = tyro.conf.Positional[tuple[Path, ...]]
+
+
+def caption(
+    files: Files = (),
+    *,
+    model: Path,
+    manifest: Path | None = None,
+    split: str | None = None,
+    out: Path | None = None,
+    batch_size: int = 16,
+    samples: int = 1,
+    temperature: float | None = None,
+    top_p: float = 1.0,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    strict: bool = False,
+) -> None:
+    """Caption media files or a manifest's clips; JSONL, a line a clip.
+
+    Args:
+        files: audio or video files.
+        model: run directory of a trained captioner.
+        manifest: JSONL manifest, instead of files.
+        split: of the manifest; all without it.
+        out: file to write; the screen without it.
+        batch_size: clips captioned at once.
+        samples: captions per clip; more than one are drawn at random.
+        temperature: of the draw; greedy without it, unless several samples are asked for (then 1).
+        top_p: probability mass that tokens are drawn from.
+        seed: of the draw.
+        resume: leave out the clips that `out` already names.
+        overwrite: replace `out`.
+        strict: stop with an error if a file was broken.
+    """
+    from emojax import captioning
+    from emojax.data.clips import clips_of_files, read_manifest
+    from emojax.progress import bars
+    from emojax.training.run import RunError
+
+    if bool(files) == bool(manifest):
+        raise ConfigError("give either media files or --manifest")
+    if out is not None and out.exists() and not (resume or overwrite):
+        raise RunError(f"{out} exists; go on with it by --resume, or replace it by --overwrite")
+    clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
+    sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
+    how = {"batch_size": min(batch_size, max(1, len(clips))), "samples": samples, "sampling": sampling, "seed": seed}
+    loaded = captioning.load(model)
+    if out is None:
+        errors = 0
+        for record in loaded.records(clips, **how):
+            print(json.dumps(record, ensure_ascii=False), flush=True)
+            errors += "error" in record
+    else:
+        with bars() as track:
+            bar = track("captions")
+            done = captioning.write(loaded, clips, out, resume=resume, progress=lambda n, m: bar(n, m, {}), **how)
+        errors = done["errors"]
+        print(f"{done['clips']} clips, {errors} broken files, {done['clips_per_second']:.1f} clips/s", file=sys.stderr)
+    if strict and errors:
+        raise RunError(f"{errors} files could not be decoded; their records say why")
+
+
+def evaluate(
+    captions: Path,
+    manifest: Path,
+    split: str = "test",
+    train_split: str = "train",
+    config: str = "demo",
+    set_: Set = (),
+    out: Path | None = None,
+) -> None:
+    """Score captions (JSONL with `id` and `caption`) against a manifest, beside the floors.
+
+    Args:
+        captions: JSONL file, as `emojax caption` writes it.
+        manifest: with the reference captions.
+        split: that was captioned.
+        train_split: that the floors are made of.
+        config: preset or file whose `reward` and `data` are used.
+        out: directory for report.json and report.md.
+    """
+    from rich.console import Console
+
+    from emojax import experiment, presets
+    from emojax.evaluate import table, write_report
+
+    cfg = presets.load(config, set_)
+    rows = experiment.score(cfg, captions, manifest, split, train_split)
+    if out is not None:
+        write_report(out, rows, {})
+    Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
