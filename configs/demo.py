@@ -1,6 +1,8 @@
 """The built-in corpus from files to captions: `emojax demo`, on two CPU cores.
 
-What it reaches is in BENCHMARKS.md. The cold start does not read the emotion off the media well enough yet.
+About 8 minutes; held-out speakers' emotions named right in 0.75 to 0.9 of the clips (chance: 0.14), more in BENCHMARKS.md.
+Advantages are not divided by the group's deviation: samples that differ in wording alone would count as much as samples
+that differ in the emotion, and captions would all take the one wording that suits best.
 """
 
 from emojax.config import AudioEncoder, Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft, VideoEncoder
@@ -20,7 +22,7 @@ def config() -> Config:
             references=3,
         ),
         model=Model(audio=AudioEncoder(tokens=4), video=VideoEncoder(tokens=2)),
-        reward=Reward(max_bytes=240, max_tokens=48),
+        reward=Reward(emotion_weight=0.8, max_bytes=240, max_tokens=48),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1.5e-3)),
-        grpo=Grpo(batch=16, group=6, scale="none"),
+        grpo=Grpo(batch=16, group=6, beta=0.2, scale="none"),
     )
