@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from emojax.config import Config, ConfigError, Data, Decoder, Grpo, Model, Optimizer, Reward
+
 KEEP = {  # glibc holds on to freed memory, so a step does not fault its pages in again
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_ARENA_MAX": "1",
@@ -24,6 +26,7 @@ REFERENCE = "the speaker sounds deeply sad with a slow trembling voice"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
 _NO_AUDIO = 160  # samples of an audio buffer that no encoder reads
+WORDS = 1996  # ids from here on are words of their own
 SEP = 102  # every prompt ends with it, so it is what a completion is begun from
 
 
@@ -48,6 +51,8 @@ class Work:
 
 def main(work: Work) -> None:
     """Measures and prints the line; glibc reads its variables when a process starts, so it may begin once more."""
+    if work.vocab <= WORDS:
+        raise ConfigError(f"--vocab wants more than {WORDS}, so that prompts have words, got {work.vocab}")
     if work.malloc == "keep" and any(os.environ.get(name) != value for name, value in KEEP.items()):
         os.execve(sys.executable, [sys.executable, "-m", "emojax.cli", *sys.argv[1:]], {**os.environ, **KEEP})
     if hasattr(os, "sched_setaffinity"):  # XLA takes one thread per processor that it may use
@@ -114,7 +119,6 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
     import jax.numpy as jnp
 
     from emojax import rewards, sharding
-    from emojax.config import Config, Data, Decoder, Grpo, Model, Optimizer, Reward
     from emojax.rewards.sentence import load_tokenizer
     from emojax.training.program import custom_grpo_program, grpo_program
 
@@ -182,7 +186,7 @@ def prompts(work: Work, step: int, references: Any) -> Any:
     from emojax.types import Batch
 
     rng, b, p = np.random.default_rng(step), work.prompts, work.prompt_len - 1
-    words = rng.integers(1996, min(work.vocab, 12_000), (b, p), dtype=np.int32)
+    words = rng.integers(WORDS, min(work.vocab, 12_000), (b, p), dtype=np.int32)
     words[:, 0] = 101
     arrays: dict[str, Any] = {
         "clip": rng.integers(0, 2**32, b, dtype=np.uint32),

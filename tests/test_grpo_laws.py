@@ -173,9 +173,13 @@ def test_what_is_masked_is_not_read(stage: str) -> None:
 
 
 def test_policies_far_apart_overflow_nowhere() -> None:
-    """After a caption's end stands id 0, which this policy finds e^-100 times as likely as the reference does."""
+    """After a caption's end stands id 0. This policy finds it e^-100 times as likely there as the reference does."""
     weights = made_up.params(CFG)
-    far = weights.replace(decoder=weights.decoder.replace(embed=20 * weights.decoder.embed))
+    along = np.full(CFG.model.decoder.width, 0.3, np.float32)
+    embed = weights.decoder.embed + along  # so that every hidden state has a part along it
+    embed[0] -= 20 * along
+    embed[CFG.model.decoder.end_token] += 0.8 * along
+    far = weights.replace(decoder=weights.decoder.replace(embed=embed))
     _, metrics = step(state=made_up.state(made_up.grpo(CFG), CFG, weights=far))
     assert not metrics["samples"].mask.all(), "every caption is as long as can be"
     assert metrics["skipped"] == 0
