@@ -136,8 +136,8 @@ def updates(
             # at the first update the policy is still the one that sampled: the ratio is exactly one
             old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)
             # off the captions too policies may lie far apart: an exponential that overflows is NaN at weight 0, too
-            read_off = (jnp.where(rows.weight > 0, x, 0) for x in (scores.logp, old, scores.reference))
-            return (policy_loss(*read_off, rows.advantage, cfg.grpo) * rows.weight).sum(), scores
+            logp, old, other = (jnp.where(rows.weight > 0, x, 0) for x in (scores.logp, old, scores.reference))
+            return (policy_loss(logp, old, other, rows.advantage, cfg.grpo) * rows.weight).sum(), scores
 
         total, grads, scores = accumulate(loss, state.params, dataclasses.replace(rows, old=old), cfg.grpo.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
