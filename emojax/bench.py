@@ -116,7 +116,6 @@ def measure(work: Work) -> dict[str, Any]:
 def build(work: Work) -> tuple[Any, Any, Any, Any]:
     """Configuration, program, reward arrays and references of a captioner that reads a prompt, and no media."""
     import jax
-    import jax.numpy as jnp
 
     from emojax import rewards, sharding
     from emojax.rewards.sentence import load_tokenizer
@@ -152,10 +151,11 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
     mesh = sharding.make_mesh(cfg, jax.devices()[:1])
     if work.reward == "length":
 
-        def length(_: Any, ids: Any, mask: Any, refs: Any) -> tuple[Any, dict[str, Any]]:
-            return mask.sum(-1) / jnp.float32(100), {}
+        def length(spelled: Any, ids: Any, mask: Any, refs: Any) -> tuple[Any, dict[str, Any]]:
+            return spelled[ids].sum(-1) / 100, {}
 
-        return cfg, custom_grpo_program(cfg, mesh, {}, length, None), {}, None
+        spelled = jax.device_put(bytes_of_tokens(work.vocab), sharding.replicated(mesh))
+        return cfg, custom_grpo_program(cfg, mesh, spelled, length, None), spelled, None
     model, static = rewards.build(cfg.reward, policy_tokenizer(work.vocab))
     references = rewards.references(static, model, load_tokenizer(MODEL), [[REFERENCE]] * work.prompts, 1)
     return cfg, grpo_program(cfg, mesh, model, static), jax.device_put(model, sharding.replicated(mesh)), references
@@ -177,6 +177,15 @@ def policy_tokenizer(vocab: int) -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
     return tokenizer
+
+
+def bytes_of_tokens(vocab: int) -> Any:
+    """f32[V]: how long each token's text is."""
+    import numpy as np
+
+    from emojax.text.bytes import spell
+
+    return np.array([len(token) for token in spell(policy_tokenizer(vocab))[:vocab]], np.float32)
 
 
 def prompts(work: Work, step: int, references: Any) -> Any:

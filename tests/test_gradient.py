@@ -13,8 +13,9 @@ import plain
 import pytest
 
 from emojax.config import Config, Sampling
+from emojax.decoder.captioner import read
 from emojax.training import losses
-from emojax.training.grpo import Rows, read, updates
+from emojax.training.grpo import Rows, updates
 from emojax.training.sft import drop_streams
 from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
 

@@ -48,3 +48,12 @@ def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch) -> Prefix:
 def shifted(ids: Array, start: int) -> Array:
     """What the decoder reads to predict `ids` (i32[... T]): the start token, then all but the last."""
     return jnp.concatenate([jnp.full_like(ids[..., :1], start), ids[..., :-1]], -1)
+
+
+def read(p: lm.Lm, streams: Prefix, batch: Batch, ids: Array, cfg: Config) -> Array:
+    """Hidden states [B G T D] of captions i32[B G T], G of each clip, which share its prefix: it is read once."""
+    prefix = prompt(p, streams, batch)
+    cache = lm.prefill(p, prefix, cfg.model.decoder, cfg.model.remat)
+    return lm.suffix(
+        p, cache, prefix.mask, shifted(ids, cfg.model.decoder.start_token), cfg.model.decoder, cfg.model.remat
+    )

@@ -16,7 +16,7 @@ from flax import struct
 
 from emojax.config import Config
 from emojax.decoder import lm
-from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, shifted
+from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, read
 from emojax.decoder.sample import rollout
 from emojax.encoders import media
 from emojax.training.losses import TokenScores, advantages, policy_loss, token_scores, token_weights
@@ -108,15 +108,6 @@ def sample(decoder: lm.Lm, encoders: media.Encoders, batch: Batch, key: Array, c
         cfg=cfg.model.decoder,
     )
     return streams, samples
-
-
-def read(p: lm.Lm, streams: Prefix, batch: Batch, ids: Array, cfg: Config) -> Array:
-    """Hidden states [B G T D] of a policy over the sampled captions, the prefix read once per clip."""
-    prefix = prompt(p, streams, batch)
-    cache = lm.prefill(p, prefix, cfg.model.decoder, cfg.model.remat)
-    return lm.suffix(
-        p, cache, prefix.mask, shifted(ids, cfg.model.decoder.start_token), cfg.model.decoder, cfg.model.remat
-    )
 
 
 def updates(

@@ -14,7 +14,7 @@ from flax import struct
 
 from emojax.config import Config, Sampling
 from emojax.decoder import lm
-from emojax.decoder.captioner import Params, cast, compute_dtype, matmul_precision, prompt, shifted
+from emojax.decoder.captioner import Params, cast, compute_dtype, matmul_precision, read
 from emojax.encoders import media
 from emojax.training.losses import TokenScores, token_scores
 from emojax.training.optim import accumulate, update
@@ -45,20 +45,15 @@ def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
     )
 
 
-def read(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
-    """Scores [B M T] of the target captions, read as in Emo-GRPO, M captions that share their prefix; and f32[B], the
-    cross-entropy of each clip's emotion, 0 where it has no label or no media."""
+def surprise(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
+    """Scores [B M T] of the target captions; and f32[B], the cross-entropy of each clip's emotion, 0 where it has no
+    label or no media."""
     p = cast(params, cfg)
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
-    prefix = prompt(p.decoder, streams, batch)
-    cache = lm.prefill(p.decoder, prefix, cfg.model.decoder, cfg.model.remat)
-    ids = batch.caption
-    hidden = lm.suffix(
-        p.decoder, cache, prefix.mask, shifted(ids, cfg.model.decoder.start_token), cfg.model.decoder, cfg.model.remat
-    )
-    emotions = media.name_emotion(p.encoders, streams).astype(jnp.float32)
-    surprise = optax.softmax_cross_entropy_with_integer_labels(emotions, jnp.maximum(batch.emotion, 0))
-    return token_scores(hidden, lm.head(p.decoder), ids, Sampling()), jnp.where(labelled(batch), surprise, 0)
+    hidden = read(p.decoder, streams, batch, batch.caption, cfg)
+    logits = media.name_emotion(p.encoders, streams).astype(jnp.float32)
+    emotion = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(batch.emotion, 0))
+    return token_scores(hidden, lm.head(p.decoder), batch.caption, Sampling()), jnp.where(labelled(batch), emotion, 0)
 
 
 def labelled(batch: Batch) -> Array:
@@ -80,8 +75,8 @@ def sft_step(
     Args:
       key: of the run; the step and the clip are folded in.
     Returns:
-      The next state, and f32[] metrics: loss (of captions, nats a token), emotion_loss (nats a clip), entropy,
-      grad_norm, skipped.
+      The next state, and f32[] metrics: loss (of captions, nats a token), emotion_loss (nats a clip; NaN
+      where no clip has a label), entropy, grad_norm, skipped.
     """
     with matmul_precision(cfg):
         batch = drop_streams(batch, jax.random.fold_in(key, state.step), cfg.sft.stream_dropout)
@@ -89,15 +84,15 @@ def sft_step(
         clips = jnp.maximum(labelled(batch).sum(), 1)
 
         def loss(params: Params, rows: Batch) -> tuple[Array, tuple[TokenScores, Array]]:
-            scores, surprise = read(params, rows, cfg)
+            scores, emotion = surprise(params, rows, cfg)
             captions = -(scores.logp * rows.caption_mask).sum() / tokens
-            return captions + cfg.sft.emotion_weight * surprise.sum() / clips, (scores, surprise)
+            return captions + cfg.sft.emotion_weight * emotion.sum() / clips, (scores, emotion)
 
-        total, grads, (scores, surprise) = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
+        total, grads, (scores, emotion) = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
         metrics |= {
             "loss": -(scores.logp * batch.caption_mask).sum() / tokens,
-            "emotion_loss": surprise.sum() / clips,
+            "emotion_loss": emotion.sum() / labelled(batch).sum(),
             "entropy": (scores.entropy * batch.caption_mask).sum() / tokens,
         }
         return dataclasses.replace(state, step=state.step + 1), metrics
