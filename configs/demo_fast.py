@@ -1,13 +1,16 @@
-"""All of the demo, smaller: `emojax demo --fast`. Two CPU cores: under two minutes, and captions to match."""
+"""All of the demo, smaller: `emojax demo --fast`. Two CPU cores: under two minutes, and captions to match.
 
-from emojax.config import AudioEncoder, Config, Corpus, Data, Decoder, Grpo, Model, Reward, VideoEncoder
+They are sentences of the right kind; the emotion in them is a guess.
+"""
+
+from emojax.config import AudioEncoder, Config, Corpus, Data, Decoder, Grpo, Model, Optimizer, Reward, Sft, VideoEncoder
 
 
 def config() -> Config:
     return Config(
         name="demo_fast",
         steps=6,
-        sft_steps=60,
+        sft_steps=150,
         checkpoint_every=50,
         sample_every=5,
         caption_tokens=32,
@@ -26,5 +29,6 @@ def config() -> Config:
             decoder=Decoder(vocab=768, width=64, layers=2, ff=192),
         ),
         reward=Reward(max_bytes=192, max_tokens=40),
+        sft=Sft(batch=16, optimizer=Optimizer(learning_rate=3e-3)),
         grpo=Grpo(batch=16, group=4),
     )

@@ -1,8 +1,8 @@
 """260 real Mandarin utterances with human captions, from nothing: `emojax train --config secap`.
 
 The recordings lie in ../shared/data/secap; others by `--set data.manifest=PATH`. Two CPU cores: about 10 minutes. They
-are too few to learn well from: expect the loss to fall by half, the reward to rise on training clips, and Chinese
-captions near the floors on the test clips.
+are too few to learn well from: expect the loss to fall to a third, the reward to rise, and Chinese captions that
+stammer and stay below both floors (BENCHMARKS.md).
 """
 
 from emojax.config import AudioEncoder, Concept, Config, Data, Decoder, Grpo, Model, Optimizer, Reward, Sft
