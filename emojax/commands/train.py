@@ -55,7 +55,8 @@ def demo(
     """
     from rich.console import Console
 
-    preset = {} if resume else {"config": "demo_fast" if fast else "demo", "set_": (f"seed={seed}",)}
+    begun = resume and (out / "config.json").exists()
+    preset = {} if begun else {"config": "demo_fast" if fast else "demo", "set_": (f"seed={seed}",)}
     _train_and_report(Run(out=out, resume=resume, overwrite=overwrite, **preset), ablate=True)
     console = Console()
     console.print((out / "report.md").read_text().split("## Captions side by side")[-1].strip(), markup=False)
