@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from emojax.bench import Work
+from emojax import bench as benchmark
 from emojax.commands.train import Set
 
 
@@ -81,12 +81,12 @@ def doctor() -> None:
     print(examination.report())
 
 
-def bench(program: tyro.conf.Positional[Literal["grpo"]], work: Annotated[Work, tyro.conf.arg(name="")]) -> None:
+def bench(
+    program: tyro.conf.Positional[Literal["grpo"]], work: Annotated[benchmark.Work, tyro.conf.arg(name="")]
+) -> None:
     """Time one Emo-GRPO step on random weights and prompts of ids; prints one JSON line.
 
     Args:
         program: which.
     """
-    from emojax import bench as measurement
-
-    measurement.main(work)
+    benchmark.main(work)
