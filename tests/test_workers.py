@@ -49,8 +49,9 @@ def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from emojax.data.workers import ahead
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit it ignored
 def make(i):
     time.sleep(0.05)
     return os.getpid()
