@@ -4,7 +4,8 @@ Meant for eight accelerators with 16 GiB or more each, bfloat16, and some ten th
 about half a day on a v5e-8, an estimate from operation counts, not a measurement). No score is promised.
 """
 
-from emojax.config import AudioEncoder, Config, Data, Decoder, Grpo, Model, Optimizer, Reward, Sft, VideoEncoder
+from emojax.config import Config, Data, Grpo, Model, Optimizer, Reward, Sft
+from emojax.families import AudioEncoder, Decoder, VideoEncoder
 
 
 def config() -> Config:

@@ -5,7 +5,8 @@ Advantages are not divided by the group's deviation: samples that differ in word
 that differ in the emotion, and captions would all take the one wording that suits best.
 """
 
-from emojax.config import AudioEncoder, Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft, VideoEncoder
+from emojax.config import Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft
+from emojax.families import AudioEncoder, VideoEncoder
 
 
 def config() -> Config:

@@ -3,7 +3,8 @@
 They are sentences of the right kind; the emotion in them is a guess.
 """
 
-from emojax.config import AudioEncoder, Config, Corpus, Data, Decoder, Grpo, Model, Optimizer, Reward, Sft, VideoEncoder
+from emojax.config import Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft
+from emojax.families import AudioEncoder, Decoder, VideoEncoder
 
 
 def config() -> Config:

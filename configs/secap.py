@@ -5,7 +5,8 @@ are too few to learn well from: expect the loss to fall to a third, the reward t
 stammer and stay below both floors (BENCHMARKS.md).
 """
 
-from emojax.config import AudioEncoder, Concept, Config, Data, Decoder, Grpo, Model, Optimizer, Reward, Sft
+from emojax.config import Concept, Config, Data, Grpo, Model, Optimizer, Reward, Sft
+from emojax.families import AudioEncoder, Decoder
 
 CONCEPTS = (  # the same seven emotions as in English, in the words of Chinese captions (ours)
     Concept("neutral", ("平静", "平淡", "冷静", "自然", "平和", "淡定")),

@@ -3,7 +3,8 @@
 It learns nothing worth hearing; no score is expected of it.
 """
 
-from emojax.config import AudioEncoder, Config, Corpus, Data, Decoder, Grpo, Model, Reward, Sft, VideoEncoder
+from emojax.config import Config, Corpus, Data, Grpo, Model, Reward, Sft
+from emojax.families import AudioEncoder, Decoder, VideoEncoder
 
 
 def config() -> Config:

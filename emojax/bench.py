@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from emojax.config import Config, ConfigError, Data, Decoder, Grpo, Model, Optimizer, Reward
+from emojax.config import Config, ConfigError, Data, Grpo, Model, Optimizer, Reward
+from emojax.families import Decoder
 
 KEEP = {  # glibc holds on to freed memory, so a step does not fault its pages in again
     "MALLOC_MMAP_MAX_": "0",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from emojax.families import AudioEncoder, Decoder, Hears, Sees, VideoEncoder, Writes
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used: the message says which field, what it got and what it wants."""
@@ -40,49 +42,10 @@ class Data:
 
 
 @dataclass(frozen=True)
-class AudioEncoder:
-    mels: int = 80
-    width: int = 128
-    layers: int = 2
-    heads: int = 4
-    ff: int = 256
-    tokens: int = 12  # prefix positions that the stream is pooled to
-
-
-@dataclass(frozen=True)
-class VideoEncoder:
-    width: int = 128
-    spatial_layers: int = 1  # within a frame
-    temporal_layers: int = 1  # across frames
-    heads: int = 4
-    ff: int = 256
-    tokens: int = 8  # prefix positions that the stream is pooled to
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """A causal language model of the Qwen2 / Llama kind."""
-
-    vocab: int = 1024  # V; also the size of the tokenizer that training makes
-    width: int = 128
-    layers: int = 3
-    heads: int = 4
-    kv_heads: int = 2
-    head_width: int = 32
-    ff: int = 384
-    rope_theta: float = 10_000.0
-    norm_eps: float = 1e-6
-    qkv_bias: bool = True
-    tie: bool = True  # the output head is the transposed embedding table
-    start_token: int = 1  # what a caption is begun from
-    end_token: int = 2  # what closes it; outside the vocabulary: every caption has `caption_tokens` tokens
-
-
-@dataclass(frozen=True)
 class Model:
-    audio: AudioEncoder | None = field(default_factory=AudioEncoder)  # None: the captioner does not hear
-    video: VideoEncoder | None = field(default_factory=VideoEncoder)  # None: it does not see
-    decoder: Decoder = field(default_factory=Decoder)
+    audio: Hears | None = field(default_factory=AudioEncoder)  # None: the captioner does not hear
+    video: Sees | None = field(default_factory=VideoEncoder)  # None: it does not see
+    decoder: Writes = field(default_factory=Decoder)
     remat: bool = False  # recompute each layer's activations in the backward pass: less memory, more time
 
 

@@ -7,25 +7,31 @@ A line of a table is (their name, our path, einops pattern from their axes to ou
 `{l}` counts layers: those tensors are stacked on our leading axis L. An axis whose size the way back cannot infer
 states it: "o i w=3 -> (w i) o". A path that the model does not declare (an optional bias) makes its line idle.
 
-Only safetensors files are read: a pickle can run code.
+Only safetensors files are read: a pickle can run code. A file is checked whole before the first tensor is read; then
+tensor after tensor goes straight to where it lies on the mesh.
 """
 
 import contextlib
 import fnmatch
+import functools
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import EllipsisType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.sharding import NamedSharding, PartitionSpec
 
 from emojax.types import Tree
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
+SHARD = 5_000_000_000  # bytes, the most that one file of a directory holds
 
 
 @dataclass(frozen=True)
@@ -34,74 +40,119 @@ class Names:
 
     table: tuple[tuple[str, str, str], ...]
     ignore: tuple[str, ...] = ()  # names, with * for any text, that a file may hold and that are not read
-    prefix: str = ""  # may stand before the names of a file; the table leaves it out
+    prefix: tuple[str, ...] = ()  # of which one may stand before a name, in the table or in a file; not compared
+    old: tuple[tuple[str, str], ...] = ()  # ends of names in older files, and the ends that the table has for them
+    rows: Mapping[str, int] = field(default_factory=dict)  # of our tables that have padding after them: rows of theirs
 
 
-def read(path: str | Path, declaration: Tree, names: Names) -> Tree:
-    """The weights of a declared model (`nn/param.py`), as float32 numpy arrays in its tree.
+@dataclass(frozen=True)
+class _Line:
+    """One tensor of theirs and its place in our tree."""
+
+    theirs: str
+    ours: str
+    layer: int | EllipsisType
+    pattern: str
+    rows: int | None
+    shape: tuple[int, ...]  # in the file
+
+
+def read(path: str | Path, tree: Tree, names: Names) -> Tree:
+    """The weights of a model, from a file or a directory.
 
     Args:
       path: a safetensors file, or a directory with model.safetensors or with shards and their index.
+      tree: a declaration (`nn/param.py`), which gives float32 numpy arrays; or `jax.ShapeDtypeStruct`s with shardings,
+        which give arrays of that type, laid out so: the host holds one tensor of the file at a time.
     Raises:
-      FileNotFoundError: there is no safetensors file; says how to convert a pickle.
-      ValueError: names that are missing, unused, or of another shape or kind of number: all of them, one a line.
+      FileNotFoundError: there is no safetensors file, or a shard is missing; says how to convert a pickle.
+      ValueError: a damaged file; names that are missing, unused, or of another shape or kind of number: all of them,
+        one a line. Nothing is loaded then.
     """
-    weights = {ours: np.empty(shape, np.float32) for ours, shape in _shapes(declaration).items()}
-    faults = []
+    shapes = {_dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     with contextlib.ExitStack() as opened:
-        unread = dict(_tensors(_files(Path(path)), names.prefix, opened))
-        for theirs, ours, layer, pattern in _lines(declaration, names):
-            place = weights[ours][layer]
-            wanted = _backwards(place, pattern).shape
-            if theirs not in unread:
-                faults.append(f"missing    {theirs}: expected {list(wanted)}, for our {ours}")
+        unread = dict(_tensors(_files(Path(path)), names, opened))
+        found, faults = [], []
+        for line in _lines({ours: leaf.shape for ours, leaf in shapes.items()}, names):
+            if (key := _bare(line.theirs, names)) not in unread:
+                faults.append(f"missing    {line.theirs}: expected {list(line.shape)}, for our {line.ours}")
                 continue
-            file, name = unread.pop(theirs)
+            file, name = unread.pop(key)
             kind, got = file.get_slice(name).get_dtype(), tuple(file.get_slice(name).get_shape())
-            if got != wanted or kind not in _FLOATS:
-                faults.append(f"misshapen  {theirs}: expected floats {list(wanted)}, got {kind} {list(got)}")
-                continue
-            place[...] = _forwards(file.get_tensor(name).astype(np.float32), pattern)
-        for theirs, (file, name) in unread.items():
-            if not any(fnmatch.fnmatchcase(theirs, harmless) for harmless in names.ignore):
+            if got != line.shape or kind not in _FLOATS:
+                faults.append(f"misshapen  {name}: expected floats {list(line.shape)}, got {kind} {list(got)}")
+            found.append((line, file, name))
+        for key, (file, name) in unread.items():
+            if not any(fnmatch.fnmatchcase(key, harmless) for harmless in names.ignore):
                 faults.append(
-                    f"unused     {theirs}: got {file.get_slice(name).get_shape()}, the model has no such weight"
+                    f"unused     {name}: got {file.get_slice(name).get_shape()}, the model has no such weight"
                 )
-    if faults:
-        raise ValueError(f"{path}: {len(faults)} weights do not fit the model\n  " + "\n  ".join(faults))
-    return jax.tree_util.tree_map_with_path(lambda at, _: weights[_dotted(at)], declaration)
+        if faults:
+            raise ValueError(f"{path}: {len(faults)} weights do not fit the model\n  " + "\n  ".join(faults))
+        weights = {ours: _blank(leaf) for ours, leaf in shapes.items()}
+        for line, file, name in found:
+            x = _forwards(file.get_tensor(name), line.pattern)
+            weights[line.ours] = _put(weights[line.ours], x, line.layer, shapes[line.ours])
+    return jax.tree_util.tree_map_with_path(lambda at, _: weights[_dotted(at)], tree)
 
 
 def write(path: str | Path, weights: Tree, names: Names) -> None:
-    """Saves a tree of arrays under their names, as float32: what `read` of the file gives back, bit for bit."""
+    """Saves a tree of arrays under their names: what `read` of it gives back, bit for bit.
+
+    `path` is a file (.safetensors), or a directory: several files and their index where one would be over 5 GB.
+    """
     from safetensors.numpy import save_file
 
-    arrays = {_dotted(at): np.asarray(leaf) for at, leaf in jax.tree_util.tree_leaves_with_path(weights)}
-    tensors = {
-        theirs: np.array(_backwards(arrays[ours][layer], pattern), np.float32, order="C")
-        for theirs, ours, layer, pattern in _lines(weights, names)
-    }
-    save_file(tensors, path, metadata={"format": "pt"})
+    arrays = {_dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(weights)}
+    lines = list(_lines({ours: leaf.shape for ours, leaf in arrays.items()}, names))
+    shards: list[list[_Line]] = [[]]
+    size = 0
+    for line in lines:
+        more = int(np.prod(line.shape)) * arrays[line.ours].dtype.itemsize
+        if size + more > SHARD and shards[-1] and Path(path).suffix != ".safetensors":
+            shards.append([])
+            size = 0
+        shards[-1].append(line)
+        size += more
+
+    def tensor(line: _Line) -> np.ndarray:
+        x = np.asarray(arrays[line.ours][line.layer])
+        return np.array(_backwards(x if line.rows is None else x[: line.rows], line.pattern), order="C")
+
+    names_of_files = _file_names(Path(path), len(shards))
+    for file, shard in zip(names_of_files, shards, strict=True):
+        save_file({line.theirs: tensor(line) for line in shard}, file, metadata={"format": "pt"})
+    if len(shards) > 1:
+        where = {line.theirs: file.name for file, shard in zip(names_of_files, shards, strict=True) for line in shard}
+        index = {"metadata": {}, "weight_map": where}
+        (Path(path) / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def _file_names(path: Path, files: int) -> list[Path]:
+    if path.suffix == ".safetensors":
+        return [path]
+    if files == 1:
+        return [path / "model.safetensors"]
+    return [path / f"model-{i + 1:05}-of-{files:05}.safetensors" for i in range(files)]
 
 
 def _dotted(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
-    return {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _lines(tree: Tree, names: Names) -> Iterator[tuple[str, str, int | EllipsisType, str]]:
-    """(their name, our path, the layer or `...`, pattern) of every tensor that the tree needs."""
-    shapes = _shapes(tree)
+def _lines(shapes: Mapping[str, tuple[int, ...]], names: Names) -> Iterator[_Line]:
+    """Every tensor that a tree of these shapes needs."""
     unnamed = set(shapes) - {ours for _, ours, _ in names.table}
     if unnamed:
         raise ValueError(f"the name table has no line for {', '.join(sorted(unnamed))}")
     for theirs, ours, pattern in names.table:
-        if ours in shapes:
-            for layer in range(shapes[ours][0]) if "{l}" in theirs else [...]:
-                yield theirs.replace("{l}", str(layer)), ours, layer, pattern
+        if ours not in shapes:
+            continue
+        stacked, rows = "{l}" in theirs, names.rows.get(ours)
+        one = shapes[ours][1:] if stacked else shapes[ours]
+        shape = _backwards(np.broadcast_to(0, one if rows is None else (rows, *one[1:])), pattern).shape
+        for layer in range(shapes[ours][0]) if stacked else [...]:
+            yield _Line(theirs.replace("{l}", str(layer)), ours, layer, pattern, rows, shape)
 
 
 def _forwards(x: np.ndarray, pattern: str) -> np.ndarray:
@@ -114,14 +165,53 @@ def _backwards(x: np.ndarray, pattern: str) -> np.ndarray:
     return rearrange(x, f"{ours} -> {theirs}", **sizes)
 
 
-def _tensors(files: list[Path], prefix: str, opened: contextlib.ExitStack) -> Iterator[tuple[str, tuple]]:
-    """(their name without the prefix, (open file, name in the file)); nothing is read yet."""
-    from safetensors import safe_open
+def _blank(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return np.zeros(leaf.shape, np.float32)
+    return _zeros(leaf.shape, leaf.dtype, leaf.sharding)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _zeros(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(jnp.zeros(shape, dtype), sharding)
+
+
+def _put(whole: Any, x: np.ndarray, layer: int | EllipsisType, leaf: Any) -> Any:
+    """`whole` with `x` in its place; a device array is updated where it lies."""
+    if isinstance(whole, np.ndarray):
+        whole[layer][tuple(slice(n) for n in x.shape)] = x
+        return whole
+    one = leaf.shape if layer is ... else leaf.shape[1:]
+    spec = tuple(leaf.sharding.spec) + (None,) * (len(leaf.shape) - len(leaf.sharding.spec))
+    where = NamedSharding(leaf.sharding.mesh, PartitionSpec(*(spec if layer is ... else spec[1:])))
+    x = np.pad(x, [(0, n - m) for n, m in zip(one, x.shape, strict=True)]) if x.shape != one else x
+    x = x.astype(leaf.dtype)
+    there = jax.make_array_from_callback(one, where, lambda part: x[part])
+    return there if layer is ... else _update(whole, there, layer, leaf.sharding)
+
+
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+def _update(whole: jax.Array, x: jax.Array, layer: int, sharding: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(whole.at[layer].set(x), sharding)
+
+
+def _bare(name: str, names: Names) -> str:
+    """A name as it is compared: without a prefix, as newer files have it."""
+    name = next((name.removeprefix(p) for p in names.prefix if name.startswith(p)), name)
+    return next((name.removesuffix(old) + new for old, new in names.old if name.endswith(old)), name)
+
+
+def _tensors(files: list[Path], names: Names, opened: contextlib.ExitStack) -> Iterator[tuple[str, tuple]]:
+    """(their name as it is compared, (open file, name in the file)); nothing is read yet."""
+    from safetensors import SafetensorError, safe_open
 
     for path in files:
-        file = opened.enter_context(safe_open(path, framework="np"))
+        try:
+            file = opened.enter_context(safe_open(path, framework="np"))
+        except SafetensorError as e:
+            raise ValueError(f"{path}: not a whole safetensors file ({e}); cut off in a copy? Get it again") from e
         for name in file.keys():  # noqa: SIM118 - not a mapping, it cannot be iterated
-            yield name.removeprefix(prefix), (file, name)
+            yield _bare(name, names), (file, name)
 
 
 def _files(path: Path) -> list[Path]:
@@ -129,7 +219,10 @@ def _files(path: Path) -> list[Path]:
         return [path]
     index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
     if index.is_file():
-        return [path / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+        shards = [path / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+        if missing := [shard.name for shard in shards if not shard.is_file()]:
+            raise FileNotFoundError(f"{index} names files that are not there: {', '.join(missing)}; get them, too")
+        return shards
     if whole.is_file():
         return [whole]
     pickles = sorted([path] if path.is_file() else [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")])

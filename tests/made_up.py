@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from emojax import sharding
-from emojax.config import AudioEncoder, Config, Data, Decoder, Grpo, Model, Sft, VideoEncoder
+from emojax.config import Config, Data, Grpo, Model, Sft
 from emojax.decoder import captioner
 from emojax.encoders import bert
+from emojax.families import AudioEncoder, Decoder, VideoEncoder
 from emojax.nn import param
 from emojax.rewards import RewardModel, RewardStatic, emotion
 from emojax.rewards.sentence import SentenceConfig

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.config import Config, Decoder
+from emojax.config import Config
 from emojax.encoders.audio import mel_filters
+from emojax.families import Decoder
 
 STREAM, TOKEN = 0, 1
 

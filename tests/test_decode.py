@@ -6,10 +6,11 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax.config import Decoder, Sampling
+from emojax.config import Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
 from emojax.decoder.sample import rollout
+from emojax.families import Decoder
 from emojax.nn import param
 from emojax.training.losses import token_scores
 from emojax.types import Prefix
@@ -46,7 +47,7 @@ def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: Decoder
     clip = jnp.arange(3, dtype=jnp.uint32)
     out = rollout(p, cache, pre.mask, clip, jax.random.key(2), group=5, length=11, sampling=sampling, cfg=cfg)
     hidden = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg)
-    again = token_scores(hidden, lm.head(p), out.ids, sampling)
+    again = token_scores(hidden, lm.head(p), out.ids, cfg.vocab, sampling)
     assert out.mask.any(), "nothing was sampled"
     np.testing.assert_allclose(np.where(out.mask, again.logp, 0), out.logp, atol=2e-5)
 

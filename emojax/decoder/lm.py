@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax.config import Decoder
+from emojax.families import Decoder
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project, shared_attention
 from emojax.nn.layers import Norm, SwiGlu, declare_norm, declare_swiglu, rms_norm, rope, swiglu
 from emojax.nn.param import Param, normal, stack

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax.config import Decoder, Sampling
+from emojax.config import Sampling
 from emojax.decoder import lm
-from emojax.decoder.support import restrict
+from emojax.decoder.support import logits, restrict
+from emojax.families import Writes
 from emojax.types import Array, KVCache, Rollout
 
 
@@ -45,7 +46,7 @@ def rollout(
     group: int,
     length: int,
     sampling: Sampling | None,
-    cfg: Decoder,
+    cfg: Writes,
 ) -> Rollout:
     """Samples `group` captions of at most `length` tokens per clip.
 
@@ -65,13 +66,13 @@ def rollout(
 
     def one_token(c: _Carry) -> _Carry:
         hidden, own = lm.extend(p, cache, c.own, prefix_mask, c.last, c.t, cfg)
-        logits = jnp.einsum("bgd,vd->bgv", hidden, lm.head(p), preferred_element_type=jnp.float32)
+        scores = logits(hidden, lm.head(p), cfg.vocab)
         if sampling is None:
-            token = jnp.argmax(logits, -1).astype(jnp.int32)
-            logp = jnp.max(logits, -1) - jax.nn.logsumexp(logits, -1)
+            token = jnp.argmax(scores, -1).astype(jnp.int32)
+            logp = jnp.max(scores, -1) - jax.nn.logsumexp(scores, -1)
         else:
             uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
-            token, logp = draw(restrict(logits, sampling), uniform)
+            token, logp = draw(restrict(scores, sampling), uniform)
         token = jnp.where(c.ended, 0, token)
         logp = jnp.where(c.ended, 0, logp)
         return _Carry(

@@ -14,6 +14,12 @@ from emojax.types import Array
 NEVER = -1e30  # the logit of a token outside the support: its exponential is an exact zero
 
 
+def logits(hidden: Array, head: Array, vocab: int) -> Array:
+    """f32[... V] of hidden states [... D] and a table [V D]; rows after the first `vocab` are padding, and NEVER."""
+    y = jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
+    return y if vocab == head.shape[0] else jnp.where(jnp.arange(head.shape[0]) < vocab, y, NEVER)
+
+
 def restrict(logits: Array, sampling: Sampling, drawn: Array | None = None) -> Array:
     """Float32 logits [... V] of the sampling distribution; tokens outside its support are NEVER.
 

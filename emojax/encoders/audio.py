@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from emojax.config import AudioEncoder
+from emojax.families import AudioEncoder
 from emojax.nn.layers import Linear, Norm, conv1d, declare_linear, declare_norm, gelu, layer_norm
-from emojax.nn.transformer import Transformer, declare_transformer, pool, sinusoids, transformer
+from emojax.nn.transformer import Transformer, declare_transformer, sinusoids, transformer
 from emojax.types import Array
 
 SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 160
@@ -63,7 +63,7 @@ def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
 def encode(
     p: Audio, audio: Array, length: Array, cfg: AudioEncoder, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
-    """Waveforms f32[B A], i32[B] samples -> [B cfg.tokens width], bool[B cfg.tokens] (False: no audio)."""
+    """Waveforms f32[B A], i32[B] samples -> [B S width], bool[B S], 40 ms a position."""
     x, mask = log_mel(audio, length, cfg.mels)
     x = x.astype(dtype)
     for stem, norm in zip(p.stem, p.stem_norms, strict=True):
@@ -71,4 +71,4 @@ def encode(
         # normed, or the sound would be faint beside the positions that are added to it
         x = jnp.where(mask[..., None], gelu(layer_norm(norm, conv1d(stem, x, width=3, stride=2))), 0)
     x = x + sinusoids(x.shape[1], cfg.width).astype(dtype)
-    return pool(transformer(p.transformer, x, mask, cfg.heads, remat), mask, cfg.tokens)
+    return transformer(p.transformer, x, mask, cfg.heads, remat), mask

@@ -139,5 +139,5 @@ NAMES = Names(
         *_norm(f"{_LAYER}.output.LayerNorm", "layers.mlp_norm"),
     ),
     ignore=("embeddings.position_ids", "pooler.*", "cls.*"),  # a buffer, and heads of the pretraining
-    prefix="bert.",
+    prefix=("bert.",),
 )

@@ -9,6 +9,7 @@ from flax import struct
 from emojax.config import Config
 from emojax.encoders import audio, video
 from emojax.nn.layers import Linear, Norm, declare_linear, declare_norm, layer_norm, linear
+from emojax.nn.transformer import pool
 from emojax.types import Array, Batch, Prefix
 
 
@@ -51,10 +52,12 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
     mask = [jnp.zeros((batch.clip.shape[0], 0), bool)]
     if p.audio and p.audio_projector and hears:
         x, there = audio.encode(p.audio, batch.audio, batch.audio_length, hears, dtype, remat)
+        x, there = pool(x, there, hears.tokens)
         embed.append(linear(p.audio_projector.linear, layer_norm(p.audio_projector.norm, x)))
         mask.append(there)
     if p.video and p.video_projector and sees:
         x, there = video.encode(p.video, batch.video, batch.video_mask, sees, dtype, remat)
+        x, there = pool(x, there, sees.tokens)
         embed.append(linear(p.video_projector.linear, layer_norm(p.video_projector.norm, x)))
         mask.append(there)
     return Prefix(jnp.concatenate(embed, 1), jnp.concatenate(mask, 1))

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 
-from emojax.config import VideoEncoder
+from emojax.families import VideoEncoder
 from emojax.nn.layers import Linear, Norm, conv2d, declare_linear, declare_norm, gelu, layer_norm, linear
-from emojax.nn.transformer import Transformer, declare_transformer, pool, sinusoids, transformer
+from emojax.nn.transformer import Transformer, declare_transformer, sinusoids, transformer
 from emojax.types import Array
 
 STRIDE = 8  # pixels a patch, three convolutions of stride 2
@@ -42,7 +42,7 @@ def declare(cfg: VideoEncoder, frame_size: int) -> Video:
 def encode(
     p: Video, video: Array, mask: Array, cfg: VideoEncoder, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
-    """Frames u8[B S height width 3], bool[B S] -> [B cfg.tokens width], bool[B cfg.tokens] (False: no video)."""
+    """Frames u8[B S height width 3], bool[B S] -> [B S width], bool[B S]."""
     b, s = mask.shape
     x = rearrange(video, "b s h w c -> (b s) h w c").astype(dtype) / 127.5 - 1
     for stem, norm in zip(p.stem, p.stem_norms, strict=True):
@@ -52,4 +52,4 @@ def encode(
     x = transformer(p.spatial, x, jnp.ones(x.shape[:2], bool), cfg.heads, remat)
     x = linear(p.frame, rearrange(x, "(b s) p d -> b s (p d)", b=b))
     x = x + sinusoids(s, cfg.width).astype(dtype)
-    return pool(transformer(p.temporal, x, mask, cfg.heads, remat), mask, cfg.tokens)
+    return transformer(p.temporal, x, mask, cfg.heads, remat), mask

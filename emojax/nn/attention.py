@@ -58,19 +58,22 @@ def _softmax(scores: Array, visible: Array) -> Array:
     return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
 
 
-def attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
+def attention(q: Array, k: Array, v: Array, mask: Array, bias: Array | None = None) -> Array:
     """Scaled dot products.
 
     Args:
       q: [B T N H]
       k, v: [B S K H]; each of the K heads serves N/K query heads.
       mask: bool, broadcast against [B T S].
+      bias: added to the scaled scores, broadcast against [B N T S].
     Returns:
       [B T N H]
     """
     b, t, _, h = q.shape
     q = rearrange(q, "b t (k r) h -> b t k r h", k=k.shape[2])
     scores = jnp.einsum("btkrh,bskh->bkrts", q, k, preferred_element_type=jnp.float32) / math.sqrt(h)
+    if bias is not None:
+        scores += rearrange(bias, "... (k r) t s -> ... k r t s", k=k.shape[2]).astype(jnp.float32)
     visible = jnp.broadcast_to(mask, (b, t, k.shape[1]))[:, None, None]
     weights = _softmax(scores, visible).astype(v.dtype)
     y = jnp.einsum("bkrts,bskh->btkrh", weights, v, preferred_element_type=jnp.float32)

@@ -4,12 +4,14 @@ Operands may be bfloat16; sums are accumulated in float32, and a result has the 
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 
+from emojax.families import Activation
 from emojax.nn.param import Param, ones, scaled, zeros
 from emojax.types import Array, Weight
 
@@ -53,9 +55,9 @@ def declare_mlp(d: int, f: int) -> Mlp:
     return Mlp(declare_linear(d, f, "D F"), declare_linear(f, d, "F D"))
 
 
-def declare_swiglu(d: int, f: int, gain: float = 1.0) -> SwiGlu:
-    up = declare_linear(d, f, "D F", bias=False)
-    return SwiGlu(gate=up, up=up, down=declare_linear(f, d, "F D", bias=False, gain=gain))
+def declare_swiglu(d: int, f: int, gain: float = 1.0, bias: bool = False) -> SwiGlu:
+    up = declare_linear(d, f, "D F", bias)
+    return SwiGlu(gate=up, up=up, down=declare_linear(f, d, "F D", bias, gain))
 
 
 def linear(p: Linear, x: Array) -> Array:
@@ -64,17 +66,21 @@ def linear(p: Linear, x: Array) -> Array:
     return (y if p.b is None else y + p.b).astype(x.dtype)
 
 
-def conv1d(p: Linear, x: Array, width: int, stride: int = 1) -> Array:
-    """Convolution over positions: [B S in] -> [B ceil(S/stride) out], `p.w` [width * in, out].
+def conv1d(
+    p: Linear, x: Array, width: int, stride: int = 1, padding: tuple[int, int] | None = None, groups: int = 1
+) -> Array:
+    """Convolution over positions: [B S in] -> [B S' out], `p.w` [width * in / groups, out].
 
-    The padding depends on `width` alone ("SAME" depends on S too), so that a longer bucket changes nothing.
+    S' is ceil(S/stride) unless `padding` (positions before, after) says otherwise. Left out, it depends on `width`
+    alone ("SAME" depends on S too), so that a longer bucket changes nothing.
     """
     y = jax.lax.conv_general_dilated(
         x,
-        rearrange(p.w, "(w i) o -> w i o", w=width),
+        rearrange(p.w, "(w i) o -> w i o", w=width).astype(x.dtype),
         (stride,),
-        [_around(width)],
+        [_around(width) if padding is None else padding],
         dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
         preferred_element_type=jnp.float32,
     )
     return (y if p.b is None else y + p.b).astype(x.dtype)
@@ -84,7 +90,7 @@ def conv2d(p: Linear, x: Array, width: int, stride: int = 1) -> Array:
     """The same over two axes: [B height width in] -> [B ceil(height/stride) ceil(width/stride) out]."""
     y = jax.lax.conv_general_dilated(
         x,
-        rearrange(p.w, "(h w i) o -> h w i o", h=width, w=width),
+        rearrange(p.w, "(h w i) o -> h w i o", h=width, w=width).astype(x.dtype),
         (stride, stride),
         [_around(width)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -114,14 +120,24 @@ def gelu(x: Array) -> Array:
     return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
-def mlp(p: Mlp, x: Array) -> Array:
-    """Two linear maps with a GELU between."""
-    return linear(p.down, gelu(linear(p.up, x)))
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {  # by their names in a `config.json`
+    "gelu": gelu,
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
 
 
-def swiglu(p: SwiGlu, x: Array) -> Array:
+def mlp(p: Mlp, x: Array, activation: Activation = "gelu") -> Array:
+    """Two linear maps with an activation between."""
+    return linear(p.down, ACTIVATIONS[activation](linear(p.up, x)))
+
+
+def swiglu(p: SwiGlu, x: Array, activation: Activation = "silu") -> Array:
     """Shazeer 2020, arXiv 2002.05202."""
-    return linear(p.down, jax.nn.silu(linear(p.gate, x)) * linear(p.up, x))
+    return linear(p.down, ACTIVATIONS[activation](linear(p.gate, x)) * linear(p.up, x))
 
 
 def rope(x: Array, positions: Array, theta: float) -> Array:

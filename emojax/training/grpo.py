@@ -122,7 +122,8 @@ def updates(
         def loss(params: lm.Lm, rows: Rows) -> tuple[Array, TokenScores]:
             p = cast(params, cfg)
             hidden = read(p, rows.streams, rows.batch, rows.samples.ids, cfg)
-            scores = token_scores(hidden, lm.head(p), rows.samples.ids, cfg.grpo.sampling, (rows.reference, ref_head))
+            vocab, reference = cfg.model.decoder.vocab, (rows.reference, ref_head)
+            scores = token_scores(hidden, lm.head(p), rows.samples.ids, vocab, cfg.grpo.sampling, reference)
             assert scores.reference is not None, "the reference was given"
             # at the first update the policy is still the one that sampled: the ratio is exactly one
             old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)

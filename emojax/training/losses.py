@@ -8,7 +8,7 @@ from einops import rearrange
 from flax import struct
 
 from emojax.config import Grpo, Sampling
-from emojax.decoder.support import NEVER, restrict
+from emojax.decoder.support import NEVER, logits, restrict
 from emojax.types import Array
 
 CHUNK = 1 << 24  # logits held at once, of each policy: 64 MiB
@@ -24,26 +24,27 @@ class TokenScores:
 
 
 def token_scores(
-    hidden: Array, head: Array, ids: Array, sampling: Sampling, reference: tuple[Array, Array] | None = None
+    hidden: Array, head: Array, ids: Array, vocab: int, sampling: Sampling, reference: tuple[Array, Array] | None = None
 ) -> TokenScores:
     """Scores `ids` (i32[B G T]) a few positions at a time; the backward pass computes each chunk's logits again.
 
     Args:
       hidden: [B G T D]
       head: [V D]
+      vocab: rows of it that are tokens; those after them are padding.
       reference: hidden states and head of the reference policy.
     """
 
     def chunk(ids: Array, hidden: Array, ref_hidden: Array | None) -> TokenScores:
-        logits = restrict(_logits(hidden, head), sampling, ids)
-        log_z = jax.nn.logsumexp(logits, -1, keepdims=True)
-        logp = _at(logits - log_z, ids)
-        fixed = jax.lax.stop_gradient(logits - log_z)
+        support = restrict(logits(hidden, head, vocab), sampling, ids)
+        log_z = jax.nn.logsumexp(support, -1, keepdims=True)
+        logp = _at(support - log_z, ids)
+        fixed = jax.lax.stop_gradient(support - log_z)
         entropy = -(jnp.exp(fixed) * jnp.maximum(fixed, NEVER)).sum(-1)
         if ref_hidden is None or reference is None:
             return TokenScores(logp, entropy, None)
-        other = _logits(ref_hidden, reference[1]) / sampling.temperature
-        other = jnp.where(logits > NEVER, other, NEVER)
+        other = logits(ref_hidden, reference[1], vocab) / sampling.temperature
+        other = jnp.where(support > NEVER, other, NEVER)
         return TokenScores(logp, entropy, jax.lax.stop_gradient(_at(other, ids) - jax.nn.logsumexp(other, -1)))
 
     b, g, t = ids.shape
@@ -53,10 +54,6 @@ def token_scores(
     xs = jax.tree.map(lambda x: rearrange(x, "b g (n t) ... -> n b g t ...", n=n), xs)
     _, scores = jax.lax.scan(jax.checkpoint(lambda _, x: (None, chunk(*x))), None, xs)
     return jax.tree.map(lambda x: rearrange(x, "n b g t -> b g (n t)"), scores)
-
-
-def _logits(hidden: Array, head: Array) -> Array:
-    return jnp.einsum("bgtd,vd->bgtv", hidden, head, preferred_element_type=jnp.float32)
 
 
 def _at(x: Array, ids: Array) -> Array:

@@ -53,7 +53,10 @@ def surprise(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Ar
     hidden = read(p.decoder, streams, batch, batch.caption, cfg)
     logits = media.name_emotion(p.encoders, streams).astype(jnp.float32)
     emotion = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(batch.emotion, 0))
-    return token_scores(hidden, lm.head(p.decoder), batch.caption, Sampling()), jnp.where(labelled(batch), emotion, 0)
+    vocab = cfg.model.decoder.vocab
+    return token_scores(hidden, lm.head(p.decoder), batch.caption, vocab, Sampling()), jnp.where(
+        labelled(batch), emotion, 0
+    )
 
 
 def labelled(batch: Batch) -> Array:
