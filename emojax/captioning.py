@@ -56,7 +56,8 @@ def caption_step(
     """Captions of a batch and where they lie among the emotions, in one program; `sampling` None is greedy."""
     with captioner.matmul_precision(cfg):
         p = captioner.cast(params, cfg)
-        prefix = captioner.prompt(p.decoder, media.encode(p.encoders, batch, cfg, captioner.compute_dtype(cfg)), batch)
+        streams = media.encode(p.encoders, batch, cfg, captioner.compute_dtype(cfg))
+        prefix = captioner.prompt(p.decoder, streams, batch, cfg)
         cache = lm.prefill(p.decoder, prefix, cfg.model.decoder)
         out = rollout(
             p.decoder,
@@ -193,30 +194,36 @@ class Captioner:
             yield {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
 
 
-def load(run: str | Path) -> Captioner:
-    """The captioner of a run directory, from its last complete checkpoint.
+def load(model: str | Path) -> Captioner:
+    """A trained captioner: of a run directory (its last complete checkpoint), or exported, as a directory or a hub id.
 
     Raises:
-      RunError: no run, or none that has a checkpoint.
+      RunError: a run that has no checkpoint yet.
+      FileNotFoundError: there is neither a run nor an exported captioner.
     """
-    from tokenizers import Tokenizer
-
-    from emojax.training.run import stage_of, trained
-
-    stage_of(Path(run))
-    at = trained(Path(run))
-    cfg = presets.read_json(at / "config.json")
-    mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
-    tokenizer = Tokenizer.from_file(str(at / "tokenizer.json"))
-    from emojax.training.stages import load_params
-
-    params = load_params(at, cfg, mesh)
+    cfg, params, tokenizer, mesh = restore(model)
     try:
         reward, static = rewards.build(cfg.reward, tokenizer)
     except FileNotFoundError as e:
         warnings.warn(f"captions come without emotion coordinates: {e}", stacklevel=2)
         reward, static = None, None
     return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh)
+
+
+def restore(model: str | Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
+    """What `load` reads, without the reward model; raises as it does."""
+    from tokenizers import Tokenizer
+
+    from emojax import export
+    from emojax.training.run import trained
+    from emojax.training.stages import load_params
+
+    if (Path(model) / "run.json").exists() or not (exported := export.locate(str(model))):
+        at = trained(Path(model))
+        cfg = presets.read_json(at / "config.json")
+        mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
+        return cfg, load_params(at, cfg, mesh), Tokenizer.from_file(str(at / "tokenizer.json")), mesh
+    return export.read(exported)
 
 
 def lower(

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": train.train,
     "caption": use.caption,
     "evaluate": use.evaluate,
+    "export": use.export,
     "plan": tools.plan,
     "check-text": tools.check_text,
     "bench": tools.bench,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from emojax.families import AudioEncoder, Decoder, Hears, Sees, VideoEncoder, Writes
+from emojax.concepts import CONCEPTS, TEMPLATES, Concept
+from emojax.families import AudioEncoder, Decoder, Hears, Reads, Sees, VideoEncoder, VideoMae, Whisper, Writes
 
 
 class ConfigError(ValueError):
@@ -33,12 +34,20 @@ class Data:
     audio_seconds: tuple[float, ...] = (4.0,)  # length buckets, ascending; a clip beyond the last is cut there
     frames: int = 8  # S, frames per clip, evenly spaced in time
     frame_size: int = 48  # pixels, height and width that frames are resized to
+    frame_resize: int | None = None  # pixels of the shortest edge before the centre is cut out; None: squeezed whole
+    frame_filter: Literal["area", "bilinear", "bicubic"] = "area"  # the last two are Pillow's
     transcript_tokens: int = 24  # X, a longer transcript is cut
     targets: int = 1  # M, captions of a clip that a step of the cold start learns from
     references: int = 5  # R, captions of a clip that the reward reads
     workers: int = 1  # processes that decode ahead of the device; 0: decode in this one
     cache_gb: float = 2.0  # decoded clips kept in memory, over all workers
     strict: bool = False  # stop at the first broken file instead of going on without it
+
+    def __post_init__(self) -> None:
+        _require(
+            self.frame_resize is None or self.frame_resize >= self.frame_size,
+            f"data.frame_resize wants none or at least data.frame_size={self.frame_size}, got {self.frame_resize}",
+        )
 
 
 @dataclass(frozen=True)
@@ -50,31 +59,12 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Concept:
-    """One emotion of the coordinate space: its name in the labels, and the words that stand for it."""
-
-    name: str
-    words: tuple[str, ...]
-
-
-CONCEPTS = (  # EmotionTalk's code order; the synonyms are ours
-    Concept("neutral", ("neutral", "calm", "composed", "even", "matter-of-fact", "unemotional")),
-    Concept("happy", ("happy", "joyful", "cheerful", "delighted", "pleased", "glad")),
-    Concept("sad", ("sad", "sorrowful", "dejected", "gloomy", "unhappy", "downcast")),
-    Concept("angry", ("angry", "furious", "irritated", "annoyed", "enraged", "resentful")),
-    Concept("surprised", ("surprised", "astonished", "amazed", "startled", "shocked", "taken aback")),
-    Concept("disgusted", ("disgusted", "repulsed", "revolted", "averse", "sickened", "contemptuous")),
-    Concept("fearful", ("fearful", "afraid", "scared", "frightened", "anxious", "terrified")),
-)
-TEMPLATES = ("{}", "a {} voice", "the speaker sounds {}", "a person who feels {}", "the emotion is {}")
-
-
-@dataclass(frozen=True)
 class Reward:
     """What scores a caption: lambda * emotion coordinates + (1 - lambda) * sentence similarity, or ROUGE-L."""
 
     kind: Literal["emotion", "rouge_l"] = "emotion"
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a directory or a hub name
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a directory or a hub id
+    sizes: Reads | None = None  # what to take it for in a plan where its files are not at hand
     emotion_weight: float = 0.5  # lambda; 1 is the paper's literal text, 0.5 the default reading (ours)
     coordinates: Literal["cosine", "least_squares", "orthonormal"] = "cosine"
     center: bool = True
@@ -103,6 +93,7 @@ class Sft:
 
     batch: int = 16
     micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
+    freeze: tuple[str, ...] = ()  # what keeps its weights: paths of the captioner's tree, with * for any text
     stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
     emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -126,6 +117,7 @@ class Sampling:
 class Grpo:
     """Emo-GRPO: group relative policy optimization (arXiv 2402.03300) of the decoder, encoders frozen."""
 
+    freeze: tuple[str, ...] = ()  # parts of the decoder that keep their weights, too: "decoder.embed"
     batch: int = 8
     micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
     group: int = 8  # G
@@ -157,6 +149,9 @@ class Config:
     name: str
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
+    frozen_precision: Literal["float32", "bfloat16"] = (
+        "float32"  # that weights are kept in which a stage does not train
+    )
     steps: int = 200  # optimizer steps of a stage
     sft_steps: int | None = None  # of the cold start, where it takes another number; None: `steps`
     checkpoint_every: int = 100  # steps
@@ -190,16 +185,29 @@ class Config:
             f"data.audio_seconds wants multiples of 0.01 (a frame of the spectrogram), got {seconds}",
         )
         lm = self.model.decoder
-        _require(
-            lm.heads % lm.kv_heads == 0,
-            f"decoder.heads wants a multiple of decoder.kv_heads={lm.kv_heads}, got {lm.heads}",
-        )
-        _require(lm.head_width % 2 == 0, f"decoder.head_width wants an even number, got {lm.head_width}")
+        if isinstance(lm, Decoder):
+            _require(
+                lm.heads % lm.kv_heads == 0,
+                f"decoder.heads wants a multiple of decoder.kv_heads={lm.kv_heads}, got {lm.heads}",
+            )
+            _require(lm.head_width % 2 == 0, f"decoder.head_width wants an even number, got {lm.head_width}")
+        else:
+            _require(lm.width % lm.heads == 0, f"decoder.width wants a multiple of decoder.heads, got {lm}")
         for name, encoder in (("audio", self.model.audio), ("video", self.model.video)):
             _require(
                 encoder is None or encoder.width % encoder.heads == 0,
                 f"{name}.width wants a multiple of {name}.heads, got {encoder}",
             )
-        _require(
-            self.data.frame_size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {self.data.frame_size}"
-        )
+        sees, size = self.model.video, self.data.frame_size
+        if isinstance(sees, VideoEncoder):
+            _require(size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {size}")
+        elif sees is not None:
+            wants = f"{type(sees).__name__}'s image_size={sees.image_size}"
+            _require(size == sees.image_size, f"data.frame_size wants {wants}, got {size}")
+        if isinstance(sees, VideoMae):
+            _require(
+                self.data.frames == sees.frames, f"data.frames wants {sees.frames} (VideoMae), got {self.data.frames}"
+            )
+        if isinstance(self.model.audio, Whisper):
+            window = self.model.audio.positions / 50
+            _require(seconds[-1] <= window, f"data.audio_seconds wants at most {window} s (Whisper), got {seconds}")

@@ -60,7 +60,29 @@ def read_json(path: Path) -> Config:
 
 
 def dumps(cfg: Config) -> str:
-    return json.dumps(dataclasses.asdict(cfg), indent=2, ensure_ascii=False)
+    return json.dumps(_plain(cfg), indent=2, ensure_ascii=False)
+
+
+def _plain(node: Any) -> Any:
+    """Dataclasses as objects; where a field may hold several kinds, the kind is told by its name in "family"."""
+    if not dataclasses.is_dataclass(node):
+        return node
+    hints = typing.get_type_hints(type(node))
+    out = {}
+    for f in dataclasses.fields(node):
+        value = getattr(node, f.name)
+        family = {"family": type(value).__name__} if value is not None and len(_kinds(hints[f.name])) > 1 else {}
+        out[f.name] = family | _plain(value) if dataclasses.is_dataclass(value) else _list(value)
+    return out
+
+
+def _list(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _kinds(hint: Any) -> list[type]:
+    """The dataclasses that a field of this type may hold."""
+    return [a for a in (hint, *typing.get_args(hint)) if isinstance(a, type) and dataclasses.is_dataclass(a)]
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -143,6 +165,8 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
     elif origin is types.UnionType:
         if value is None and type(None) in args:
             return None
+        if len(_kinds(hint)) > 1:
+            return _of_family(value, _kinds(hint), path)
         return _coerce(value, next(a for a in args if a is not type(None)), path)
     elif origin is Literal:
         if value in args:
@@ -155,3 +179,15 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
     elif type(value) is hint:
         return value
     raise ConfigError(f"{path} wants {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _of_family(value: Any, kinds: list[type], path: str) -> Any:
+    """One of several kinds of dataclass, by its "family"; without one, the first."""
+    if isinstance(value, tuple(kinds)):
+        return value
+    names = [kind.__name__ for kind in kinds]
+    if not isinstance(value, dict) or value.get("family", names[0]) not in names:
+        got = value.get("family") if isinstance(value, dict) else value
+        raise ConfigError(f'{path} wants an object whose "family" is one of {", ".join(names)}, got {got!r}')
+    kind = kinds[names.index(value.get("family", names[0]))]
+    return _build(kind, {name: v for name, v in value.items() if name != "family"}, path + ".")

@@ -12,6 +12,7 @@ import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from emojax.config import Config, ConfigError
+from emojax.families import Decoder
 from emojax.nn.param import Param
 from emojax.types import Array, Tree
 
@@ -43,9 +44,9 @@ def make_mesh(cfg: Config, devices: Sequence[Any] | None = None) -> jax.sharding
     divides = [
         ("sft.micro_batch" if cfg.sft.micro_batch else "sft.batch", cfg.sft.micro_batch or cfg.sft.batch, rows),
         ("grpo.micro_batch" if cfg.grpo.micro_batch else "grpo.batch", cfg.grpo.micro_batch or cfg.grpo.batch, rows),
-        ("decoder.kv_heads", lm.kv_heads, model),
+        ("decoder.kv_heads", lm.kv_heads, model) if isinstance(lm, Decoder) else ("decoder.heads", lm.heads, model),
         ("decoder.ff", lm.ff, model),
-        ("decoder.vocab", lm.vocab, model),
+        ("decoder.vocab + decoder.padding", lm.vocab + lm.padding, model),
         ("decoder.width", lm.width, fsdp),
     ]
     for name, size, parts in divides:

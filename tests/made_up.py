@@ -12,17 +12,17 @@ from emojax import sharding
 from emojax.config import Config, Data, Grpo, Model, Sft
 from emojax.decoder import captioner
 from emojax.encoders import bert
-from emojax.families import AudioEncoder, Decoder, VideoEncoder
+from emojax.families import AudioEncoder, Bert, Decoder, VideoEncoder
 from emojax.nn import param
 from emojax.rewards import RewardModel, RewardStatic, emotion
-from emojax.rewards.sentence import SentenceConfig
+from emojax.rewards.sentence import Sentence, SentenceConfig
 from emojax.text import Tables
 from emojax.text.bytes import TokenBytes
 from emojax.text.normalize import Normalization
 from emojax.text.trie import build_trie
+from emojax.training import freeze
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program, custom_grpo_program, grpo_program, sft_program
-from emojax.training.sft import Nothing
 from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
 
 REWARD_TOKENS = 14  # T', of a reference
@@ -142,11 +142,9 @@ def reward_model(cfg: Config) -> tuple[RewardModel, RewardStatic]:
         max_bytes=24,
         max_tokens=REWARD_TOKENS,
     )
-    sizes = bert.BertConfig(
-        vocab=80, width=REWARD_WIDTH, layers=1, heads=2, ff=24, positions=REWARD_TOKENS + 2, types=2, norm_eps=1e-12
-    )
-    sentence = SentenceConfig(sizes, ("mean",), True, REWARD_TOKENS + 2, cls=78, sep=79)
-    weights = jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9)))
+    sizes = Bert(vocab=80, width=REWARD_WIDTH, layers=1, heads=2, ff=24, positions=REWARD_TOKENS + 2)
+    sentence = SentenceConfig(sizes, ("mean",), ("normalize",), REWARD_TOKENS + 2, cls=78, sep=79)
+    weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
     space = emotion.coordinates([r.normal(size=(3, REWARD_WIDTH)) for _ in range(7)], "cosine", True)
     return RewardModel(tables, weights, space), RewardStatic("emotion", 0.5, "mean", sentence)
 
@@ -169,22 +167,26 @@ def grpo(cfg: Config, devices: int = 1, shipped_reward: bool = False) -> Program
 def state(program: Program, cfg: Config, step: int = 0, weights: captioner.Params | None = None) -> TrainState:
     """A state at that step, on the host, so that no program's donation touches it."""
     weights = weights or params(cfg)
-    trained: Tree = weights if isinstance(program.frozen, Nothing) else weights.decoder
+    trained, _ = freeze.split(weights, cfg.sft.freeze)
+    if isinstance(program.frozen, Frozen):
+        trained, _ = freeze.split(weights.decoder, cfg.grpo.freeze, "decoder.")
     opt_state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state.opt_state)
     return TrainState(step=np.int32(step), params=trained, opt_state=opt_state, skipped=np.int32(0))
 
 
-def frozen(program: Program, cfg: Config, reward: Tree = None) -> Frozen | Nothing:
+def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
     """The reference policy is another one than `params`, so that the divergence from it is not zero."""
-    if isinstance(program.frozen, Nothing):
-        return Nothing()
+    if not isinstance(program.frozen, Frozen):
+        return freeze.kept(freeze.split(params(cfg), cfg.sft.freeze)[1], cfg)
     reward = values(cfg) if reward is None else reward
-    return Frozen(encoders=params(cfg).encoders, reference=params(cfg, 1).decoder, reward=reward)
+    reference = params(cfg, 1).decoder
+    # what is not trained is the reference policy's own, and of both the same
+    return Frozen(encoders=freeze.kept(params(cfg).encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
 
 
 def run(program: Program, state: TrainState, frozen: Any, batch: Batch, seed: int = 0) -> tuple[TrainState, Metrics]:
     """One step, everything fetched to the host."""
-    if isinstance(frozen, Nothing):
+    if not isinstance(frozen, Frozen):
         batch = batch.replace(references=None)
     with jax.set_mesh(program.mesh):
         out = program.step(state, frozen, batch, jax.random.key(seed))

@@ -1,4 +1,4 @@
-"""caption, evaluate: what a trained captioner is for."""
+"""caption, evaluate, export: what a trained captioner is for."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ Files = tyro.conf.Positional[tuple[Path, ...]]
 def caption(
     files: Files = (),
     *,
-    model: Path,
+    model: str,
     manifest: Path | None = None,
     split: str | None = None,
     out: Path | None = None,
@@ -32,7 +32,7 @@ def caption(
 
     Args:
         files: audio or video files.
-        model: run directory of a trained captioner.
+        model: run directory of a trained captioner, or an exported one (a directory or a hub id).
         manifest: JSONL manifest, instead of files.
         split: of the manifest; all without it.
         out: file to write; the screen without it.
@@ -102,3 +102,23 @@ def evaluate(
     if out is not None:
         write_report(out, rows, {})
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
+
+
+def export(run: tyro.conf.Positional[Path], out: Path, license: str = "", overwrite: bool = False) -> None:
+    """Write a trained captioner as one directory: Hugging Face models of its parts, the rest, and a model card.
+
+    Args:
+        run: directory of a run.
+        out: directory to write; `emojax caption --model` reads it.
+        license: of the weights, for the model card, such as cc-by-4.0.
+        overwrite: replace an export in `out`.
+    """
+    from emojax import captioning, card
+    from emojax import export as exporting
+    from emojax.training.run import stage_of, trained
+
+    stage = stage_of(trained(run))
+    cfg, params, tokenizer, _ = captioning.restore(run)
+    text = card.model_card(cfg, stage, card.read_report(run), license)
+    exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
+    print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

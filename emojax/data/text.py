@@ -1,10 +1,11 @@
-"""Words to token ids and back: the byte-level BPE tokenizer of a run.
+"""Words to token ids and back: the byte-level BPE tokenizer of a run, made here or taken from a pretrained decoder.
 
 Every byte is in its alphabet, so any text in any script comes back as it was. Text that spells a special token is
 text: a transcript that says "<end>" does not end a caption.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,8 +39,31 @@ def train_tokenizer(texts: Iterable[str], vocab: int) -> "Tokenizer":
     return tokenizer
 
 
-def encode(tokenizer: "Tokenizer", text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """A caption closed by the end token.
+def pretrained_tokenizer(directory: Path) -> "Tokenizer":
+    """The tokenizer of a pretrained decoder; it neither pads nor cuts.
+
+    Raises:
+      FileNotFoundError: the directory has none.
+    """
+    from tokenizers import Tokenizer
+
+    path = directory / "tokenizer.json"
+    if path.is_file():
+        tokenizer = Tokenizer.from_file(str(path))
+    else:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+        except (OSError, ValueError, AttributeError) as e:
+            raise FileNotFoundError(f"{directory} has no tokenizer that can be read: no tokenizer.json, and {e}") from e
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def encode(tokenizer: "Tokenizer", text: str, length: int, end: int = END) -> tuple[np.ndarray, np.ndarray]:
+    """A caption closed by the end token, `end` where the tokenizer is not of this file's making.
 
     A caption that does not fit loses its tail *and* its end token: a model that saw an end there would learn to stop
     in the middle of a sentence.
@@ -47,7 +71,7 @@ def encode(tokenizer: "Tokenizer", text: str, length: int) -> tuple[np.ndarray, 
     Returns:
       ids i32[length], PAD after the end; mask bool[length], True up to and including the end token.
     """
-    return _fit([*_ids(tokenizer, text), END], length)
+    return _fit([*_ids(tokenizer, text), end], length)
 
 
 def encode_transcript(tokenizer: "Tokenizer", text: str, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -76,3 +76,22 @@ def abstract(tree: Tree) -> Tree:
 def count(tree: Tree) -> int:
     """Number of weights, of a declaration or of arrays."""
     return sum(math.prod(p.shape) for p in jax.tree.leaves(tree))
+
+
+def split(tree: Tree, chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
+    """Two trees of the same form: the leaves whose dotted path is chosen, and the others; None in the place of those."""
+
+    def part(wanted: bool) -> Tree:
+        return jax.tree_util.tree_map_with_path(lambda at, leaf: leaf if chosen(dotted(at)) is wanted else None, tree)
+
+    return part(True), part(False)
+
+
+def merge(first: Tree, second: Tree) -> Tree:
+    """The tree that `split` took apart; where both have a leaf, that of `first`."""
+    return jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None)
+
+
+def dotted(path: tuple) -> str:
+    """A path of a tree as it is written in configurations and name tables: layers.attention.q.w"""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

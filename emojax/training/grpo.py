@@ -19,6 +19,7 @@ from emojax.decoder import lm
 from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, read
 from emojax.decoder.sample import rollout
 from emojax.encoders import media
+from emojax.nn.param import merge
 from emojax.training.losses import TokenScores, advantages, policy_loss, token_scores, token_weights
 from emojax.training.measure import policy_metrics, sample_metrics
 from emojax.training.optim import accumulate, update
@@ -63,7 +64,7 @@ def grpo_step(
     """One rollout and `cfg.grpo.updates` optimizer updates on it.
 
     Args:
-      state: its `params` are the decoder (`lm.Lm`).
+      state: its `params` are the decoder, None where a weight is frozen: that is the reference policy's own.
       batch: with `references`.
       reward: what scores the samples, such as `rewards.score` of a RewardStatic.
       key: of the run; step, clip, sample and position are folded in.
@@ -71,7 +72,8 @@ def grpo_step(
       The next state and metrics: loss, grad_norm, skipped and those of `measure`, all f32[]; and `samples`.
     """
     with matmul_precision(cfg):
-        streams, samples = sample(state.params, frozen.encoders, batch, jax.random.fold_in(key, state.step), cfg)
+        policy = merge(state.params, frozen.reference)
+        streams, samples = sample(policy, frozen.encoders, batch, jax.random.fold_in(key, state.step), cfg)
         score, parts = reward(frozen.reward, samples.ids, samples.mask, batch.references)
         advantage, flat = advantages(score, cfg.grpo)
         rows = Rows(
@@ -94,7 +96,7 @@ def sample(decoder: lm.Lm, encoders: media.Encoders, batch: Batch, key: Array, c
     """Encodes the clips and samples G captions of each."""
     p = cast(decoder, cfg)
     streams = media.encode(cast(encoders, cfg), batch, cfg, compute_dtype(cfg))
-    prefix = prompt(p, streams, batch)
+    prefix = prompt(p, streams, batch, cfg)
     cache = lm.prefill(p, prefix, cfg.model.decoder)
     samples = rollout(
         p,
@@ -120,10 +122,10 @@ def updates(
         state, old = carry
 
         def loss(params: lm.Lm, rows: Rows) -> tuple[Array, TokenScores]:
-            p = cast(params, cfg)
+            p = cast(merge(params, reference), cfg)
             hidden = read(p, rows.streams, rows.batch, rows.samples.ids, cfg)
-            vocab, reference = cfg.model.decoder.vocab, (rows.reference, ref_head)
-            scores = token_scores(hidden, lm.head(p), rows.samples.ids, vocab, cfg.grpo.sampling, reference)
+            vocab, other = cfg.model.decoder.vocab, (rows.reference, ref_head)
+            scores = token_scores(hidden, lm.head(p), rows.samples.ids, vocab, cfg.grpo.sampling, other)
             assert scores.reference is not None, "the reference was given"
             # at the first update the policy is still the one that sampled: the ratio is exactly one
             old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)

@@ -17,9 +17,10 @@ from emojax import rewards, sharding
 from emojax.config import Config
 from emojax.decoder import captioner
 from emojax.nn import param
+from emojax.training import freeze
 from emojax.training.grpo import Frozen, RewardFunction, grpo_step
 from emojax.training.optim import make_optimizer
-from emojax.training.sft import Nothing, sft_step
+from emojax.training.sft import sft_step
 from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
 
 Step = Callable[[TrainState, Tree, Batch, jax.Array], tuple[TrainState, Metrics]]
@@ -48,7 +49,8 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh, seconds: float | None = No
     optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"))
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batch = abstract_batch(cfg, cfg.sft.batch, seconds)
-    return _program(step, None, optimizer, mesh, captioner.declare(cfg), Nothing(), batch)
+    trained, frozen = freeze.split(captioner.declare(cfg), cfg.sft.freeze)
+    return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batch)
 
 
 def grpo_program(
@@ -84,11 +86,12 @@ def custom_grpo_program(
     declared = captioner.declare(cfg)
     batch = dataclasses.replace(abstract_batch(cfg, cfg.grpo.batch, seconds), references=references)
     frozen = Frozen(
-        encoders=place(param.abstract(declared.encoders), sharding.shardings(declared.encoders, mesh)),
-        reference=place(param.abstract(declared.decoder), sharding.shardings(declared.decoder, mesh)),
+        encoders=freeze.kept(abstract_weights(declared.encoders, mesh), cfg),
+        reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
         reward=place(reward, sharding.replicated(mesh)),
     )
-    return _program(step, score, optimizer, mesh, declared.decoder, frozen, batch)
+    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
+    return _program(step, score, optimizer, mesh, trained, frozen, batch)
 
 
 def stage_steps(cfg: Config, stage: str) -> int:
@@ -123,9 +126,14 @@ def place(tree: Tree, shardings: Tree) -> Tree:
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 
+def abstract_weights(declared: Tree, mesh: jax.sharding.Mesh) -> Tree:
+    """Shapes and shardings of declared weights, float32."""
+    return place(param.abstract(declared), sharding.shardings(declared, mesh))
+
+
 def abstract_state(declared: Tree, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> TrainState:
     """A moment of the optimizer lies where its weight lies."""
-    weights = place(param.abstract(declared), sharding.shardings(declared, mesh))
+    weights = abstract_weights(declared, mesh)
     scalar: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
     opt_state = optax.tree_map_params(
         optimizer,

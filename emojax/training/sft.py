@@ -10,20 +10,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
 from emojax.config import Config, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import Params, cast, compute_dtype, matmul_precision, read
 from emojax.encoders import media
+from emojax.nn.param import merge
 from emojax.training.losses import TokenScores, token_scores
 from emojax.training.optim import accumulate, update
 from emojax.types import Array, Batch, Metrics, TrainState
-
-
-@struct.dataclass
-class Nothing:
-    """The cold start trains the whole captioner: nothing is frozen."""
 
 
 def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
@@ -66,7 +61,7 @@ def labelled(batch: Batch) -> Array:
 
 def sft_step(
     state: TrainState,
-    frozen: Nothing,
+    frozen: Params,
     batch: Batch,
     key: Array,
     *,
@@ -76,6 +71,8 @@ def sft_step(
     """One optimizer step of maximum likelihood.
 
     Args:
+      state: its `params` are the captioner, None where a weight is frozen.
+      frozen: the frozen weights, None where one is trained.
       key: of the run; the step and the clip are folded in.
     Returns:
       The next state, and f32[] metrics: loss (of captions, nats a token), emotion_loss (nats a clip; NaN
@@ -87,7 +84,7 @@ def sft_step(
         clips = jnp.maximum(labelled(batch).sum(), 1)
 
         def loss(params: Params, rows: Batch) -> tuple[Array, tuple[TokenScores, Array]]:
-            scores, emotion = surprise(params, rows, cfg)
+            scores, emotion = surprise(merge(params, frozen), rows, cfg)
             captions = -(scores.logp * rows.caption_mask).sum() / tokens
             return captions + cfg.sft.emotion_weight * emotion.sum() / clips, (scores, emotion)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from emojax import presets, rewards, sharding
+from emojax import presets, pretrained, rewards, sharding
 from emojax.config import Config, ConfigError
 from emojax.data import source
 from emojax.data.batches import training_batches
@@ -17,13 +17,12 @@ from emojax.data.text import decode, train_tokenizer
 from emojax.decoder import captioner
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import checkpoint
+from emojax.training import checkpoint, freeze
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
-from emojax.training.program import Program, grpo_program, new_state, place, sft_program, stage_steps
+from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
 from emojax.training.run import RunError, open_run, stage_of, trained, write_atomically
-from emojax.training.sft import Nothing
-from emojax.types import References, Samples, Tree
+from emojax.types import References, Samples, TrainState, Tree
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,19 +31,27 @@ Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
 
 
 def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False, progress: Progress) -> None:
-    """The cold start: trains the whole captioner from random weights. Raises RunError, ConfigError, ManifestError."""
-    source.check(cfg)
-    open_run(out, "sft", cfg, resume, overwrite)
+    """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
+
+    Raises:
+      RunError, ConfigError, ManifestError. FileNotFoundError, ValueError: pretrained weights that are not there, or that
+      do not fit.
+    """
+    cfg = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     tokenizer = run_tokenizer(out, cfg, clips, None)
     program = sft_program(cfg, sharding.make_mesh(cfg))
-
-    def begin() -> Tree:
-        declared = captioner.declare(cfg)
-        make = jax.jit(lambda key: param.init(declared, key), out_shardings=sharding.shardings(declared, program.mesh))
-        return make(jax.random.fold_in(jax.random.key(cfg.seed), 0))
-
-    _run(program, begin, Nothing(), clips, tokenizer, None, cfg, out, "sft", cfg.sft.batch, progress)
+    state, frozen = _restored(program, out, cfg), program.frozen
+    if state is None:
+        start = pretrained.initial(cfg, param.merge(program.state.params, frozen))
+        learnt, frozen = freeze.split(start, cfg.sft.freeze)
+        if jax.tree.leaves(frozen):
+            checkpoint.save_tree(out / "start", frozen)
+        state = new_state(program, learnt)
+        del start, learnt
+    elif jax.tree.leaves(frozen):
+        frozen = checkpoint.restore_tree(out / "start", frozen)
+    _run(program, state, frozen, clips, tokenizer, None, cfg, out, "sft", cfg.sft.batch, progress)
 
 
 def grpo(
@@ -56,29 +63,44 @@ def grpo(
     overwrite: bool = False,
     progress: Progress,
 ) -> None:
-    """Emo-GRPO from the captioner of the run `init`; None begins with random weights. Raises as `sft`."""
-    source.check(cfg)
-    open_run(out, "grpo", cfg, resume, overwrite)
+    """Emo-GRPO from the captioner of the run `init`; None begins with pretrained and random weights. Raises as `sft`."""
+    cfg = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     tokenizer = run_tokenizer(out, cfg, clips, init)
     model, static = rewards.build(cfg.reward, tokenizer)
     program = grpo_program(cfg, sharding.make_mesh(cfg), model, static)
     start = _start(cfg, out, init, program)
     frozen = Frozen(
-        encoders=start.encoders,
-        reference=start.decoder,
+        encoders=freeze.kept(start.encoders, cfg),
+        reference=freeze.kept(start.decoder, cfg),
         reward=jax.device_put(model, sharding.replicated(program.mesh)),
     )
     captions = [clip.captions for clip in clips]
     references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
-    _run(
-        program, lambda: start.decoder, frozen, clips, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, progress
-    )
+    state = _restored(program, out, cfg)
+    if state is None:
+        state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
+    del start
+    _run(program, state, frozen, clips, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, progress)
+
+
+def _begun(cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, overwrite: bool) -> Config:
+    """The configuration with the sizes of its pretrained parts, and its run directory; what is missing is told first."""
+    source.check(cfg)
+    fresh = init is None and not (resume and (out / "run.json").exists())
+    cfg = pretrained.resolve(cfg, fetch=fresh)
+    open_run(out, stage, cfg, resume, overwrite)
+    return cfg
+
+
+def _restored(program: Program, out: Path, cfg: Config) -> TrainState | None:
+    with checkpoint.manager(out, cfg.keep) as checkpoints:
+        return checkpoint.restore(checkpoints, program.state)
 
 
 def _run(
     program: Program,
-    begin: Callable[[], Tree],
+    state: TrainState,
     frozen: Tree,
     clips: Sequence[Clip],
     tokenizer: "Tokenizer",
@@ -89,10 +111,6 @@ def _run(
     batch: int,
     progress: Progress,
 ) -> None:
-    with checkpoint.manager(out, cfg.keep) as checkpoints:
-        state = checkpoint.restore(checkpoints, program.state)
-    if state is None:
-        state = new_state(program, begin())
     steps = stage_steps(cfg, stage)
     if int(state.step) >= steps:
         return
@@ -101,6 +119,7 @@ def _run(
         tokenizer,
         cfg.data,
         caption_tokens=cfg.caption_tokens,
+        end_token=cfg.model.decoder.end_token,
         batch=batch,
         seed=cfg.seed,
         start=int(state.step),
@@ -131,13 +150,15 @@ def _captioned(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | None) -> "Tokenizer":
-    """The run's own tokenizer: read, or taken over from `init`, or trained on the clips' texts; kept in the run."""
+    """The run's own tokenizer, kept in the run: read, or taken from `init` or the pretrained decoder, or trained."""
     from tokenizers import Tokenizer
 
     path = out / "tokenizer.json"
     if not path.exists():
         if init is not None:
             text = (trained(init) / "tokenizer.json").read_text()
+        elif cfg.model.decoder.weights:
+            text = pretrained.tokenizer(cfg).to_str()
         else:
             text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
         write_atomically(path, text)
@@ -146,20 +167,16 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | No
 
 def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> captioner.Params:
     """The captioner that Emo-GRPO begins with, kept in the run: its encoders and the reference policy."""
-    declared = captioner.declare(cfg)
-    abstract = place(param.abstract(declared), sharding.shardings(declared, program.mesh))
+    abstract = abstract_weights(captioner.declare(cfg), program.mesh)
     path = out / "start"
     if not path.exists():
-        if init is None:
-            params = param.init(declared, jax.random.fold_in(jax.random.key(cfg.seed), 0))
-        else:
-            params = load_params(trained(init), cfg, program.mesh)
+        params = pretrained.initial(cfg, abstract) if init is None else load_params(trained(init), cfg, program.mesh)
         checkpoint.save_tree(path, params)
     return checkpoint.restore_tree(path, abstract)
 
 
 def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Params:
-    """The captioner of a run's last checkpoint, with `cfg`'s shapes.
+    """The captioner of a run's last checkpoint, with `cfg`'s shapes, float32.
 
     Raises:
       RunError: no checkpoint yet, or another model.
@@ -174,17 +191,19 @@ def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Pa
             f"{run} has another model than this configuration; use the same `model`, `data.frame_size` and names of "
             "`reward.concepts`"
         )
-    stage = stage_of(run)
-    declared = captioner.declare(cfg)
-    abstract = place(param.abstract(declared), sharding.shardings(declared, mesh))
-    trained_part = abstract if stage == "sft" else abstract.decoder
+    abstract = abstract_weights(captioner.declare(cfg), mesh)
+    if stage_of(run) == "sft":
+        learnt, rest = freeze.split(abstract, theirs.sft.freeze)
+    else:
+        learnt, rest = freeze.split(abstract.decoder, theirs.grpo.freeze, "decoder.")[0], abstract
     with checkpoint.manager(run, theirs.keep) as checkpoints:
-        params = checkpoint.restore_params(checkpoints, trained_part)
+        params = checkpoint.restore_params(checkpoints, learnt)
     if params is None:
         raise RunError(f"{run} has no complete checkpoint yet; go on with it by --resume")
-    if stage == "sft":
-        return params
-    return checkpoint.restore_tree(run / "start", abstract).replace(decoder=params)
+    start = checkpoint.restore_tree(run / "start", rest) if jax.tree.leaves(rest) else rest
+    if stage_of(run) == "sft":
+        return param.merge(params, start)
+    return start.replace(decoder=param.merge(params, start.decoder))
 
 
 def _words(samples: Samples, clips: Sequence[Clip], tokenizer: "Tokenizer") -> list[dict[str, Any]]:

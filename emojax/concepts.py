@@ -1,0 +1,34 @@
+"""The emotions of the coordinate space, in the words of captions: EmotionTalk's seven, in its code order."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One emotion of the coordinate space: its name in the labels, and the words that stand for it."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+CONCEPTS = (  # the synonyms are ours
+    Concept("neutral", ("neutral", "calm", "composed", "even", "matter-of-fact", "unemotional")),
+    Concept("happy", ("happy", "joyful", "cheerful", "delighted", "pleased", "glad")),
+    Concept("sad", ("sad", "sorrowful", "dejected", "gloomy", "unhappy", "downcast")),
+    Concept("angry", ("angry", "furious", "irritated", "annoyed", "enraged", "resentful")),
+    Concept("surprised", ("surprised", "astonished", "amazed", "startled", "shocked", "taken aback")),
+    Concept("disgusted", ("disgusted", "repulsed", "revolted", "averse", "sickened", "contemptuous")),
+    Concept("fearful", ("fearful", "afraid", "scared", "frightened", "anxious", "terrified")),
+)
+TEMPLATES = ("{}", "a {} voice", "the speaker sounds {}", "a person who feels {}", "the emotion is {}")
+
+CONCEPTS_ZH = (  # the same, in the words of Chinese captions (ours)
+    Concept("neutral", ("平静", "平淡", "冷静", "自然", "平和", "淡定")),
+    Concept("happy", ("高兴", "开心", "快乐", "喜悦", "愉快", "兴奋")),
+    Concept("sad", ("伤心", "悲伤", "难过", "痛苦", "悲痛", "失落")),
+    Concept("angry", ("生气", "愤怒", "气愤", "恼火", "不满", "责备")),
+    Concept("surprised", ("惊讶", "吃惊", "惊奇", "诧异", "震惊", "意外")),
+    Concept("disgusted", ("厌恶", "反感", "嫌弃", "鄙视", "不屑", "讨厌")),
+    Concept("fearful", ("害怕", "恐惧", "惊恐", "紧张", "担心", "惊慌")),
+)
+TEMPLATES_ZH = ("{}", "声音听起来{}", "说话人很{}", "语气{}", "情绪是{}")

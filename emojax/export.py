@@ -1,0 +1,157 @@
+"""A captioner as one directory that other tools read, too: written from a run, read by `emojax caption --model DIR`.
+
+README.md              the model card               decoder/   a Hugging Face model with its tokenizer
+emojax.json            the whole configuration      audio/     likewise, if the encoder is of a published family
+captioner.safetensors  all weights of our own kind  video/     likewise
+"""
+
+import dataclasses
+import json
+import operator
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from emojax import hub, presets, pretrained, sharding, weights
+from emojax.config import Config
+from emojax.decoder import bart, captioner, gpt2, llama
+from emojax.encoders import videomae, vit, wav2vec2, whisper
+from emojax.families import Bart, Decoder, Gpt2, VideoMae, Vit, Wav2Vec2, Whisper
+from emojax.nn import param
+from emojax.training.program import abstract_weights
+from emojax.training.run import RunError
+from emojax.types import Tree
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CONFIG, OWN = "emojax.json", "captioner.safetensors"
+FILES = (CONFIG, "*.json", "*.safetensors", "README.md")
+
+
+def write(
+    cfg: Config, params: captioner.Params, tokenizer: "Tokenizer", card: str, out: Path, *, overwrite: bool = False
+) -> None:
+    """Writes the directory; it is there whole or not at all.
+
+    Args:
+      card: the text of README.md (`emojax.card`).
+      overwrite: replace an export that is there.
+    Raises:
+      RunError: `out` holds something, and it is no export or `overwrite` is not asked for.
+    """
+    if out.exists() and any(out.iterdir()):
+        if not (out / CONFIG).is_file():
+            raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
+        if not overwrite:
+            raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for path, (_, names) in pretrained.backbones(cfg).items():
+        folder = new / _folder(path)
+        folder.mkdir()
+        weights.write(folder, operator.attrgetter(path)(params), names)
+    own = _own(cfg, params)
+    weights.write(new / OWN, own, _identity(own))
+    for name, text in _descriptions(cfg).items():
+        (new / name).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    _write_tokenizer(tokenizer, cfg, new / "decoder")
+    (new / CONFIG).write_text(presets.dumps(_portable(cfg)) + "\n", encoding="utf-8")
+    (new / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    new.rename(out)
+
+
+def read(at: Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
+    """A captioner that `write` wrote, on the first device.
+
+    Raises:
+      FileNotFoundError, ValueError: files that are missing, damaged, or do not fit together.
+    """
+    from emojax.data.text import pretrained_tokenizer
+
+    cfg = presets.read_json(at / CONFIG)
+    mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
+    like = abstract_weights(captioner.declare(cfg), mesh)
+    own = _own(cfg, like)
+    params = weights.read(at / OWN, own, _identity(own))
+    for path, (_, names) in pretrained.backbones(cfg).items():
+        part = weights.read(at / _folder(path), operator.attrgetter(path)(like), names)
+        params = pretrained.replaced(params, path, part)
+    return cfg, params, pretrained_tokenizer(at / "decoder"), mesh
+
+
+def locate(model: str) -> Path | None:
+    """The directory of an exported captioner: itself, or a hub id's; None: `model` is something else."""
+    if Path(model).exists():
+        return Path(model) if (Path(model) / CONFIG).is_file() else None
+    return hub.locate(model, files=FILES, wanted="captioner", needs=(CONFIG,))
+
+
+def _folder(path: str) -> str:
+    """encoders.audio.backbone -> audio"""
+    return path.split(".")[1] if path.startswith("encoders.") else path
+
+
+def _own(cfg: Config, tree: Tree) -> Tree:
+    """What no Hugging Face directory holds: projectors, mixes of layers, encoders made from nothing."""
+    parts = pretrained.backbones(cfg)
+    return param.split(tree, lambda path: not any(path.startswith(f"{part}.") for part in parts))[0]
+
+
+def _identity(tree: Tree) -> weights.Names:
+    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    return weights.Names(tuple((path, path, "... -> ...") for path in paths))
+
+
+def _portable(cfg: Config) -> Config:
+    """Without paths of the machine that trained it; the weights stand beside it."""
+
+    def here(part: Any) -> Any:
+        return dataclasses.replace(part, weights="") if part else None
+
+    m = cfg.model
+    model = dataclasses.replace(m, audio=here(m.audio), video=here(m.video), decoder=here(m.decoder))
+    mesh = type(cfg.mesh)()
+    return dataclasses.replace(cfg, model=model, mesh=mesh, data=dataclasses.replace(cfg.data, manifest=""))
+
+
+def _descriptions(cfg: Config) -> dict[str, dict[str, Any]]:
+    """The JSON files with which `transformers` builds the same models."""
+    found: dict[str, dict[str, Any]] = {}
+    match cfg.model.audio:
+        case Wav2Vec2() as audio:
+            found["audio/config.json"] = wav2vec2.to_json(audio)
+            found["audio/preprocessor_config.json"] = wav2vec2.preprocessor_json(audio)
+        case Whisper() as audio:
+            found["audio/config.json"] = whisper.to_json(audio)
+            found["audio/preprocessor_config.json"] = whisper.preprocessor_json(audio)
+    match cfg.model.video:
+        case Vit() as video:
+            found["video/config.json"] = vit.to_json(video)
+            found["video/preprocessor_config.json"] = vit.preprocessor_json(video, cfg.data)
+        case VideoMae() as video:
+            found["video/config.json"] = videomae.to_json(video)
+            found["video/preprocessor_config.json"] = videomae.preprocessor_json(video, cfg.data)
+    match cfg.model.decoder:
+        case Decoder() as decoder:
+            found["decoder/config.json"] = llama.to_json(decoder)
+            found["decoder/generation_config.json"] = llama.generation_json(decoder)
+        case Gpt2() as decoder:
+            found["decoder/config.json"] = gpt2.to_json(decoder)
+            found["decoder/generation_config.json"] = gpt2.generation_json(decoder)
+        case Bart() as decoder:
+            found["decoder/config.json"] = bart.to_json(decoder)
+            found["decoder/generation_config.json"] = bart.generation_json(decoder)
+    return found
+
+
+def _write_tokenizer(tokenizer: "Tokenizer", cfg: Config, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    tokens = {"bos_token": cfg.model.decoder.start_token, "eos_token": cfg.model.decoder.end_token}
+    words = {name: tokenizer.id_to_token(token) for name, token in tokens.items()}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **words, "pad_token": words["eos_token"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

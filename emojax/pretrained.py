@@ -1,0 +1,172 @@
+"""Published models in a captioner: from a hub id or a directory to sizes, weights and a tokenizer.
+
+A part of the captioner whose configuration has `weights` is read from there. The files' own `config.json` decides its
+family and sizes, and their preprocessor how the host prepares frames; a preset's sizes stand in where they are not at
+hand. Every family's file says how its `config.json` and its weights' names are read.
+"""
+
+import dataclasses
+import operator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from emojax import hub, weights
+from emojax.config import Config, ConfigError
+from emojax.data.text import pretrained_tokenizer
+from emojax.decoder import bart, captioner, gpt2, llama
+from emojax.encoders import videomae, vit, wav2vec2, whisper
+from emojax.families import Bart, Decoder, Gpt2, Hears, Sees, VideoMae, Vit, Wav2Vec2, Whisper, Writes
+from emojax.nn import param
+from emojax.types import Tree
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+ROWS = 128  # a vocabulary is padded to a multiple of it, so that a mesh can cut its tables
+
+
+def resolve(cfg: Config, fetch: bool) -> Config:
+    """The configuration with the families and sizes that the files of its pretrained parts say.
+
+    Args:
+      fetch: the files are needed: they are downloaded where they are not at hand. Otherwise sizes stay as they are
+        written for a part whose files are not here.
+    Raises:
+      FileNotFoundError: `fetch`, and no such directory or hub id.
+      ConfigError, ValueError: a model of another family, or with an option that is not implemented; says which.
+    """
+    model, data = cfg.model, cfg.data
+    if model.audio and (at := _find(model.audio.weights, fetch)):
+        model = dataclasses.replace(model, audio=_hears(at, model.audio))
+    if model.video and (at := _find(model.video.weights, fetch)):
+        sees, prepared = _sees(at, model.video)
+        model, data = dataclasses.replace(model, video=sees), dataclasses.replace(data, **prepared)
+    if at := _find(model.decoder.weights, fetch):
+        model = dataclasses.replace(model, decoder=_writes(at, model.decoder))
+    return dataclasses.replace(cfg, model=model, data=data)
+
+
+def _find(model: str, fetch: bool) -> Path | None:
+    if not model:
+        return None
+    return hub.locate(model) if fetch else hub.local(model)
+
+
+def _read(at: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    json = hub.read_json(at / "config.json")
+    return json.get("model_type", "none"), json, hub.read_json(at / "preprocessor_config.json", optional=True)
+
+
+def _hears(at: Path, was: Hears) -> Hears:
+    kind, json, preprocessor = _read(at)
+    match kind:
+        case "wav2vec2" | "hubert" | "wavlm":
+            found = wav2vec2.config(json, preprocessor)
+        case "whisper":
+            found = whisper.config(json, preprocessor)
+        case _:
+            raise ConfigError(
+                f"{at}: model_type={kind!r} is no audio encoder; wanted wav2vec2, hubert, wavlm or whisper"
+            )
+    return dataclasses.replace(found, weights=was.weights, tokens=was.tokens, layer=getattr(was, "layer", -1))
+
+
+def _sees(at: Path, was: Sees) -> tuple[Sees, dict[str, Any]]:
+    kind, json, preprocessor = _read(at)
+    match kind:
+        case "clip" | "clip_vision_model" | "vit" | "dinov2":
+            found, prepared = vit.config(json, preprocessor), vit.frames(preprocessor)
+        case "videomae":
+            found, prepared = videomae.config(json, preprocessor), videomae.frames(preprocessor)
+        case _:
+            raise ConfigError(f"{at}: model_type={kind!r} is no video encoder; wanted clip, vit, dinov2 or videomae")
+    return dataclasses.replace(found, weights=was.weights, tokens=was.tokens), prepared
+
+
+def _writes(at: Path, was: Writes) -> Writes:
+    kind, json, _ = _read(at)
+    match kind:
+        case "qwen2" | "qwen3" | "llama":
+            found = llama.config(json)
+        case "gpt2":
+            found = gpt2.config(json)
+        case "bart":
+            found = bart.config(json)
+        case _:
+            raise ConfigError(f"{at}: model_type={kind!r} is no decoder; wanted qwen2, qwen3, llama, gpt2 or bart")
+    return dataclasses.replace(found, weights=was.weights, padding=-found.vocab % ROWS)
+
+
+def backbones(cfg: Config) -> dict[str, tuple[str, weights.Names]]:
+    """Of each part of the captioner that is a published architecture: its path, where it is read from, its names."""
+    found: dict[str, tuple[str, weights.Names]] = {}
+    match cfg.model.audio:
+        case Wav2Vec2() as audio:
+            found["encoders.audio.backbone"] = audio.weights, wav2vec2.names(audio)
+        case Whisper() as audio:
+            found["encoders.audio.backbone"] = audio.weights, whisper.names(audio)
+    match cfg.model.video:
+        case Vit() as video:
+            found["encoders.video"] = video.weights, vit.names(video)
+        case VideoMae() as video:
+            found["encoders.video"] = video.weights, videomae.names(video)
+    match cfg.model.decoder:
+        case Decoder() as decoder:
+            found["decoder"] = decoder.weights, llama.names(decoder)
+        case Gpt2() as decoder:
+            found["decoder"] = decoder.weights, gpt2.names(decoder)
+        case Bart() as decoder:
+            found["decoder"] = decoder.weights, bart.names(decoder)
+    return found
+
+
+def initial(cfg: Config, like: captioner.Params) -> captioner.Params:
+    """The weights that training begins with: pretrained where the configuration names files, random elsewhere.
+
+    Args:
+      like: their shapes, types and shardings (`jax.ShapeDtypeStruct`s).
+    Raises:
+      FileNotFoundError, ValueError: see `weights.read`.
+    """
+    read = {
+        path: weights.read(hub.locate(source), operator.attrgetter(path)(like), names)
+        for path, (source, names) in backbones(cfg).items()
+        if source
+    }
+
+    def is_random(path: str) -> bool:
+        return not any(path.startswith(f"{part}.") for part in read)
+
+    declared, shapes = (param.split(tree, is_random)[0] for tree in (captioner.declare(cfg), like))
+
+    def make(key: jax.Array) -> Tree:
+        return jax.tree.map(lambda w, s: w.astype(s.dtype), param.init(declared, key), shapes)
+
+    # named as ever: a weight's random values depend on the seed and its own path
+    key = jax.random.fold_in(jax.random.key(cfg.seed), 0)
+    params = jax.jit(make, out_shardings=jax.tree.map(lambda s: s.sharding, shapes))(key)
+    for path, tree in read.items():
+        params = replaced(params, path, tree)
+    return params
+
+
+def replaced(tree: Tree, path: str, part: Tree) -> Tree:
+    """The tree with another part at a dotted path."""
+    name, _, rest = path.partition(".")
+    return tree.replace(**{name: replaced(getattr(tree, name), rest, part) if rest else part})
+
+
+def tokenizer(cfg: Config) -> "Tokenizer":
+    """The tokenizer of the pretrained decoder.
+
+    Raises:
+      FileNotFoundError: it has none.
+      ConfigError: one with more tokens than the decoder.
+    """
+    at, decoder = hub.locate(cfg.model.decoder.weights), cfg.model.decoder
+    found = pretrained_tokenizer(at)
+    if (tokens := found.get_vocab_size(with_added_tokens=True)) > decoder.vocab:
+        raise ConfigError(f"{at}: the tokenizer has {tokens} tokens, the decoder's vocabulary is {decoder.vocab}")
+    return found
