@@ -17,7 +17,7 @@ from einops import rearrange
 from flax import struct
 
 from emojax import presets, rewards, sharding, text
-from emojax.config import Config, ConfigError, Sampling
+from emojax.config import Config, ConfigError, Mesh, Sampling
 from emojax.decoder import captioner, lm
 from emojax.decoder.sample import rollout
 from emojax.encoders import media
@@ -220,7 +220,7 @@ def restore(model: str | Path) -> tuple[Config, captioner.Params, "Tokenizer", j
 
     if (Path(model) / "run.json").exists() or not (exported := export.locate(str(model))):
         at = trained(Path(model))
-        cfg = presets.read_json(at / "config.json")
+        cfg = dataclasses.replace(presets.read_json(at / "config.json"), mesh=Mesh())  # of one device
         mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
         return cfg, load_params(at, cfg, mesh), Tokenizer.from_file(str(at / "tokenizer.json")), mesh
     return export.read(exported)

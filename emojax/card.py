@@ -63,7 +63,7 @@ def _what(cfg: Config, stage: str) -> str:
     reads = [name for name, part in (("speech", cfg.model.audio), ("face video", cfg.model.video)) if part]
     return (
         f"From {', '.join([*reads, 'transcript'])} to a sentence that describes the emotion; trained by {how} with "
-        f"emojax {__version__}, a re-implementation of MECap-R1 (arXiv 2509.18729). Its published numbers are not reproduced."
+        f"emojax {__version__}, a re-implementation of MECap-R1 (arXiv 2509.18729) that does not reproduce its numbers."
     )
 
 

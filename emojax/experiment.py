@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emojax import captioning, rewards
+from emojax import captioning, pretrained, rewards
 from emojax.config import Config
 from emojax.data import source
 from emojax.data.clips import Clip
@@ -28,8 +28,9 @@ BATCH = 16  # clips captioned at once
 
 
 def train(cfg: Config, out: Path, track: Track, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Both stages, in `out/sft` and `out/grpo`. Raises RunError, ConfigError, ManifestError."""
+    """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
     source.check(cfg)
+    pretrained.resolve(cfg, fetch=not resume)  # what is missing is told before a run is begun
     open_run(out, "train", cfg, resume, overwrite)
     bar = track("corpus")
     source.manifest(cfg, lambda done, total: bar(done, total, {}))

@@ -4,34 +4,94 @@ A product of [m k] and [k n] is 2 m k n; norms, softmaxes and other pointwise wo
 twice its forward pass, plus the forward again where activations are recomputed.
 """
 
+import fnmatch
+
 from emojax.config import Config
+from emojax.families import AudioEncoder, Bart, Decoder, Gpt2, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
 from emojax.rewards import RewardStatic
+from emojax.rewards.modules import Dense
 
 
-def media(cfg: Config, seconds: float) -> float:
-    """Both encoders and their projectors, one clip, forward."""
-    d, total = cfg.model.decoder.width, 0.0
-    if a := cfg.model.audio:
-        frames = round(seconds * 100)
-        spectrum = 2 * frames * 201 * a.mels
-        stem = 2 * 3 * a.width * (a.mels * frames / 2 + a.width * frames / 4)
-        total += spectrum + stem + _transformer(frames // 4, a.width, a.ff, a.layers) + 2 * a.tokens * a.width * d
-    if v := cfg.model.video:
-        w, side, patches = v.width, cfg.data.frame_size, (cfg.data.frame_size // 8) ** 2
-        stem = 2 * 9 * (3 * w / 4 * side**2 / 4 + w / 4 * w / 2 * side**2 / 16 + w / 2 * w * side**2 / 64)
-        frame = stem + _transformer(patches, w, v.ff, v.spatial_layers) + 2 * patches * w * w
-        across = _transformer(cfg.data.frames, w, v.ff, v.temporal_layers)
-        total += cfg.data.frames * frame + across + 2 * v.tokens * w * d
-    return total
+def audio(cfg: Config, seconds: float) -> float:
+    """The audio encoder and its projector, one clip, forward."""
+    match cfg.model.audio:
+        case None:
+            return 0.0
+        case AudioEncoder() as a:
+            frames = round(seconds * 100)
+            stem = 2 * 3 * a.width * (a.mels * frames / 2 + a.width * frames / 4)
+            total = _spectrum(frames, a.mels) + stem + _transformer(frames // 4, a.width, a.ff, a.layers)
+        case Wav2Vec2() as a:
+            total, n, inputs = 0.0, round(seconds * 16_000), 1
+            for width, kernel, stride in zip(a.conv_width, a.conv_kernel, a.conv_stride, strict=True):
+                n = (n - kernel) // stride + 1
+                total += 2.0 * n * kernel * inputs * width
+                inputs = width
+            positions = 2 * n * a.position_kernel * a.width * (a.width // a.position_groups)
+            total += 2 * n * inputs * a.width + positions + _transformer(n, a.width, a.ff, _read_layers(a))
+        case Whisper() as a:
+            stem = 2 * 3 * a.width * (2 * a.positions * a.mels + a.positions * a.width)
+            layers = _transformer(a.positions, a.width, a.ff, _read_layers(a))
+            total = _spectrum(2 * a.positions, a.mels) + stem + layers
+    return total + 2 * cfg.model.audio.tokens * cfg.model.audio.width * cfg.model.decoder.width
 
 
-def _transformer(positions: int, d: int, f: int, layers: int) -> float:
+def video(cfg: Config) -> float:
+    """The video encoder and its projector, one clip, forward."""
+    match cfg.model.video:
+        case None:
+            return 0.0
+        case VideoEncoder() as v:
+            w, side, patches = v.width, cfg.data.frame_size, (cfg.data.frame_size // 8) ** 2
+            stem = 2 * 9 * (3 * w / 4 * side**2 / 4 + w / 4 * w / 2 * side**2 / 16 + w / 2 * w * side**2 / 64)
+            frame = stem + _transformer(patches, w, v.ff, v.spatial_layers) + 2 * patches * w * w
+            total = cfg.data.frames * frame + _transformer(cfg.data.frames, w, v.ff, v.temporal_layers)
+        case Vit() as v:
+            patches = (v.image_size // v.patch) ** 2
+            embed = 2 * patches * 3 * v.patch**2 * v.width
+            ff = v.ff * 3 / 2 if v.swiglu else v.ff
+            total = cfg.data.frames * (embed + _transformer(patches + 1, v.width, ff, v.layers))
+        case VideoMae() as v:
+            tubes = v.frames // v.tubelet * (v.image_size // v.patch) ** 2
+            embed = 2 * tubes * 3 * v.tubelet * v.patch**2 * v.width
+            total = embed + _transformer(tubes, v.width, v.ff, v.layers)
+    return total + 2 * cfg.model.video.tokens * cfg.model.video.width * cfg.model.decoder.width
+
+
+def _spectrum(frames: int, mels: int) -> float:
+    return 2.0 * frames * 201 * mels
+
+
+def _read_layers(cfg: Wav2Vec2 | Whisper) -> int:
+    """Layers below the hidden state that is read."""
+    return cfg.layers if cfg.layer is None else cfg.layer % (cfg.layers + 1)
+
+
+def _transformer(positions: int, d: int, f: float, layers: int) -> float:
     return layers * positions * (2 * 4 * d * d + 2 * 2 * d * f + 2 * 2 * positions * d)
 
 
-def decoder(cfg: Config, positions: int, seen: float) -> float:
-    """The language model without its head over `positions` tokens that look at `seen` positions each, forward."""
+def prefix(cfg: Config, p: int) -> float:
+    """The decoder over a prefix of `p` positions, forward: all that is done once per clip."""
     c = cfg.model.decoder
+    if isinstance(c, Bart):
+        return _transformer(p, c.width, c.encoder_ff, c.encoder_layers) + c.layers * p * 2 * 2 * c.width**2
+    return _causal(c, p, p / 2)
+
+
+def caption(cfg: Config, t: int, p: int, own: float) -> float:
+    """The decoder without its head over `t` tokens that look at `p` positions of a prefix and `own` of a caption."""
+    c = cfg.model.decoder
+    if isinstance(c, Bart):
+        projections, feed_forward = 2 * 6 * c.width**2, 2 * 2 * c.width * c.ff  # 4 of its own, 2 towards the prefix
+        return c.layers * t * (projections + feed_forward + 2 * 2 * (p + own) * c.width)
+    return _causal(c, t, p + own)
+
+
+def _causal(c: Decoder | Gpt2, positions: int, seen: float) -> float:
+    """`positions` tokens that look at `seen` positions each."""
+    if isinstance(c, Gpt2):
+        return c.layers * positions * (2 * 4 * c.width**2 + 2 * 2 * c.width * c.ff + 2 * 2 * seen * c.width)
     projections = 2 * c.width * c.head_width * (2 * c.heads + 2 * c.kv_heads)
     attention = 2 * 2 * seen * c.heads * c.head_width
     return c.layers * positions * (projections + attention + 2 * 3 * c.width * c.ff)
@@ -45,31 +105,38 @@ def reward(static: RewardStatic) -> float:
     """Sentence-BERT at the full length that it is given, one caption."""
     if static.kind == "rouge_l":
         return 0.0
-    b = static.sentence.bert
-    return _transformer(static.sentence.max_tokens, b.width, b.ff, b.layers)
+    cfg = static.sentence
+    dense = sum(2 * step.inputs * step.width for step in cfg.head if isinstance(step, Dense))
+    return _transformer(cfg.max_tokens, cfg.encoder.width, cfg.encoder.ff, cfg.encoder.layers) + dense
 
 
 def sft_step(cfg: Config, seconds: float) -> float:
+    """A backward pass ends at an encoder that is frozen."""
     p, t, b = _prefix(cfg), cfg.caption_tokens, cfg.sft.batch
-    forward = media(cfg, seconds) + decoder(cfg, p, p / 2) + decoder(cfg, t, p + t / 2)
-    again = forward if cfg.model.remat else 0
-    return b * (3 * forward + again + 4 * head(cfg, t))
+    passes = 4 if cfg.model.remat else 3
+    hears, sees = (
+        1 if any(fnmatch.fnmatchcase(path, pattern) for pattern in cfg.sft.freeze) else passes
+        for path in ("encoders.audio.backbone", "encoders.video")
+    )
+    media = hears * audio(cfg, seconds) + sees * video(cfg)
+    return b * (media + passes * (prefix(cfg, p) + caption(cfg, t, p, t / 2)) + 4 * head(cfg, t))
 
 
 def grpo_step(cfg: Config, static: RewardStatic, seconds: float) -> float:
     """Media once; prefix in rollout, reference and update; G captions sampled, read twice, scored, learnt from."""
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
-    read = decoder(cfg, p, p / 2) + g * decoder(cfg, t, p + t / 2)
-    rollout = decoder(cfg, p, p / 2) + g * (decoder(cfg, t, p + t) + head(cfg, t))
+    read = prefix(cfg, p) + g * caption(cfg, t, p, t / 2)
+    rollout = prefix(cfg, p) + g * (caption(cfg, t, p, t) + head(cfg, t))
     again = read if cfg.model.remat else 0
     update = 3 * read + again + g * (4 + 1) * head(cfg, t)  # the reference's head once beside the policy's
-    return b * (media(cfg, seconds) + rollout + g * reward(static) + read + cfg.grpo.updates * update)
+    media = audio(cfg, seconds) + video(cfg)
+    return b * (media + rollout + g * reward(static) + read + cfg.grpo.updates * update)
 
 
 def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> float:
     p, t = _prefix(cfg), cfg.caption_tokens
-    one = media(cfg, seconds) + decoder(cfg, p, p / 2) + decoder(cfg, t, p + t) + head(cfg, t) + reward(static)
-    return clips * one
+    decoder = prefix(cfg, p) + caption(cfg, t, p, t) + head(cfg, t)
+    return clips * (audio(cfg, seconds) + video(cfg) + decoder + reward(static))
 
 
 def _prefix(cfg: Config) -> int:

@@ -236,8 +236,9 @@ def test_operations_of_the_decoder_are_those_of_its_products() -> None:
     lm = TINY.model.decoder
     projections = lm.layers * lm.width * lm.head_width * (2 * lm.heads + 2 * lm.kv_heads)
     weights = projections + lm.layers * 3 * lm.width * lm.ff
-    assert flops.decoder(TINY, 5, 0) == 2 * 5 * weights
-    assert flops.decoder(TINY, 5, 7) - flops.decoder(TINY, 5, 0) == lm.layers * 5 * 4 * 7 * lm.heads * lm.head_width
+    assert flops.caption(TINY, 5, 0, 0) == 2 * 5 * weights
+    looked_at = flops.caption(TINY, 5, 4, 3) - flops.caption(TINY, 5, 0, 0)
+    assert looked_at == lm.layers * 5 * 4 * 7 * lm.heads * lm.head_width
     table = jax.ShapeDtypeStruct((lm.width, lm.vocab), jnp.float32)
     hidden = jax.ShapeDtypeStruct((5, lm.width), jnp.float32)
     cost = jax.jit(jnp.matmul).lower(hidden, table).compile().cost_analysis()

@@ -34,8 +34,8 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
     """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
 
     Raises:
-      RunError, ConfigError, ManifestError. FileNotFoundError, ValueError: pretrained weights that are not there, or that
-      do not fit.
+      RunError, ConfigError, ManifestError.
+      FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
     cfg = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
@@ -63,7 +63,7 @@ def grpo(
     overwrite: bool = False,
     progress: Progress,
 ) -> None:
-    """Emo-GRPO from the captioner of the run `init`; None begins with pretrained and random weights. Raises as `sft`."""
+    """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
     cfg = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     tokenizer = run_tokenizer(out, cfg, clips, init)
@@ -85,7 +85,7 @@ def grpo(
 
 
 def _begun(cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, overwrite: bool) -> Config:
-    """The configuration with the sizes of its pretrained parts, and its run directory; what is missing is told first."""
+    """The configuration with the sizes of its pretrained parts, once all that it needs is there; opens the run."""
     source.check(cfg)
     fresh = init is None and not (resume and (out / "run.json").exists())
     cfg = pretrained.resolve(cfg, fetch=fresh)
