@@ -9,7 +9,7 @@ those files are not at hand, as in `emojax plan`. Empty: random weights.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu"]
 
@@ -127,9 +127,9 @@ class VideoMae:
 
 @dataclass(frozen=True)
 class Bert:
-    """BERT, RoBERTa, XLM-R. Defaults: all-MiniLM-L6-v2."""
+    """BERT, RoBERTa, XLM-R, CamemBERT. Defaults: all-MiniLM-L6-v2."""
 
-    kind: Literal["bert", "roberta", "xlm-roberta"] = "bert"
+    kind: Literal["bert", "roberta", "xlm-roberta", "camembert"] = "bert"
     vocab: int = 30_522  # V
     width: int = 384  # D
     layers: int = 6  # L
@@ -137,7 +137,7 @@ class Bert:
     ff: int = 1536  # F
     activation: Activation = "gelu"
     positions: int = 512  # rows of the table of positions
-    first_position: int = 0  # row of the first token; RoBERTa keeps two free
+    first_position: int = 0  # row of the first token; RoBERTa's is the id of its padding, and one more
     types: int = 2  # of segments; only the first is used here
     norm_eps: float = 1e-12
 
@@ -153,8 +153,7 @@ class Mpnet:
     ff: int = 3072
     activation: Activation = "gelu"
     positions: int = 514
-    first_position: int = 2
-    buckets: int = 32
+    first_position: ClassVar[int] = 2  # the padding is token 1 in every MPNet
     norm_eps: float = 1e-5
 
 

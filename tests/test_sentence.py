@@ -89,9 +89,8 @@ def tiny(root: Path, pooling: dict = MEAN, normalize: bool = True, **fields) -> 
     tokenizer.save(str(root / "tokenizer.json"))
     r = np.random.default_rng(0)
     declared = bert.declare(bert.config(config))
-    weights.write(
-        root / "model.safetensors", jax.tree.map(lambda p: 0.3 * r.normal(size=p.shape), declared), bert.NAMES
-    )
+    names = bert.names(bert.config(config))
+    weights.write(root / "model.safetensors", jax.tree.map(lambda p: 0.3 * r.normal(size=p.shape), declared), names)
     return root
 
 
@@ -108,24 +107,31 @@ def test_encoder_equals_transformers(tmp_path, heads, h, ff, layers):
     ids, mask = r.integers(0, 41, (5, 23)), np.arange(23) < r.integers(1, 24, (5, 1))
     with torch.no_grad():
         theirs = BertModel.from_pretrained(root).eval()(torch.tensor(ids), torch.tensor(mask)).last_hidden_state.numpy()
-    ours = jax.jit(bert.encode, static_argnums=3)(weights.read(root, bert.declare(cfg), bert.NAMES), ids, mask, cfg)
+    params = weights.read(root, bert.declare(cfg), bert.names(cfg))
+    ours = jax.jit(bert.encode, static_argnums=3)(params, ids, mask, cfg)
     np.testing.assert_allclose(np.asarray(ours)[mask], theirs[mask], atol=1e-5, rtol=1e-5)
 
 
 def test_options_that_are_not_implemented_are_named(tmp_path):
     tiny(tmp_path)
     json_ = json.loads((tmp_path / "config.json").read_text())
-    with pytest.raises(ValueError, match=r"hidden_act='relu'.*position_embedding_type='relative_key'"):
-        bert.config(json_ | {"hidden_act": "relu", "position_embedding_type": "relative_key"})
+    wrong = {"hidden_act": "mish", "position_embedding_type": "relative_key", "is_decoder": True}
+    with pytest.raises(ValueError, match="not supported") as error:
+        bert.config(json_ | wrong)
+    assert all(f"{name}={value!r}" in str(error.value) for name, value in wrong.items())
     with pytest.raises(ValueError, match="hidden_size=20 is not a multiple of num_attention_heads=3"):
         bert.config(json_ | {"hidden_size": 20})
-    tiny(tmp_path, pooling={"pooling_mode": ["mean", "lasttoken"]})
-    with pytest.raises(ValueError, match=r"pooling \['lasttoken'\] is not implemented"):
+    tiny(tmp_path, pooling={"pooling_mode": ["mean", "median"]})
+    with pytest.raises(ValueError, match=r"pooling \['median'\] is not implemented"):
         sentence.load(str(tmp_path))
     modules = json.loads((tmp_path / "modules.json").read_text())
-    modules[1]["type"] = "sentence_transformers.models.Dense"
+    modules[1]["type"] = "sentence_transformers.models.LSTM"
     (tmp_path / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ValueError, match=r"\['Transformer', 'Dense', 'Normalize'\]; implemented: Transformer, Pooling"):
+    with pytest.raises(ValueError, match=r"\['Transformer', 'LSTM', 'Normalize'\]; implemented: Transformer, Pooling"):
+        sentence.load(str(tmp_path))
+    tiny(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(json_ | {"model_type": "deberta-v2"}))
+    with pytest.raises(ValueError, match=r"model_type='deberta-v2' is not implemented; implemented: bert, roberta,"):
         sentence.load(str(tmp_path))
 
 
@@ -180,7 +186,7 @@ def test_embedding_is_a_function_of_the_text_alone(tmp_path):
             n = int(length[row, 0])
             tokens = np.zeros((1, 80), int)
             tokens[0, : n + 2] = [cfg.cls, *ids[row, :n], cfg.sep]
-            x = np.asarray(encode(params, tokens, np.arange(80)[None] < n + 2, cfg.bert))[0, : n + 2].mean(0)
+            x = np.asarray(encode(params.encoder, tokens, np.arange(80)[None] < n + 2, cfg.encoder))[0, : n + 2].mean(0)
             np.testing.assert_allclose(got[row], x / np.linalg.norm(x), atol=2e-6)
 
 

@@ -10,14 +10,15 @@ import pytest
 from flax import struct
 from safetensors.numpy import load_file, save_file
 
-from emojax import weights
+from emojax import families, weights
 from emojax.encoders import bert
 from emojax.nn.param import Param, normal
 from emojax.rewards import sentence
 from emojax.types import Weight
 from emojax.weights import Names
 
-CFG = bert.BertConfig(vocab=11, width=6, layers=3, heads=2, ff=7, positions=5, types=2, norm_eps=1e-12)
+CFG = families.Bert(vocab=11, width=6, layers=3, heads=2, ff=7, positions=5)
+NAMES = bert.names(CFG)
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def saved(tmp_path):
     """A file of a tiny BERT in its own names, and the tree that was saved."""
     r = np.random.default_rng(0)
     tree = jax.tree.map(lambda p: r.normal(size=p.shape).astype(np.float32), bert.declare(CFG))
-    weights.write(tmp_path / "model.safetensors", tree, bert.NAMES)
+    weights.write(tmp_path / "model.safetensors", tree, NAMES)
     return tmp_path / "model.safetensors", tree
 
 
@@ -35,8 +36,8 @@ def same(a, b):
 
 def test_read_of_write_is_the_identity(saved):
     path, tree = saved
-    assert same(weights.read(path, bert.declare(CFG), bert.NAMES), tree)
-    assert same(weights.read(path.parent, bert.declare(CFG), bert.NAMES), tree)
+    assert same(weights.read(path, bert.declare(CFG), NAMES), tree)
+    assert same(weights.read(path.parent, bert.declare(CFG), NAMES), tree)
     third = load_file(path)["encoder.layer.2.intermediate.dense.weight"]
     assert (third == np.asarray(tree.layers.mlp.up.w[2]).T).all()
 
@@ -47,7 +48,7 @@ def test_write_of_read_gives_the_published_tensors(tmp_path):
     except FileNotFoundError as absent:
         pytest.skip(str(absent))
     cfg = bert.config(json.loads((root / "config.json").read_text()))
-    weights.write(tmp_path / "out.safetensors", weights.read(root, bert.declare(cfg), bert.NAMES), bert.NAMES)
+    weights.write(tmp_path / "out.safetensors", weights.read(root, bert.declare(cfg), NAMES), NAMES)
     theirs, ours = load_file(root / "model.safetensors"), load_file(tmp_path / "out.safetensors")
     heads = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
     assert set(theirs) - heads == set(ours)
@@ -76,7 +77,7 @@ def test_half_precision_is_read_as_float32(saved, kind):
     path, tree = saved
     halves = {name: x.astype(jnp.dtype(kind)) for name, x in load_file(path).items()}
     save_file(halves, path)
-    read = weights.read(path, bert.declare(CFG), bert.NAMES)
+    read = weights.read(path, bert.declare(CFG), NAMES)
     assert read.tokens.dtype == np.float32
     assert same(read, jax.tree.map(lambda x: x.astype(jnp.dtype(kind)).astype(np.float32), tree))
 
@@ -90,7 +91,7 @@ def test_every_fault_is_listed_with_what_was_expected_and_got(saved):
     tensors["encoder.layer.3.output.dense.bias"] = np.zeros(6, np.float32)  # one layer more than the model has
     save_file(tensors, path)
     with pytest.raises(ValueError, match="4 weights do not fit") as error:
-        weights.read(path, bert.declare(CFG), bert.NAMES)
+        weights.read(path, bert.declare(CFG), NAMES)
     lines = sorted(line.strip() for line in str(error.value).splitlines()[1:])
     assert len(lines) == 4
     for line, parts in zip(
@@ -111,7 +112,7 @@ def test_known_harmless_names_and_prefix(saved):
     tensors = {f"bert.{name}": x for name, x in load_file(path).items()}
     tensors |= {"bert.embeddings.position_ids": np.arange(5)[None], "cls.predictions.bias": np.zeros(11, np.float32)}
     save_file(tensors, path)
-    assert same(weights.read(path, bert.declare(CFG), bert.NAMES), tree)
+    assert same(weights.read(path, bert.declare(CFG), NAMES), tree)
 
 
 def test_shards_are_read_by_their_index(saved):
@@ -123,19 +124,19 @@ def test_shards_are_read_by_their_index(saved):
         save_file(half, path.with_name(f"model-{i}.safetensors"))
     index = {"weight_map": {name: f"model-{i}.safetensors" for i, half in enumerate(halves) for name in half}}
     path.with_name("model.safetensors.index.json").write_text(json.dumps(index))
-    assert same(weights.read(path.parent, bert.declare(CFG), bert.NAMES), tree)
+    assert same(weights.read(path.parent, bert.declare(CFG), NAMES), tree)
 
 
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model.safetensors"):
-        weights.read(tmp_path, bert.declare(CFG), bert.NAMES)
+        weights.read(tmp_path, bert.declare(CFG), NAMES)
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80")
     for path in (tmp_path, tmp_path / "pytorch_model.bin"):
         with pytest.raises(FileNotFoundError, match=r"pickle.*safetensors.*save_pretrained"):
-            weights.read(path, bert.declare(CFG), bert.NAMES)
+            weights.read(path, bert.declare(CFG), NAMES)
 
 
 def test_a_declared_weight_without_a_name_is_an_error(saved):
-    short = dataclasses.replace(bert.NAMES, table=bert.NAMES.table[1:])
+    short = dataclasses.replace(NAMES, table=NAMES.table[1:])
     with pytest.raises(ValueError, match="no line for tokens"):
         weights.read(saved[0], bert.declare(CFG), short)

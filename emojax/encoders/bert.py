@@ -1,30 +1,25 @@
-"""BERT (Devlin et al. 2018, arXiv 1810.04805): token ids to vectors, layer norm after each residual, exact GELU."""
+"""BERT (Devlin et al. 2018, arXiv 1810.04805) and its heirs: token ids to vectors, layer norm after each residual.
+
+RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-R (Conneau et al. 2019, arXiv 1911.02116) and CamemBERT (Martin et al.
+2019, arXiv 1911.03894) differ from BERT in nothing but where positions begin.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
+from emojax import families
 from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
-from emojax.nn.layers import Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
+from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
 from emojax.nn.param import Param, normal
 from emojax.types import Array, Weight
 from emojax.weights import Names
 
-
-@dataclass(frozen=True)
-class BertConfig:
-    vocab: int  # V
-    width: int  # D
-    layers: int  # L
-    heads: int  # N
-    ff: int  # F
-    positions: int  # longest input, special tokens included
-    types: int  # of segments; only the first is used here
-    norm_eps: float
+_VOCAB = {"bert": 30_522, "roberta": 50_265, "xlm-roberta": 30_522, "camembert": 30_522}  # where a file does not say
 
 
 @struct.dataclass
@@ -44,100 +39,134 @@ class Bert:
     layers: Layer  # stacked on L
 
 
-def config(json: Mapping[str, Any]) -> BertConfig:
+def config(json: Mapping[str, Any]) -> families.Bert:
     """From the `config.json` of transformers. Raises ValueError that names every option which is not implemented."""
-    implemented: dict[str, tuple] = {
-        "model_type": ("bert",),
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute",),
-        "is_decoder": (False,),
-        "add_cross_attention": (False,),
-    }
-    wrong = [
-        f"{name}={json[name]!r} (implemented: {values[0]!r})"
-        for name, values in implemented.items()
-        if json.get(name, values[0]) not in values
-    ]
-    if json["hidden_size"] % json["num_attention_heads"]:
-        wrong.append(
-            f"hidden_size={json['hidden_size']} is not a multiple of num_attention_heads={json['num_attention_heads']}"
-        )
+    kind = json.get("model_type", "bert")
+    wrong = unsupported(json, {"model_type": tuple(_VOCAB), "is_decoder": (False,), "add_cross_attention": (False,)})
+    padding = json.get("pad_token_id", 1)
+    if kind != "bert" and not isinstance(padding, int):
+        wrong.append(f"pad_token_id={padding!r} (implemented: a token's id, from which positions are counted)")
     if wrong:
         raise ValueError(f"this BERT is not supported: {'; '.join(wrong)}")
-    return BertConfig(
-        vocab=json["vocab_size"],
-        width=json["hidden_size"],
-        layers=json["num_hidden_layers"],
-        heads=json["num_attention_heads"],
-        ff=json["intermediate_size"],
-        positions=json["max_position_embeddings"],
-        types=json["type_vocab_size"],
-        norm_eps=json["layer_norm_eps"],
+    return families.Bert(
+        kind=kind,
+        vocab=json.get("vocab_size", _VOCAB[kind]),
+        width=json.get("hidden_size", 768),
+        layers=json.get("num_hidden_layers", 12),
+        heads=json.get("num_attention_heads", 12),
+        ff=json.get("intermediate_size", 3072),
+        activation=json.get("hidden_act", "gelu"),
+        positions=json.get("max_position_embeddings", 512),
+        first_position=0 if kind == "bert" else padding + 1,
+        types=json.get("type_vocab_size", 2),
+        norm_eps=json.get("layer_norm_eps", 1e-12),
     )
 
 
-def declare(cfg: BertConfig) -> Bert:
+def unsupported(json: Mapping[str, Any], implemented: Mapping[str, tuple]) -> list[str]:
+    """What a `config.json` asks for beyond the values in `implemented`, and beyond what all encoders here have."""
+    implemented = dict(implemented) | {"hidden_act": tuple(ACTIVATIONS), "position_embedding_type": ("absolute",)}
+    wrong = [
+        f"{name}={json[name]!r} (implemented: {', '.join(map(repr, values))})"
+        for name, values in implemented.items()
+        if json.get(name, values[0]) not in values
+    ]
+    width, heads = json.get("hidden_size", 768), json.get("num_attention_heads", 12)
+    if width % heads:
+        wrong.append(f"hidden_size={width} is not a multiple of num_attention_heads={heads}")
+    return wrong
+
+
+def declare(cfg: families.Bert) -> Bert:
     d, table = cfg.width, normal(0.02)
+    return Bert(
+        tokens=Param((cfg.vocab, d), ("V", "D"), table),
+        positions=Param((cfg.positions, d), (None, "D"), table),
+        types=Param((cfg.types, d), (None, "D"), table),
+        norm=declare_norm(d),
+        layers=declare_layers(cfg),
+    )
+
+
+def declare_layers(cfg: families.Reads) -> Layer:
+    d = cfg.width
     layer = Layer(
         attention=declare_attention(d, cfg.heads, cfg.heads, d // cfg.heads, qkv_bias=True, o_bias=True),
         attention_norm=declare_norm(d),
         mlp=declare_mlp(d, cfg.ff),
         mlp_norm=declare_norm(d),
     )
-    return Bert(
-        tokens=Param((cfg.vocab, d), ("V", "D"), table),
-        positions=Param((cfg.positions, d), (None, "D"), table),
-        types=Param((cfg.types, d), (None, "D"), table),
-        norm=declare_norm(d),
-        layers=param.stack(layer, cfg.layers),
-    )
+    return param.stack(layer, cfg.layers)
 
 
-def encode(params: Bert, ids: Array, mask: Array, cfg: BertConfig) -> Array:
+def encode(params: Bert, ids: Array, mask: Array, cfg: families.Bert) -> Array:
     """Hidden states of the last layer.
 
     Args:
-      ids: i32[N T], special tokens included, all of the first segment.
+      ids: i32[N T], special tokens included, all of the first segment; T + `first_position` rows of positions at most.
       mask: bool[N T], True on tokens; no position sees the others, and their own result means nothing.
     Returns:
       [N T D]
     """
-    x = params.tokens[ids] + params.positions[: ids.shape[1]] + params.types[0]
-    x = layer_norm(params.norm, x, cfg.norm_eps)
+    if cfg.kind == "bert":
+        place = params.positions[: ids.shape[1]]
+    else:
+        place = params.positions[counted(ids, mask, cfg.first_position)]
+    x = layer_norm(params.norm, params.tokens[ids] + place + params.types[0], cfg.norm_eps)
+    return run(params.layers, x, mask, cfg)
+
+
+def counted(ids: Array, mask: Array, first: int) -> Array:
+    """Rows of the table of positions i32[N T], counted over the tokens as fairseq does.
+
+    The padding's id is `first - 1`. A text that holds it as a token is not moved on by it, in transformers neither.
+    """
+    real = mask & (ids != first - 1)
+    return jnp.where(real, first - 1 + jnp.cumsum(real, -1), first - 1)
+
+
+def run(layers: Layer, x: Array, mask: Array, cfg: families.Reads, bias: Array | None = None) -> Array:
+    """All layers: x [N T D], mask bool[N T], bias of the scores [N T T] of heads and positions -> [N T D]."""
 
     def block(x: Array, p: Layer) -> tuple[Array, None]:
         q, k, v = project(p.attention, x, cfg.width // cfg.heads)
-        y = merge(p.attention, attention(q, k, v, mask[:, None]))
+        y = merge(p.attention, attention(q, k, v, mask[:, None], bias))
         x = layer_norm(p.attention_norm, x + y, cfg.norm_eps)
-        return layer_norm(p.mlp_norm, x + mlp(p.mlp, x), cfg.norm_eps), None
+        return layer_norm(p.mlp_norm, x + mlp(p.mlp, x, cfg.activation), cfg.norm_eps), None
 
-    return jax.lax.scan(block, x, params.layers)[0]
+    return jax.lax.scan(block, x, layers)[0]
 
 
-def _linear(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
+def names(cfg: families.Bert) -> Names:
+    """Theirs, the same for all these models; those of models with a head stand after the model's own name."""
+    layer = "encoder.layer.{l}"
+    return Names(
+        table=(
+            ("embeddings.word_embeddings.weight", "tokens", "v d -> v d"),
+            ("embeddings.position_embeddings.weight", "positions", "p d -> p d"),
+            ("embeddings.token_type_embeddings.weight", "types", "t d -> t d"),
+            *norm_names("embeddings.LayerNorm", "norm"),
+            *linear_names(f"{layer}.attention.self.query", "layers.attention.q"),
+            *linear_names(f"{layer}.attention.self.key", "layers.attention.k"),
+            *linear_names(f"{layer}.attention.self.value", "layers.attention.v"),
+            *linear_names(f"{layer}.attention.output.dense", "layers.attention.o"),
+            *norm_names(f"{layer}.attention.output.LayerNorm", "layers.attention_norm"),
+            *linear_names(f"{layer}.intermediate.dense", "layers.mlp.up"),
+            *linear_names(f"{layer}.output.dense", "layers.mlp.down"),
+            *norm_names(f"{layer}.output.LayerNorm", "layers.mlp_norm"),
+        ),
+        ignore=("embeddings.position_ids", "embeddings.token_type_ids", "pooler.*", "cls.*", "lm_head.*"),
+        prefix=("bert.",) if cfg.kind == "bert" else ("roberta.",),
+        old=OLD_NORMS,
+    )
+
+
+OLD_NORMS = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
+
+
+def linear_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
     return (f"{theirs}.weight", f"{ours}.w", "o i -> i o"), (f"{theirs}.bias", f"{ours}.b", "o -> o")
 
 
-def _norm(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
+def norm_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
     return (f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")
-
-
-_LAYER = "encoder.layer.{l}"
-NAMES = Names(
-    table=(
-        ("embeddings.word_embeddings.weight", "tokens", "v d -> v d"),
-        ("embeddings.position_embeddings.weight", "positions", "p d -> p d"),
-        ("embeddings.token_type_embeddings.weight", "types", "t d -> t d"),
-        *_norm("embeddings.LayerNorm", "norm"),
-        *_linear(f"{_LAYER}.attention.self.query", "layers.attention.q"),
-        *_linear(f"{_LAYER}.attention.self.key", "layers.attention.k"),
-        *_linear(f"{_LAYER}.attention.self.value", "layers.attention.v"),
-        *_linear(f"{_LAYER}.attention.output.dense", "layers.attention.o"),
-        *_norm(f"{_LAYER}.attention.output.LayerNorm", "layers.attention_norm"),
-        *_linear(f"{_LAYER}.intermediate.dense", "layers.mlp.up"),
-        *_linear(f"{_LAYER}.output.dense", "layers.mlp.down"),
-        *_norm(f"{_LAYER}.output.LayerNorm", "layers.mlp_norm"),
-    ),
-    ignore=("embeddings.position_ids", "pooler.*", "cls.*"),  # a buffer, and heads of the pretraining
-    prefix=("bert.",),
-)

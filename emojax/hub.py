@@ -1,0 +1,91 @@
+"""Where a model's files are: a directory, the cache of the Hugging Face hub, or the hub itself."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FILES = ("*.json", "model.safetensors", "model-*.safetensors", "*/model.safetensors")  # a star matches slashes, too
+
+
+def locate(
+    model: str, files: Sequence[str] = FILES, wanted: str = "model", needs: Sequence[str] = ("config.json",)
+) -> Path:
+    """The directory of a model.
+
+    Args:
+      model: a directory, which is returned as it is, or a hub id. That is looked for in the hub's cache, then on the
+        hub, unless HF_HUB_OFFLINE is set.
+      files: patterns of the files that are fetched from the hub.
+      wanted: what the model is to the caller, for messages.
+      needs: files that the model must have, besides its weights as safetensors.
+    Raises:
+      FileNotFoundError: there is no such directory, the hub does not give the model, or the model lacks files; says
+        which, and how to get them.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    if _is_path(model):
+        raise FileNotFoundError(f"{wanted} {model!r}: no such directory")
+    if cached := local(model, needs):
+        return cached
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = Path(snapshot_download(model, allow_patterns=list(files)))
+    except Exception as error:  # its own types, and those of the HTTP library that it stands on
+        raise FileNotFoundError(
+            f"{wanted} {model!r}: no such directory, not in the hub's cache, and the hub did not give it "
+            f"({type(error).__name__}). To get it, where the hub can be reached: hf download {model}"
+        ) from error
+    if lacking := _lacking(path, needs):
+        raise FileNotFoundError(
+            f"{wanted} {model!r}: {path} has no {', '.join(lacking)}. Where files were left out: hf download {model}. "
+            "Where the weights are published as a pickle only, which can run code when it is read: load the model "
+            "where torch is installed, `save_pretrained` it to a directory, and give that"
+        )
+    return path
+
+
+def local(model: str, needs: Sequence[str] = ("config.json",)) -> Path | None:
+    """The directory, or the whole model in the hub's cache; None: neither. The network is not asked."""
+    if Path(model).is_dir():
+        return Path(model)
+    if _is_path(model):
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:  # without patterns: what may be lacking is looked at here, the same for every version of that library
+        path = Path(snapshot_download(model, allow_patterns=[], local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return None if _lacking(path, needs) else path
+
+
+def read_json(path: Path, optional: bool = False) -> Any:
+    """What a JSON file holds; {} where an optional one is not there.
+
+    Raises FileNotFoundError, and ValueError for a file that is not JSON; both name it.
+    """
+    if not path.is_file():
+        if optional:
+            return {}
+        raise FileNotFoundError(f"{path}: no such file; a directory that `save_pretrained` wrote has it")
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); cut off in a copy? Get it again") from error
+
+
+def _is_path(model: str) -> bool:
+    """Whether a name cannot be a hub id (owner/model, or model): whoever mistypes a path shall not ask the hub."""
+    return model[0] in "./~\\" or model[-1] in "/\\" or model.count("/") > 1 or Path(model).exists()
+
+
+def _lacking(path: Path, needs: Sequence[str]) -> list[str]:
+    """Files that a snapshot should have; an interrupted download leaves some of several shards."""
+    lacking = [name for name in needs if not (path / name).is_file()]
+    if index := read_json(path / "model.safetensors.index.json", optional=True):
+        return lacking + [name for name in sorted(set(index["weight_map"].values())) if not (path / name).is_file()]
+    return lacking if any(path.rglob("*.safetensors")) else [*lacking, "model.safetensors"]
