@@ -17,10 +17,10 @@ from emojax.encoders import wav2vec2, whisper
 from emojax.nn import param
 
 
-def run(name, tree, cfg, audio, length, mix=None, dtype=jnp.float32, remat=False):
-    p = family(name).mix.Audio(tree, mix)
+def run(name, tree, cfg, audio, length, dtype=jnp.float32):
+    p = family(name).mix.Audio(tree, None)
     encode = jax.jit(family(name).encode, static_argnums=(3, 4, 5))
-    features, mask = encode(p, audio, length, cfg, dtype, remat)
+    features, mask = encode(p, audio, length, cfg, dtype, False)
     assert features.dtype == dtype
     return np.asarray(features.astype(jnp.float32)), np.asarray(mask)
 
@@ -53,62 +53,72 @@ def test_every_hidden_state_and_their_weighted_sum(name, tmp_path):
     cfg, tree = loaded(name, tmp_path)
     audio, length = clips(lengths=[503], bucket=530)
     states = theirs(name, model, tmp_path, audio[0, :503])
-    for layer in [*range(len(states)), -len(states)]:
-        features, _ = run(name, tree, dataclasses.replace(cfg, layer=layer), audio, length)
-        same(features[0, : len(states[0])], states[layer])
-    summed = dataclasses.replace(cfg, layer=None)
-    declared = family(name).declare(summed)
-    assert not np.asarray(param.init(declared, jax.random.key(0)).mix).any()
     numbers = np.linspace(-1, 1, len(states)).astype(np.float32)
-    assert declared.mix.shape == numbers.shape
     share = np.exp(numbers) / np.exp(numbers).sum()
-    features, _ = run(name, tree, summed, audio, length, mix=numbers)
-    same(features[0, : len(states[0])], sum(w * h for w, h in zip(share, states, strict=True)))
+    wanted = dict(enumerate(states)) | {-2: states[-2], -len(states): states[0]}
+    wanted[None] = sum(w * h for w, h in zip(share, states, strict=True))
+
+    @jax.jit
+    def read(p):
+        cfgs = [dataclasses.replace(cfg, layer=layer) for layer in wanted]
+        return [family(name).encode(p, audio, length, c, jnp.float32, False)[0][0] for c in cfgs]
+
+    for got, layer in zip(read(family(name).mix.Audio(tree, numbers)), wanted, strict=True):
+        same(np.asarray(got)[: len(states[0])], wanted[layer])
+    mix = param.init(family(name).declare(dataclasses.replace(cfg, layer=None)), jax.random.key(0)).mix
+    assert mix.tolist() == [0] * len(states)
+    assert family(name).declare(cfg).mix is None
     with pytest.raises(ValueError, match=rf"layer={len(states)}: .*0\.\.{len(states) - 1}"):
         family(name).declare(dataclasses.replace(cfg, layer=len(states)))
 
 
+@pytest.mark.parametrize("name", ["wav2vec2-base", "whisper"])
+def test_a_longer_bucket_changes_nothing(name, tmp_path):
+    made(name, tmp_path)
+    cfg, tree = loaded(name, tmp_path)
+    audio, length = clips()
+    short, mask = run(name, tree, cfg, audio, length)
+    long, sound = run(name, tree, cfg, np.pad(audio, ((0, 0), (0, 161)), constant_values=np.nan), length)
+    assert not sound[:, short.shape[1] :].any()
+    same(long[:, : short.shape[1]][mask], short[mask], 1e-6)
+    empty, mask = run(name, tree, cfg, np.zeros((2, 0), np.float32), np.array([0, 0]))
+    assert empty.shape[1] > 0
+    assert np.isfinite(empty).all()
+    assert not mask.any()
+
+
 @pytest.mark.parametrize("name", ["wav2vec2-large", "wavlm-base", "whisper"])
-def test_a_longer_bucket_changes_nothing_and_gradients_are_finite(name, tmp_path):
+def test_every_weight_learns_beside_clips_without_sound(name, tmp_path):
     made(name, tmp_path)
     cfg, tree = loaded(name, tmp_path)
     cfg = dataclasses.replace(cfg, layer=None)
     audio, length = clips()
-    mix = np.linspace(-1, 1, cfg.layers + 1).astype(np.float32)
-    (short, mask), (long, _) = (
-        run(name, tree, cfg, np.pad(audio, ((0, 0), (0, more)), constant_values=np.nan), length, mix)
-        for more in (0, 161)
-    )
-    same(long[:, : short.shape[1]][mask], short[mask], 1e-6)
+    p = family(name).mix.Audio(tree, np.linspace(-1, 1, cfg.layers + 1).astype(np.float32))
 
-    def loss(p, dtype, remat):
-        x, there = family(name).encode(p, audio, length, cfg, dtype, remat)
-        return (jnp.where(there[..., None], x, 0).astype(jnp.float32) ** 2).sum()
+    def loss(p):
+        x, there = family(name).encode(p, audio, length, cfg, jnp.float32, True)
+        return (jnp.where(there[..., None], x, 0) ** 2).sum()
 
-    p = family(name).mix.Audio(tree, mix)
-    grad = jax.jit(jax.grad(loss), static_argnums=(1, 2))
-    plain, again = grad(p, jnp.float32, False), grad(p, jnp.float32, True)
-    largest = max(np.abs(g).max() for g in jax.tree.leaves(plain))
-    idle = set()
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(plain), jax.tree.leaves(again), strict=True):
-        assert np.isfinite(a).all(), path
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
-        if np.abs(a).max() < 1e-6 * largest:
-            idle.add(jax.tree_util.keystr(path, simple=True, separator="."))
+    grad = {
+        jax.tree_util.keystr(path, simple=True, separator="."): np.abs(g).max()
+        for path, g in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(p))
+    }
+    assert np.isfinite(list(grad.values())).all()
+    idle = {path for path, g in grad.items() if g < 1e-6 * max(grad.values())}
     # what shifts all scores of a softmax alike, or a channel that is then normed over time, does nothing
     assert idle <= {"backbone.layers.attention.k.b", "backbone.convs.0.linear.b"}
 
 
-@pytest.mark.parametrize("name", ["wav2vec2-base", "wavlm-large", "whisper"])
+@pytest.mark.parametrize("name", ["wavlm-base", "whisper"])
 def test_types_of_weights_and_activations_are_independent(name, tmp_path):
     made(name, tmp_path)
     cfg, tree = loaded(name, tmp_path)
     audio, length = clips()
     wanted, mask = run(name, tree, cfg, audio, length)
     half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), tree)
-    for p, dtype in ((tree, jnp.bfloat16), (half, jnp.float32), (half, jnp.bfloat16)):
+    for p, dtype in ((tree, jnp.bfloat16), (half, jnp.float32)):
         got, _ = run(name, p, cfg, audio, length, dtype=dtype)
-        assert np.abs(got - wanted)[mask].mean() < 0.1 * np.abs(wanted[mask]).mean()
+        assert np.abs(got - wanted)[mask].mean() < 0.05 * np.abs(wanted[mask]).mean()
 
 
 def test_distances_fall_in_the_same_buckets():
