@@ -1,9 +1,10 @@
 """A video file to frames, evenly spaced in time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,12 +16,22 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-def decode_video(path: Path, frames: int, size: int) -> np.ndarray | None:
-    """The frames shown at the centres of `frames` equal parts of the video, resized by area averaging.
+Filter = Literal["area", "bilinear", "bicubic"]
 
-    A frame is squeezed to a square, whatever its shape; a rotation that a phone wrote into the container is applied.
-    A video with fewer frames than asked for repeats them, each for as long as it is shown.
 
+def decode_video(
+    path: Path, frames: int, size: int, resize: int | None = None, filter: Filter = "area"
+) -> np.ndarray | None:
+    """The frames shown at the centres of `frames` equal parts of the video, resized.
+
+    A rotation that a phone wrote into the container is applied. A video with fewer frames than asked for repeats them,
+    each for as long as it is shown.
+
+    Args:
+      size: pixels, height and width of the result.
+      resize: pixels of a frame's shortest edge, from whose centre the result is cut, at least `size`; None: a frame is
+        squeezed to a square, whatever its shape.
+      filter: "area" averages; the others are Pillow's, which the image processors of published encoders use.
     Returns:
       u8[frames size size 3] RGB, or None where the container has no video stream (a cover picture is not one).
     Raises:
@@ -36,7 +47,8 @@ def decode_video(path: Path, frames: int, size: int) -> np.ndarray | None:
         try:
             plan = _plan(path, container, stream, frames)
             container.seek(0)
-            return np.stack(list(_shown(path, container, stream, plan, size)))
+            picture = partial(_picture, size=size, resize=resize, filter=filter)
+            return np.stack(list(_shown(path, container, stream, plan, picture)))
         except av.error.FFmpegError as e:
             raise MediaError(path, f"has video that cannot be decoded ({e.strerror})") from None
 
@@ -79,7 +91,11 @@ def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames
 
 
 def _shown(
-    path: Path, container: "InputContainer", stream: "VideoStream", plan: _Plan, size: int
+    path: Path,
+    container: "InputContainer",
+    stream: "VideoStream",
+    plan: _Plan,
+    picture: "Callable[[VideoFrame], np.ndarray]",
 ) -> Iterator[np.ndarray]:
     """One picture per wanted time: the last frame whose time has come."""
     due, last = 0, None
@@ -89,13 +105,13 @@ def _shown(
         shown_from = plan.clock[min(n, len(plan.clock) - 1)] if plan.clock is not None else frame.pts or frame.dts or 0
         upto = int(np.searchsorted(plan.times, shown_from)) if last is not None else 0
         if last is not None and upto > due:
-            yield from [_picture(last, size)] * (upto - due)
+            yield from [picture(last)] * (upto - due)
             due = upto
         last = frame
     if last is None:
         raise MediaError(path, "has a video stream without a frame")
     if due < len(plan.times):
-        yield from [_picture(last, size)] * (len(plan.times) - due)
+        yield from [picture(last)] * (len(plan.times) - due)
 
 
 def _frames(container: "InputContainer", stream: "VideoStream", plan: _Plan) -> "Iterator[VideoFrame]":
@@ -112,6 +128,31 @@ def _frames(container: "InputContainer", stream: "VideoStream", plan: _Plan) -> 
     yield from decoder.decode(None)
 
 
-def _picture(frame: "VideoFrame", size: int) -> np.ndarray:
-    small = frame.reformat(width=size, height=size, format="rgb24", interpolation="AREA").to_ndarray()
-    return np.rot90(small, round(frame.rotation / 90))
+def _picture(frame: "VideoFrame", size: int, resize: int | None, filter: Filter) -> np.ndarray:
+    turns = round(frame.rotation / 90)
+    if filter != "area":
+        return fit(np.rot90(frame.to_ndarray(format="rgb24"), turns), size, resize, filter)
+    height, width = _scaled(frame.height, frame.width, size, resize)
+    small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    return _centre(np.rot90(small, turns), size)
+
+
+def fit(picture: np.ndarray, size: int, resize: int | None, filter: Literal["bilinear", "bicubic"]) -> np.ndarray:
+    """u8[height width 3] -> u8[size size 3], to the bit as the image processors of transformers do it with Pillow."""
+    from PIL import Image
+
+    height, width = _scaled(picture.shape[0], picture.shape[1], size, resize)
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    return _centre(np.asarray(Image.fromarray(picture).resize((width, height), filters[filter])), size)
+
+
+def _scaled(height: int, width: int, size: int, resize: int | None) -> tuple[int, int]:
+    if resize is None:
+        return size, size
+    longest = int(resize * max(height, width) / min(height, width))
+    return (resize, longest) if height <= width else (longest, resize)
+
+
+def _centre(picture: np.ndarray, size: int) -> np.ndarray:
+    top, left = ((n - size) // 2 for n in picture.shape[:2])
+    return picture[top : top + size, left : left + size]

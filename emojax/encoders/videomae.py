@@ -1,0 +1,224 @@
+"""VideoMAE (Tong et al. 2022, arXiv 2203.12602): tubes of a few frames, all seen by all, positions fixed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, repeat
+from flax import struct
+
+from emojax import families
+from emojax.config import Data
+from emojax.encoders import pixels
+from emojax.encoders.bert import linear_names, norm_names
+from emojax.encoders.vit import Layer, blocks
+from emojax.encoders.vit_files import faults, side
+from emojax.nn import param
+from emojax.nn.attention import SelfAttention
+from emojax.nn.layers import Linear, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear
+from emojax.types import Array
+from emojax.weights import Names
+
+_DEFAULTS: dict[str, Any] = {  # of transformers
+    "image_size": 224,
+    "patch_size": 16,
+    "num_frames": 16,
+    "tubelet_size": 2,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "use_mean_pooling": True,
+}
+
+
+def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> families.VideoMae:
+    """From the `config.json` and the `preprocessor_config.json` of transformers.
+
+    Without a preprocessor (an empty mapping) frames have the size and the normalisation that its class defaults to.
+
+    Raises:
+      ValueError: names every option which is not implemented.
+    """
+    options = _DEFAULTS | dict(json)
+    wrong = faults(options)
+    if options.get("model_type") != "videomae":
+        wrong.append(f"model_type={options.get('model_type')!r} (implemented: 'videomae')")
+    if options["num_frames"] % options["tubelet_size"]:
+        wrong.append(f"num_frames={options['num_frames']} is not a multiple of tubelet_size={options['tubelet_size']}")
+    if wrong:
+        raise ValueError(f"this VideoMAE is not supported: {'; '.join(wrong)}")
+    size = side(options["image_size"])
+    frame = pixels.read(preprocessor, "VideoMAE", size)
+    if frame.size != size:
+        raise ValueError(f"videomae reads image_size={size} pixels, its image processor gives {frame.size}")
+    return families.VideoMae(
+        image_size=size,
+        patch=side(options["patch_size"]),
+        tubelet=options["tubelet_size"],
+        frames=options["num_frames"],
+        width=options["hidden_size"],
+        layers=options["num_hidden_layers"],
+        heads=options["num_attention_heads"],
+        ff=options["intermediate_size"],
+        activation=options["hidden_act"],
+        norm_eps=options["layer_norm_eps"],
+        qkv_bias=options.get("qkv_bias", options.get("qv_bias", True)),  # the name in transformers 4, and in 5
+        final_norm=not options["use_mean_pooling"],
+        mean=frame.mean,
+        std=frame.std,
+    )
+
+
+def to_json(cfg: families.VideoMae) -> dict[str, Any]:
+    """The `config.json` of a VideoMAEModel."""
+    return {
+        "model_type": "videomae",
+        "architectures": ["VideoMAEModel"],
+        "image_size": cfg.image_size,
+        "patch_size": cfg.patch,
+        "num_channels": 3,
+        "num_frames": cfg.frames,
+        "tubelet_size": cfg.tubelet,
+        "hidden_size": cfg.width,
+        "num_hidden_layers": cfg.layers,
+        "num_attention_heads": cfg.heads,
+        "intermediate_size": cfg.ff,
+        "hidden_act": cfg.activation,
+        "layer_norm_eps": cfg.norm_eps,
+        "qkv_bias": cfg.qkv_bias,
+        "use_mean_pooling": not cfg.final_norm,
+    }
+
+
+def frames(cfg: families.VideoMae, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `config.Data` by which the host prepares frames as the model's image processor does.
+
+    Raises ValueError that names every option of the processor which is not implemented.
+    """
+    found = pixels.read(preprocessor, "VideoMAE", cfg.image_size)
+    shape = {"frame_size": found.size, "frame_resize": found.resize, "frame_filter": found.filter}
+    return shape | {"frames": cfg.frames}
+
+
+def preprocessor_json(cfg: families.VideoMae, data: Data) -> dict[str, Any]:
+    """The `preprocessor_config.json` of the image processor that prepares frames as `data` says."""
+    return pixels.write("VideoMAE", cfg.mean, cfg.std, data)
+
+
+@struct.dataclass
+class VideoMae:
+    patch: Linear  # pixels of a tube -> D
+    layers: Layer  # stacked on L
+    norm: Norm | None
+
+
+def declare(cfg: families.VideoMae) -> VideoMae:
+    d = cfg.width
+    layer = Layer(
+        attention_norm=declare_norm(d),
+        attention=SelfAttention(
+            q=declare_linear(d, d, "D N", cfg.qkv_bias),
+            k=declare_linear(d, d, "D K", bias=False),
+            v=declare_linear(d, d, "D K", cfg.qkv_bias),
+            o=declare_linear(d, d, "N D"),
+        ),
+        attention_scale=None,
+        mlp_norm=declare_norm(d),
+        mlp=declare_mlp(d, cfg.ff),
+        mlp_scale=None,
+    )
+    return VideoMae(
+        patch=declare_linear(3 * cfg.tubelet * cfg.patch**2, d, "- D"),
+        layers=param.stack(layer, cfg.layers),
+        norm=declare_norm(d) if cfg.final_norm else None,
+    )
+
+
+def encode(
+    p: VideoMae, video: Array, mask: Array, cfg: families.VideoMae, dtype: jnp.dtype, remat: bool
+) -> tuple[Array, Array]:
+    """One vector a tube's time: the mean of its patches' `last_hidden_state`.
+
+    Args:
+      video: u8[B S height width 3] RGB frames, S = cfg.frames, of cfg.image_size.
+      mask: bool[B S], False on frames that are not there. A tube is seen where all of its frames are.
+    Returns:
+      [B S/tubelet width], and bool[B S/tubelet].
+    Raises:
+      ValueError: another number of frames, or frames of another size.
+    """
+    wants = (cfg.frames, cfg.image_size, cfg.image_size)
+    if video.shape[1:4] != wants:
+        raise ValueError(f"VideoMAE reads frames, height, width = {wants}, got {video.shape[1:4]}")
+    there = rearrange(mask, "b (s t) -> b s t", t=cfg.tubelet).all(-1)
+    patches = (cfg.image_size // cfg.patch) ** 2
+    x = pixels.normalise(video, cfg.mean, cfg.std, dtype)
+    x = hidden(p, x, repeat(there, "b s -> b (s p)", p=patches), cfg, remat)
+    return rearrange(x, "b (s p) d -> b s p d", p=patches).mean(2, dtype=jnp.float32).astype(dtype), there
+
+
+def hidden(p: VideoMae, video: Array, mask: Array, cfg: families.VideoMae, remat: bool) -> Array:
+    """Normalised clips [B S height width 3] -> [B positions width], transformers' `last_hidden_state`.
+
+    The positions are those of the first tubes, row after row, then the next ones'; those off `mask` (bool[B positions])
+    are seen by none and their results mean nothing.
+    """
+    n = cfg.image_size // cfg.patch
+    cut = video[:, :, : n * cfg.patch, : n * cfg.patch]
+    tubes = rearrange(cut, "b (s t) (h p) (w q) c -> b (s h w) (t p q c)", t=cfg.tubelet, p=cfg.patch, q=cfg.patch)
+    x = linear(p.patch, tubes)
+    x = x + _positions(x.shape[1], cfg.width).astype(x.dtype)
+    x = blocks(p.layers, x, mask[:, None], cfg.heads, cfg.activation, cfg.norm_eps, remat)
+    return x if p.norm is None else layer_norm(p.norm, x, cfg.norm_eps)
+
+
+def _positions(positions: int, d: int) -> Array:
+    """[positions d], Vaswani et al. 2017, arXiv 1706.03762, sines and cosines in turn.
+
+    A position is coarse + fine and its angle the sum of theirs, so two small tables of float64 angles stand for the
+    large one: a float32 angle of 1,500 radians is off by 1e-4.
+    """
+    steps = 32
+    frequency = 10_000.0 ** (-2 * np.arange(-(-d // 2)) / d)
+    fine = np.arange(steps)[:, None] * frequency
+    coarse = np.arange(0, positions, steps)[:, None, None] * frequency
+    (sa, ca), (sb, cb) = ((jnp.float32(np.sin(x)), jnp.float32(np.cos(x))) for x in (coarse, fine))
+    waves = jnp.stack([sa * cb + ca * sb, ca * cb - sa * sb], -1)
+    return rearrange(waves, "a b d w -> (a b) (d w)")[:positions, :d]
+
+
+def names(cfg: families.VideoMae) -> Names:
+    """The weights' names in a published file; the decoder of its pretraining and classifiers are not read."""
+    layer, t, p = "encoder.layer.{l}", cfg.tubelet, cfg.patch
+    attention = f"{layer}.attention.attention"
+    return Names(
+        table=(
+            ("embeddings.patch_embeddings.projection.weight", "patch.w", f"o c t={t} p={p} q={p} -> (t p q c) o"),
+            ("embeddings.patch_embeddings.projection.bias", "patch.b", "o -> o"),
+            (f"{attention}.query.weight", "layers.attention.q.w", "o i -> i o"),
+            (f"{attention}.key.weight", "layers.attention.k.w", "o i -> i o"),
+            (f"{attention}.value.weight", "layers.attention.v.w", "o i -> i o"),
+            (f"{attention}.q_bias", "layers.attention.q.b", "o -> o"),
+            (f"{attention}.v_bias", "layers.attention.v.b", "o -> o"),
+            *linear_names(f"{layer}.attention.output.dense", "layers.attention.o"),
+            *norm_names(f"{layer}.layernorm_before", "layers.attention_norm"),
+            *linear_names(f"{layer}.intermediate.dense", "layers.mlp.up"),
+            *linear_names(f"{layer}.output.dense", "layers.mlp.down"),
+            *norm_names(f"{layer}.layernorm_after", "layers.mlp_norm"),
+            *norm_names("layernorm", "norm"),
+        ),
+        ignore=(
+            "decoder.*",
+            "encoder_to_decoder.*",
+            "mask_token",
+            "position_embeddings",
+            "embeddings.position_embeddings",
+            "fc_norm.*",
+            "classifier.*",
+        ),
+        prefix=("videomae.",),
+    )

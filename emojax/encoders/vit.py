@@ -1,0 +1,149 @@
+"""CLIP's image encoder (Radford et al. 2021, arXiv 2103.00020), ViT (Dosovitskiy et al. 2020, arXiv 2010.11929) and
+DINOv2 (Oquab et al. 2023, arXiv 2304.07193): patches of a frame and a class token, all seen by all.
+
+CLIP has a norm before the blocks; DINOv2 scales what each half of a block adds, and its giant has gated feed-forwards.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import struct
+
+from emojax import families
+from emojax.encoders.pixels import normalise
+from emojax.encoders.vit_files import config as config
+from emojax.encoders.vit_files import frames as frames
+from emojax.encoders.vit_files import names as names
+from emojax.encoders.vit_files import preprocessor_json as preprocessor_json
+from emojax.encoders.vit_files import to_json as to_json
+from emojax.families import Activation
+from emojax.nn import param
+from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
+from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear, mlp
+from emojax.nn.param import Param, normal, ones
+from emojax.types import Array, Weight
+
+
+@struct.dataclass
+class Gated:
+    up: Linear  # D -> 2·F, the gate first
+    down: Linear  # F -> D
+
+
+@struct.dataclass
+class Layer:
+    attention_norm: Norm
+    attention: SelfAttention
+    attention_scale: Weight | None  # [D] DINOv2
+    mlp_norm: Norm
+    mlp: Mlp | Gated
+    mlp_scale: Weight | None  # [D] DINOv2
+
+
+@struct.dataclass
+class Vit:
+    patch: Linear  # pixels of a patch -> D
+    token: Weight  # [D] the class token
+    positions: Weight  # [positions D] the class token's first
+    first_norm: Norm | None  # CLIP
+    layers: Layer  # stacked on L
+    norm: Norm
+
+
+def declare(cfg: families.Vit) -> Vit:
+    d, f, dino, table = cfg.width, cfg.ff, cfg.kind == "dinov2", normal(0.02)
+    scale = Param((d,), ("D",), ones) if dino else None
+    gated = Gated(up=declare_linear(d, 2 * f, "D F"), down=declare_linear(f, d, "F D"))
+    layer = Layer(
+        attention_norm=declare_norm(d),
+        attention=declare_attention(d, cfg.heads, cfg.heads, d // cfg.heads, cfg.qkv_bias, o_bias=True),
+        attention_scale=scale,
+        mlp_norm=declare_norm(d),
+        mlp=gated if cfg.swiglu else declare_mlp(d, f),
+        mlp_scale=scale,
+    )
+    return Vit(
+        patch=declare_linear(3 * cfg.patch**2, d, "- D", bias=cfg.kind != "clip"),
+        token=Param((d,), ("D",), table),
+        positions=Param((1 + (cfg.trained_size // cfg.patch) ** 2, d), (None, "D"), table),
+        first_norm=declare_norm(d) if cfg.kind == "clip" else None,
+        layers=param.stack(layer, cfg.layers),
+        norm=declare_norm(d),
+    )
+
+
+def encode(p: Vit, video: Array, mask: Array, cfg: families.Vit, dtype: jnp.dtype, remat: bool) -> tuple[Array, Array]:
+    """One vector a frame: CLIP's `pooler_output`, the class token of `last_hidden_state` of the others.
+
+    Args:
+      video: u8[B S height width 3] RGB frames of cfg.image_size.
+      mask: bool[B S], False on frames that are not there.
+    Returns:
+      [B S width], and `mask`.
+    Raises:
+      ValueError: frames of another size.
+    """
+    if video.shape[2:4] != (cfg.image_size, cfg.image_size):
+        raise ValueError(f"the image encoder reads frames of {cfg.image_size} pixels, got {video.shape[2:4]}")
+    x = normalise(rearrange(video, "b s h w c -> (b s) h w c"), cfg.mean, cfg.std, dtype)
+    x = hidden(p, x, cfg, remat)[:, 0]
+    x = layer_norm(p.norm, x, cfg.norm_eps) if cfg.kind == "clip" else x
+    return rearrange(x, "(b s) d -> b s d", b=len(video)), mask
+
+
+def hidden(p: Vit, pixels: Array, cfg: families.Vit, remat: bool) -> Array:
+    """Normalised images [N height width 3] -> [N positions width], transformers' `last_hidden_state`."""
+    n = cfg.image_size // cfg.patch
+    cut = pixels[:, : n * cfg.patch, : n * cfg.patch]
+    x = linear(p.patch, rearrange(cut, "n (h p) (w q) c -> n (h w) (p q c)", p=cfg.patch, q=cfg.patch))
+    token = jnp.broadcast_to(p.token.astype(x.dtype), (len(x), 1, cfg.width))
+    x = jnp.concatenate([token, x], 1) + _positions(p.positions, cfg).astype(x.dtype)
+    x = x if p.first_norm is None else layer_norm(p.first_norm, x, cfg.norm_eps)
+    x = blocks(p.layers, x, jnp.ones((1, 1, 1), bool), cfg.heads, cfg.activation, cfg.norm_eps, remat)
+    return x if cfg.kind == "clip" else layer_norm(p.norm, x, cfg.norm_eps)
+
+
+def _positions(table: Array, cfg: families.Vit) -> Array:
+    """The table for the patches of a frame: interpolated where it was trained on larger or smaller images."""
+    trained, now = cfg.trained_size // cfg.patch, cfg.image_size // cfg.patch
+    if trained == now:
+        return table
+    to = _bicubic(trained, now)
+    grid = rearrange(table[1:].astype(jnp.float32), "(h w) d -> h w d", h=trained)
+    grid = jnp.einsum("yh,xw,hwd->yxd", to, to, grid, precision="highest")
+    return jnp.concatenate([table[:1].astype(jnp.float32), rearrange(grid, "y x d -> (y x) d")])
+
+
+def _bicubic(old: int, new: int) -> np.ndarray:
+    """f32[new old]: cubic convolution (Keys 1981) with a = -0.75, edges repeated, no antialiasing, as torch has it."""
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    matrix = np.zeros((new, old))
+    for tap in (-1, 0, 1, 2):
+        source = np.floor(at) + tap
+        x = np.abs(at - source)
+        weight = np.where(x <= 1, (1.25 * x - 2.25) * x**2 + 1, ((-0.75 * x + 3.75) * x - 6) * x + 3)
+        np.add.at(matrix, (np.arange(new), np.clip(source, 0, old - 1).astype(int)), weight)
+    return matrix.astype(np.float32)
+
+
+def blocks(p: Layer, x: Array, mask: Array, heads: int, activation: Activation, eps: float, remat: bool) -> Array:
+    """Pre-norm blocks over [N positions D]; `mask` is bool, broadcast against [N positions positions]."""
+
+    def block(x: Array, p: Layer) -> tuple[Array, None]:
+        q, k, v = project(p.attention, layer_norm(p.attention_norm, x, eps), x.shape[-1] // heads)
+        x = x + _scale(p.attention_scale, merge(p.attention, attention(q, k, v, mask)))
+        y = layer_norm(p.mlp_norm, x, eps)
+        y = _gated(p.mlp, y) if isinstance(p.mlp, Gated) else mlp(p.mlp, y, activation)
+        return x + _scale(p.mlp_scale, y), None
+
+    return jax.lax.scan(jax.checkpoint(block) if remat else block, x, p)[0]
+
+
+def _scale(scale: Array | None, x: Array) -> Array:
+    return x if scale is None else x * scale.astype(x.dtype)
+
+
+def _gated(p: Gated, x: Array) -> Array:
+    gate, up = jnp.split(linear(p.up, x), 2, -1)
+    return linear(p.down, jax.nn.silu(gate) * up)
