@@ -54,7 +54,9 @@ def load(clip: Clip, cfg: Data) -> Decoded:
       MediaError: a file cannot be decoded, holds nothing, or is too long for the bucket that `clip.seconds` says.
     """
     audio = None if clip.audio is None else decode_audio(clip.audio, cfg.audio_seconds[-1])
-    video = None if clip.video is None else decode_video(clip.video, cfg.frames, cfg.frame_size)
+    video = None
+    if clip.video is not None:
+        video = decode_video(clip.video, cfg.frames, cfg.frame_size, cfg.frame_resize, cfg.frame_filter)
     if audio is None and video is None and clip.transcript is None:
         raise MediaError(clip.audio or clip.video or Path(clip.id), "holds no stream that its clip names")
     if audio is not None and clip.seconds is not None:
