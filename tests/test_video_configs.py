@@ -1,4 +1,4 @@
-"""The sizes of video encoders are those that transformers reads in the same config.json; the rest is refused by name."""
+"""Video encoders get the sizes that transformers reads in the same config.json; the rest is refused by name."""
 
 import pytest
 
