@@ -16,9 +16,7 @@ import jax
 
 from emojax import hub, presets, pretrained, sharding, weights
 from emojax.config import Config
-from emojax.decoder import bart, captioner, gpt2, llama
-from emojax.encoders import videomae, vit, wav2vec2, whisper
-from emojax.families import Bart, Decoder, Gpt2, VideoMae, Vit, Wav2Vec2, Whisper
+from emojax.decoder import captioner
 from emojax.nn import param
 from emojax.training.program import abstract_weights
 from emojax.training.run import RunError
@@ -50,14 +48,20 @@ def write(
     new = out.with_name(out.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    for path, (_, names) in pretrained.backbones(cfg).items():
-        folder = new / _folder(path)
+    for path, part in pretrained.backbones(cfg).items():
+        folder, files = new / _folder(path), pretrained.files(part)
         folder.mkdir()
-        weights.write(folder, operator.attrgetter(path)(params), names)
+        weights.write(folder, operator.attrgetter(path)(params), files.names(part))
+        _write_json(folder / "config.json", files.to_json(part))
+        match path:
+            case "decoder":
+                _write_json(folder / "generation_config.json", files.generation_json(part))
+            case "encoders.video":
+                _write_json(folder / "preprocessor_config.json", files.preprocessor_json(part, cfg.data))
+            case _:
+                _write_json(folder / "preprocessor_config.json", files.preprocessor_json(part))
     own = _own(cfg, params)
     weights.write(new / OWN, own, _identity(own))
-    for name, text in _descriptions(cfg).items():
-        (new / name).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
     _write_tokenizer(tokenizer, cfg, new / "decoder")
     (new / CONFIG).write_text(presets.dumps(_portable(cfg)) + "\n", encoding="utf-8")
     (new / "README.md").write_text(card, encoding="utf-8")
@@ -78,9 +82,10 @@ def read(at: Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.
     like = abstract_weights(captioner.declare(cfg), mesh)
     own = _own(cfg, like)
     params = weights.read(at / OWN, own, _identity(own))
-    for path, (_, names) in pretrained.backbones(cfg).items():
-        part = weights.read(at / _folder(path), operator.attrgetter(path)(like), names)
-        params = pretrained.replaced(params, path, part)
+    for path, part in pretrained.backbones(cfg).items():
+        names = pretrained.files(part).names(part)
+        read = weights.read(at / _folder(path), operator.attrgetter(path)(like), names)
+        params = pretrained.replaced(params, path, read)
     return cfg, params, pretrained_tokenizer(at / "decoder"), mesh
 
 
@@ -119,39 +124,13 @@ def _portable(cfg: Config) -> Config:
     return dataclasses.replace(cfg, model=model, mesh=mesh, data=dataclasses.replace(cfg.data, manifest=""))
 
 
-def _descriptions(cfg: Config) -> dict[str, dict[str, Any]]:
-    """The JSON files with which `transformers` builds the same models."""
-    found: dict[str, dict[str, Any]] = {}
-    match cfg.model.audio:
-        case Wav2Vec2() as audio:
-            found["audio/config.json"] = wav2vec2.to_json(audio)
-            found["audio/preprocessor_config.json"] = wav2vec2.preprocessor_json(audio)
-        case Whisper() as audio:
-            found["audio/config.json"] = whisper.to_json(audio)
-            found["audio/preprocessor_config.json"] = whisper.preprocessor_json(audio)
-    match cfg.model.video:
-        case Vit() as video:
-            found["video/config.json"] = vit.to_json(video)
-            found["video/preprocessor_config.json"] = vit.preprocessor_json(video, cfg.data)
-        case VideoMae() as video:
-            found["video/config.json"] = videomae.to_json(video)
-            found["video/preprocessor_config.json"] = videomae.preprocessor_json(video, cfg.data)
-    match cfg.model.decoder:
-        case Decoder() as decoder:
-            found["decoder/config.json"] = llama.to_json(decoder)
-            found["decoder/generation_config.json"] = llama.generation_json(decoder)
-        case Gpt2() as decoder:
-            found["decoder/config.json"] = gpt2.to_json(decoder)
-            found["decoder/generation_config.json"] = gpt2.generation_json(decoder)
-        case Bart() as decoder:
-            found["decoder/config.json"] = bart.to_json(decoder)
-            found["decoder/generation_config.json"] = bart.generation_json(decoder)
-    return found
-
-
 def _write_tokenizer(tokenizer: "Tokenizer", cfg: Config, folder: Path) -> None:
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     tokens = {"bos_token": cfg.model.decoder.start_token, "eos_token": cfg.model.decoder.end_token}
     words = {name: tokenizer.id_to_token(token) for name, token in tokens.items()}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **words, "pad_token": words["eos_token"]}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, text: dict[str, Any]) -> None:
+    path.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")

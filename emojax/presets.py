@@ -161,6 +161,8 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
     elif origin is tuple:
         if isinstance(value, list | tuple):
             return tuple(_coerce(v, args[0], path) for v in value)
+        if isinstance(value, str) and args[0] is str:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return (_coerce(value, args[0], path),)
     elif origin is types.UnionType:
         if value is None and type(None) in args:

@@ -15,8 +15,8 @@ import jax
 from emojax import hub, weights
 from emojax.config import Config, ConfigError
 from emojax.data.text import pretrained_tokenizer
-from emojax.decoder import bart, captioner, gpt2, llama
-from emojax.encoders import videomae, vit, wav2vec2, whisper
+from emojax.decoder import bart, captioner, gpt2, llama, lm
+from emojax.encoders import videomae, vit_files, wav2vec2_files, whisper
 from emojax.families import Bart, Decoder, Gpt2, Hears, Sees, VideoMae, Vit, Wav2Vec2, Whisper, Writes
 from emojax.nn import param
 from emojax.types import Tree
@@ -63,7 +63,7 @@ def _hears(at: Path, was: Hears) -> Hears:
     kind, json, preprocessor = _read(at)
     match kind:
         case "wav2vec2" | "hubert" | "wavlm":
-            found = wav2vec2.config(json, preprocessor)
+            found = wav2vec2_files.config(json, preprocessor)
         case "whisper":
             found = whisper.config(json, preprocessor)
         case _:
@@ -77,9 +77,11 @@ def _sees(at: Path, was: Sees) -> tuple[Sees, dict[str, Any]]:
     kind, json, preprocessor = _read(at)
     match kind:
         case "clip" | "clip_vision_model" | "vit" | "dinov2":
-            found, prepared = vit.config(json, preprocessor), vit.frames(preprocessor)
+            found = vit_files.config(json, preprocessor)
+            prepared = vit_files.frames(found, preprocessor)
         case "videomae":
-            found, prepared = videomae.config(json, preprocessor), videomae.frames(preprocessor)
+            found = videomae.config(json, preprocessor)
+            prepared = videomae.frames(found, preprocessor)
         case _:
             raise ConfigError(f"{at}: model_type={kind!r} is no video encoder; wanted clip, vit, dinov2 or videomae")
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens), prepared
@@ -99,27 +101,31 @@ def _writes(at: Path, was: Writes) -> Writes:
     return dataclasses.replace(found, weights=was.weights, padding=-found.vocab % ROWS)
 
 
-def backbones(cfg: Config) -> dict[str, tuple[str, weights.Names]]:
-    """Of each part of the captioner that is a published architecture: its path, where it is read from, its names."""
-    found: dict[str, tuple[str, weights.Names]] = {}
-    match cfg.model.audio:
-        case Wav2Vec2() as audio:
-            found["encoders.audio.backbone"] = audio.weights, wav2vec2.names(audio)
-        case Whisper() as audio:
-            found["encoders.audio.backbone"] = audio.weights, whisper.names(audio)
-    match cfg.model.video:
-        case Vit() as video:
-            found["encoders.video"] = video.weights, vit.names(video)
-        case VideoMae() as video:
-            found["encoders.video"] = video.weights, videomae.names(video)
-    match cfg.model.decoder:
-        case Decoder() as decoder:
-            found["decoder"] = decoder.weights, llama.names(decoder)
-        case Gpt2() as decoder:
-            found["decoder"] = decoder.weights, gpt2.names(decoder)
-        case Bart() as decoder:
-            found["decoder"] = decoder.weights, bart.names(decoder)
-    return found
+def files(part: Hears | Sees | Writes | None) -> Any:
+    """The module that knows the Hugging Face files of a family; None: the family is our own, it has none."""
+    match part:
+        case Wav2Vec2():
+            return wav2vec2_files
+        case Whisper():
+            return whisper
+        case Vit():
+            return vit_files
+        case VideoMae():
+            return videomae
+        case Decoder() | Gpt2() | Bart():
+            return lm.family(part)
+        case _:
+            return None
+
+
+def backbones(cfg: Config) -> dict[str, Any]:
+    """The configurations of the parts that are of published families, by their paths in the captioner's tree."""
+    parts = {
+        "encoders.audio.backbone": cfg.model.audio,
+        "encoders.video": cfg.model.video,
+        "decoder": cfg.model.decoder,
+    }
+    return {path: part for path, part in parts.items() if files(part)}
 
 
 def initial(cfg: Config, like: captioner.Params) -> captioner.Params:
@@ -131,9 +137,9 @@ def initial(cfg: Config, like: captioner.Params) -> captioner.Params:
       FileNotFoundError, ValueError: see `weights.read`.
     """
     read = {
-        path: weights.read(hub.locate(source), operator.attrgetter(path)(like), names)
-        for path, (source, names) in backbones(cfg).items()
-        if source
+        path: weights.read(hub.locate(part.weights), operator.attrgetter(path)(like), files(part).names(part))
+        for path, part in backbones(cfg).items()
+        if part.weights
     }
 
     def is_random(path: str) -> bool:

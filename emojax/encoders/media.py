@@ -3,14 +3,17 @@
 A linear map names the emotion from them alone. The cold start trains it beside the captions; captions do not use it.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import struct
 
 from emojax.config import Config
-from emojax.encoders import audio, video
+from emojax.encoders import audio, video, videomae, vit, wav2vec2, whisper
+from emojax.families import AudioEncoder, Hears, Sees, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
 from emojax.nn.layers import Linear, Norm, declare_linear, declare_norm, layer_norm, linear
 from emojax.nn.transformer import pool
-from emojax.types import Array, Batch, Prefix
+from emojax.types import Array, Batch, Prefix, Tree
 
 
 @struct.dataclass
@@ -23,8 +26,8 @@ class Projector:
 class Encoders:
     """None for a stream that the captioner does not read at all."""
 
-    audio: audio.Audio | None
-    video: video.Video | None
+    audio: Tree  # of the family that the configuration names
+    video: Tree
     audio_projector: Projector | None
     video_projector: Projector | None
     emotion: Linear  # D -> C
@@ -37,12 +40,37 @@ def declare(cfg: Config) -> Encoders:
         return Projector(declare_norm(d), declare_linear(d, cfg.model.decoder.width, "- D"))
 
     return Encoders(
-        audio=audio.declare(hears) if hears else None,
-        video=video.declare(sees, cfg.data.frame_size) if sees else None,
+        audio=_ears(hears).declare(hears) if hears else None,
+        video=_declare_video(sees, cfg.data.frame_size) if sees else None,
         audio_projector=projector(hears.width) if hears else None,
         video_projector=projector(sees.width) if sees else None,
         emotion=declare_linear(cfg.model.decoder.width, len(cfg.reward.concepts), "D -"),
     )
+
+
+def _declare_video(cfg: Sees, frame_size: int) -> Tree:
+    return video.declare(cfg, frame_size) if isinstance(cfg, VideoEncoder) else _eyes(cfg).declare(cfg)
+
+
+def _ears(cfg: Hears) -> Any:
+    """The file of the family, a module: they all have the same functions."""
+    match cfg:
+        case AudioEncoder():
+            return audio
+        case Wav2Vec2():
+            return wav2vec2
+        case Whisper():
+            return whisper
+
+
+def _eyes(cfg: Sees) -> Any:
+    match cfg:
+        case VideoEncoder():
+            return video
+        case Vit():
+            return vit
+        case VideoMae():
+            return videomae
 
 
 def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
@@ -50,16 +78,18 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
     hears, sees, remat = cfg.model.audio, cfg.model.video, cfg.model.remat
     embed = [jnp.zeros((batch.clip.shape[0], 0, cfg.model.decoder.width), dtype)]
     mask = [jnp.zeros((batch.clip.shape[0], 0), bool)]
-    if p.audio and p.audio_projector and hears:
-        x, there = audio.encode(p.audio, batch.audio, batch.audio_length, hears, dtype, remat)
-        x, there = pool(x, there, hears.tokens)
-        embed.append(linear(p.audio_projector.linear, layer_norm(p.audio_projector.norm, x)))
+
+    def add(projector: Projector, features: tuple[Array, Array], tokens: int) -> None:
+        x, there = pool(*features, tokens)
+        embed.append(linear(projector.linear, layer_norm(projector.norm, x)))
         mask.append(there)
-    if p.video and p.video_projector and sees:
-        x, there = video.encode(p.video, batch.video, batch.video_mask, sees, dtype, remat)
-        x, there = pool(x, there, sees.tokens)
-        embed.append(linear(p.video_projector.linear, layer_norm(p.video_projector.norm, x)))
-        mask.append(there)
+
+    if p.audio_projector and hears:
+        features = _ears(hears).encode(p.audio, batch.audio, batch.audio_length, hears, dtype, remat)
+        add(p.audio_projector, features, hears.tokens)
+    if p.video_projector and sees:
+        features = _eyes(sees).encode(p.video, batch.video, batch.video_mask, sees, dtype, remat)
+        add(p.video_projector, features, sees.tokens)
     return Prefix(jnp.concatenate(embed, 1), jnp.concatenate(mask, 1))
 
 
