@@ -173,9 +173,8 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A causal language model of the Qwen2, Qwen3 or Llama kind."""
+    """A causal language model of the Qwen2, Qwen3 or Llama kind; which of them, its options say."""
 
-    kind: Literal["qwen2", "qwen3", "llama"] = "qwen2"
     vocab: int = 1024  # V; also the size of the tokenizer that training makes
     padding: int = 0  # rows after them in the tables, so that a mesh can cut these evenly; never drawn
     width: int = 128

@@ -33,14 +33,15 @@ def matmul_precision(cfg: Config) -> AbstractContextManager[Any]:
 
 
 def cast(tree: Tree, cfg: Config) -> Tree:
-    """The weights in the type they are computed with; float32 masters stay where they are."""
-    return jax.tree.map(lambda w: w.astype(compute_dtype(cfg)), tree)
+    """The weights in the type they are computed with; float32 masters stay where they are, bfloat16 is not widened."""
+    return jax.tree.map(lambda w: w if w.dtype == jnp.bfloat16 else w.astype(compute_dtype(cfg)), tree)
 
 
-def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch) -> Prefix:
+def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch, cfg: Config) -> Prefix:
     """The media streams, then the transcript in the decoder's own tokens, [B P D]."""
+    words = lm.embed(decoder, batch.transcript, cfg.model.decoder, streams.embed.dtype)
     return Prefix(
-        jnp.concatenate([streams.embed, decoder.embed[batch.transcript]], 1),
+        jnp.concatenate([streams.embed, words], 1),
         jnp.concatenate([streams.mask, batch.transcript_mask], 1),
     )
 
@@ -52,7 +53,7 @@ def shifted(ids: Array, start: int) -> Array:
 
 def read(p: lm.Lm, streams: Prefix, batch: Batch, ids: Array, cfg: Config) -> Array:
     """Hidden states [B G T D] of captions i32[B G T], G of each clip, which share its prefix: it is read once."""
-    prefix = prompt(p, streams, batch)
+    prefix = prompt(p, streams, batch, cfg)
     cache = lm.prefill(p, prefix, cfg.model.decoder, cfg.model.remat)
     return lm.suffix(
         p, cache, prefix.mask, shifted(ids, cfg.model.decoder.start_token), cfg.model.decoder, cfg.model.remat

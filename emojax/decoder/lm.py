@@ -1,102 +1,103 @@
-"""A causal language model of the Qwen2 / Llama kind: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+"""What writes the captions: one machinery for all families, causal decoders and those beside an encoder.
 
 A caption is read in two parts. `prefill` runs the prefix of a clip once and keeps its keys and values; then `suffix`
 (all positions at once) or `extend` (one token of each sample) lets the G captions of that clip attend to them. The
 suffix starts with the start token, so the head is never applied to the prefix.
+
+A family's file has its weights (`Lm`, whose `layers` are scanned here), the `block` of one layer, and what stands
+before and after all layers (`enter`, `leave`).
 """
 
-import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from emojax.families import Decoder
-from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project, shared_attention
-from emojax.nn.layers import Norm, SwiGlu, declare_norm, declare_swiglu, rms_norm, rope, swiglu
-from emojax.nn.param import Param, normal, stack
+from emojax.decoder import bart, gpt2, llama
+from emojax.families import Bart, Decoder, Gpt2, Writes
+from emojax.nn.attention import View
 from emojax.sharding import constrain
 from emojax.types import Array, KVCache, Prefix, Weight
 
-
-@struct.dataclass
-class Layer:
-    attention_norm: Norm
-    attention: SelfAttention
-    mlp_norm: Norm
-    mlp: SwiGlu
+Lm = llama.Lm | gpt2.Lm | bart.Lm
 
 
-@struct.dataclass
-class Lm:
-    embed: Weight  # [V D]
-    layers: Layer  # stacked on L
-    norm: Norm
-    head: Weight | None  # [V D]; None: tied to `embed`
+def family(cfg: Writes) -> Any:
+    """The file of the family, a module: they all have the same functions."""
+    match cfg:
+        case Decoder():
+            return llama
+        case Gpt2():
+            return gpt2
+        case Bart():
+            return bart
 
 
-def declare(cfg: Decoder) -> Lm:
-    d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)  # what all layers add up to keeps its scale (GPT-2)
-    layer = Layer(
-        attention_norm=declare_norm(d, bias=False),
-        attention=declare_attention(d, cfg.heads, cfg.kv_heads, cfg.head_width, cfg.qkv_bias, o_bias=False, gain=gain),
-        mlp_norm=declare_norm(d, bias=False),
-        mlp=declare_swiglu(d, cfg.ff, gain),
-    )
-    # not cut along D: a table cut over the data axis is gathered whole for every look-up
-    table = Param((cfg.vocab, d), ("V", None), normal(0.02))
-    return Lm(
-        embed=table, layers=stack(layer, cfg.layers), norm=declare_norm(d, False), head=None if cfg.tie else table
-    )
+def declare(cfg: Writes) -> Lm:
+    return family(cfg).declare(cfg)
 
 
-def head(p: Lm) -> Array:
+def head(p: Lm) -> Weight:
     """[V D]: logits are hidden states times this table, transposed."""
-    return p.embed if p.head is None else p.head
+    return p.head if isinstance(p, llama.Lm) and p.head is not None else p.embed
 
 
-def _block(layer: Layer, x: Array, positions: Array, attend, cfg: Decoder) -> tuple[Array, tuple[Array, Array]]:
-    """One layer; `attend(q, k, v)` says what is seen. Returns the stream and this layer's own keys and values."""
-    q, k, v = project(layer.attention, rms_norm(layer.attention_norm, x, cfg.norm_eps), cfg.head_width)
-    q, k = rope(q, positions, cfg.rope_theta), rope(k, positions, cfg.rope_theta)
-    x = x + merge(layer.attention, attend(q, k, v))
-    x = x + swiglu(layer.mlp, rms_norm(layer.mlp_norm, x, cfg.norm_eps))
-    return constrain(x), (k, v)
+def embed(p: Lm, ids: Array, cfg: Writes, dtype: jnp.dtype) -> Array:
+    """Tokens i32[...] as what stands in a prefix or begins a caption, [... D]; positions come later."""
+    scale = cfg.width**0.5 if isinstance(cfg, Bart) and cfg.scale_embedding else 1
+    return p.embed[ids].astype(dtype) * scale
 
 
-def prefill(p: Lm, prefix: Prefix, cfg: Decoder, remat: bool = False) -> KVCache:
-    """Keys and values of a prefix, [L B P K H]. Padding takes no position number and is seen by none."""
-    positions = jnp.cumsum(prefix.mask, -1) - 1
-    causal = jnp.tri(prefix.mask.shape[1], dtype=bool)
-    visible = causal & prefix.mask[:, None, :]
+def prefill(p: Lm, prefix: Prefix, cfg: Writes, remat: bool = False) -> KVCache:
+    """Keys and values of a prefix, [L B P K H]. Padding takes no position number and is seen by none.
 
-    def block(x: Array, layer: Layer) -> tuple[Array, tuple[Array, Array]]:
-        return _block(layer, x, positions, lambda q, k, v: attention(q, k, v, visible), cfg)
+    Raises:
+      ValueError: the prefix is longer than the model's positions.
+    """
+    _require_room(prefix.mask.shape[1], 0, cfg)
+    positions = _numbers(prefix.mask)
+    x = constrain(prefix.embed)
+    if isinstance(p, bart.Lm) and isinstance(cfg, Bart):
+        return bart.encode(p, x, prefix.mask, positions, cfg, remat)
+    visible = jnp.tri(prefix.mask.shape[1], dtype=bool) & prefix.mask[:, None, :]
+    distance = positions[:, :, None] - positions[:, None, :]
 
-    _, (k, v) = jax.lax.scan(jax.checkpoint(block) if remat else block, constrain(prefix.embed), p.layers)
+    def block(x: Array, xs: tuple[Any, Array | None]) -> tuple[Array, tuple[Array, Array]]:
+        layer, reach = xs
+        view = View(prefix=None, past=None, mask=_near(visible, distance, reach))
+        x, own = family(cfg).block(layer, x, positions, view, cfg)
+        return constrain(x), own
+
+    x = family(cfg).enter(p, x, positions, cfg)
+    _, (k, v) = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(cfg)))
     return KVCache(k, v)
 
 
-def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: Decoder, remat: bool = False) -> Array:
-    """Hidden states [B G T D] of the captions i32[B G T] (start token first), normed, ready for the head."""
-    positions = prefix_mask.sum(-1)[:, None, None] + jnp.arange(ids.shape[-1])
-    causal = jnp.tri(ids.shape[-1], dtype=bool)
+def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: Writes, remat: bool = False) -> Array:
+    """Hidden states [B G T D] of the captions i32[B G T] (start token first), normed, ready for the head.
 
-    def block(x: Array, xs: tuple[Layer, KVCache]) -> tuple[Array, None]:
-        layer, own = xs
+    Raises:
+      ValueError: prefix and caption are longer than the model's positions.
+    """
+    _require_room(prefix_mask.shape[1], ids.shape[-1], cfg)
+    t = jnp.arange(ids.shape[-1])
+    positions = _first(prefix_mask, cfg)[:, None, None] + t
+    own, before = t[:, None] - t, positions[..., None] - _numbers(prefix_mask)[:, None, None]
 
-        def attend(q: Array, k: Array, v: Array) -> Array:
-            return shared_attention(q, (own.k, own.v), (k, v), prefix_mask, causal)
+    def block(x: Array, xs: tuple[Any, Array | None, KVCache]) -> tuple[Array, None]:
+        layer, reach, shared = xs
+        seen = _near(prefix_mask[:, None, None], before, reach)
+        view = View((shared, seen), past=None, mask=_near(own >= 0, own, reach))
+        x, _ = family(cfg).block(layer, x, positions, view, cfg)
+        return constrain(x), None
 
-        return _block(layer, x, positions, attend, cfg)[0], None
-
-    x = constrain(p.embed[ids])
-    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, cache))
-    return rms_norm(p.norm, x, cfg.norm_eps)
+    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype)), positions, cfg)
+    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(cfg), cache))
+    return family(cfg).leave(p, x, cfg)
 
 
 def extend(
-    p: Lm, cache: KVCache, own: KVCache, prefix_mask: Array, ids: Array, t: Array, cfg: Decoder
+    p: Lm, cache: KVCache, own: KVCache, prefix_mask: Array, ids: Array, t: Array, cfg: Writes
 ) -> tuple[Array, KVCache]:
     """One more token of each sample.
 
@@ -106,22 +107,57 @@ def extend(
       ids: i32[B G], the tokens at position t (the start token at 0).
     Returns:
       Hidden states [B G D] and `own` filled up to and including t.
+    Raises:
+      ValueError: prefix and caption are longer than the model's positions.
     """
-    positions = jnp.broadcast_to(prefix_mask.sum(-1)[:, None, None] + t, (*ids.shape, 1))
-    earlier = jnp.arange(own.k.shape[3]) < t
-    visible = jnp.append(
-        earlier, True
-    )  # the new token's own key stands last: the cache is written once, after all layers
+    length = own.k.shape[3]
+    _require_room(prefix_mask.shape[1], length, cfg)
+    positions = (_first(prefix_mask, cfg) + t)[:, None, None]
+    # the new token's own key stands last: the cache is written once, after all layers
+    slots = jnp.append(jnp.arange(length), t)
+    earlier = jnp.append(jnp.arange(length) < t, True)
+    before = positions[..., None] - _numbers(prefix_mask)[:, None, None]
 
-    def block(x: Array, xs: tuple[Layer, KVCache, KVCache]) -> tuple[Array, tuple[Array, Array]]:
-        layer, shared, past = xs
+    def block(x: Array, xs: tuple[Any, Array | None, KVCache, KVCache]) -> tuple[Array, tuple[Array, Array]]:
+        layer, reach, shared, past = xs
+        seen = _near(prefix_mask[:, None, None], before, reach)
+        view = View((shared, seen), past, mask=_near(earlier, t - slots, reach))
+        x, new = family(cfg).block(layer, x, positions, view, cfg)
+        return constrain(x), new
 
-        def attend(q: Array, k: Array, v: Array) -> Array:
-            k, v = jnp.concatenate([past.k, k], 2), jnp.concatenate([past.v, v], 2)
-            return shared_attention(q, (shared.k, shared.v), (k, v), prefix_mask, visible)
-
-        return _block(layer, x, positions, attend, cfg)
-
-    x, (k, v) = jax.lax.scan(block, constrain(p.embed[ids][:, :, None]), (p.layers, cache, own))
+    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype)[:, :, None]), positions, cfg)
+    x, (k, v) = jax.lax.scan(block, x, (p.layers, _reach(cfg), cache, own))
     own = KVCache(*(jax.lax.dynamic_update_slice_in_dim(a, b, t, 3) for a, b in ((own.k, k), (own.v, v))))
-    return rms_norm(p.norm, x[:, :, 0], cfg.norm_eps), own
+    return family(cfg).leave(p, x[:, :, 0], cfg), own
+
+
+def _numbers(mask: Array) -> Array:
+    """Position numbers i32[B P] of a prefix: padding takes none (what it has here is never used)."""
+    return jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
+
+
+def _first(prefix_mask: Array, cfg: Writes) -> Array:
+    """Position number i32[B] of a caption's first token."""
+    length = prefix_mask.sum(-1)
+    return jnp.zeros_like(length) if isinstance(cfg, Bart) else length
+
+
+def _reach(cfg: Writes) -> Array | None:
+    """Positions that each layer looks back, its own included, i32[L]; None: all layers look at everything."""
+    if not isinstance(cfg, Decoder) or cfg.window is None:
+        return None
+    return jnp.where(jnp.arange(cfg.layers) < cfg.window_from, jnp.iinfo(jnp.int32).max, cfg.window)
+
+
+def _near(visible: Array, distance: Array, reach: Array | None) -> Array:
+    return visible if reach is None else visible & (distance < reach)
+
+
+def _require_room(prefix: int, caption: int, cfg: Writes) -> None:
+    needed = max(prefix, caption) if isinstance(cfg, Bart) else prefix + caption
+    if needed > cfg.positions:
+        raise ValueError(
+            f"a prefix of {prefix} positions and a caption of {caption} do not fit the decoder's {cfg.positions} "
+            f"positions{' each' if isinstance(cfg, Bart) else ''}: give the streams fewer tokens, shorten "
+            f"data.transcript_tokens or caption_tokens, or take another decoder"
+        )

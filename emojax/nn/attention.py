@@ -8,6 +8,12 @@ Masks are True where a query may look. Scores and softmax are float32. A row tha
         query 0   1 1 1 0 1    1 0 0
         query 1   1 1 1 0 1    1 1 0
         query 2   1 1 1 0 1    1 1 1
+
+    The same with a window of 4 positions:
+
+        query 0   0 1 1 0 1    1 0 0
+        query 1   0 0 1 0 1    1 1 0
+        query 2   0 0 0 0 1    1 1 1
 """
 
 import math
@@ -17,7 +23,7 @@ from einops import rearrange
 from flax import struct
 
 from emojax.nn.layers import Linear, declare_linear, linear
-from emojax.types import Array
+from emojax.types import Array, KVCache
 
 _HIDDEN = -1e30  # finite, so that a row without any visible key gives no NaN
 
@@ -62,22 +68,22 @@ def attention(q: Array, k: Array, v: Array, mask: Array, bias: Array | None = No
     """Scaled dot products.
 
     Args:
-      q: [B T N H]
-      k, v: [B S K H]; each of the K heads serves N/K query heads.
-      mask: bool, broadcast against [B T S].
-      bias: added to the scaled scores, broadcast against [B N T S].
+      q: [B ... T N H]
+      k, v: [B ... S K H]; each of the K heads serves N/K query heads.
+      mask: bool, broadcast against [B ... T S].
+      bias: added to the scaled scores, broadcast against [B ... N T S].
     Returns:
-      [B T N H]
+      [B ... T N H]
     """
-    b, t, _, h = q.shape
-    q = rearrange(q, "b t (k r) h -> b t k r h", k=k.shape[2])
-    scores = jnp.einsum("btkrh,bskh->bkrts", q, k, preferred_element_type=jnp.float32) / math.sqrt(h)
+    *lead, t, _, h = q.shape
+    q = rearrange(q, "... t (k r) h -> ... t k r h", k=k.shape[-2])
+    scores = jnp.einsum("...tkrh,...skh->...krts", q, k, preferred_element_type=jnp.float32) / math.sqrt(h)
     if bias is not None:
-        scores += rearrange(bias, "... (k r) t s -> ... k r t s", k=k.shape[2]).astype(jnp.float32)
-    visible = jnp.broadcast_to(mask, (b, t, k.shape[1]))[:, None, None]
+        scores += rearrange(bias, "... (k r) t s -> ... k r t s", k=k.shape[-2]).astype(jnp.float32)
+    visible = jnp.broadcast_to(mask, (*lead, t, k.shape[-3]))[..., None, None, :, :]
     weights = _softmax(scores, visible).astype(v.dtype)
-    y = jnp.einsum("bkrts,bskh->btkrh", weights, v, preferred_element_type=jnp.float32)
-    return rearrange(y, "b t k r h -> b t (k r) h").astype(q.dtype)
+    y = jnp.einsum("...krts,...skh->...tkrh", weights, v, preferred_element_type=jnp.float32)
+    return rearrange(y, "... t k r h -> ... t (k r) h").astype(q.dtype)
 
 
 def shared_attention(
@@ -89,7 +95,7 @@ def shared_attention(
       q: [B G T N H]
       prefix: keys and values, [B P K H] each.
       suffix: keys and values, [B G S K H] each.
-      prefix_mask: bool[B P]
+      prefix_mask: bool, broadcast against [B G T P].
       suffix_mask: bool, broadcast against [B G T S].
     Returns:
       [B G T N H]
@@ -101,10 +107,49 @@ def shared_attention(
     on_prefix = jnp.einsum("bgtkrh,bpkh->bkgtrp", q, pk, preferred_element_type=jnp.float32)
     on_suffix = jnp.einsum("bgtkrh,bgskh->bkgtrs", q, sk, preferred_element_type=jnp.float32)
     scores = jnp.concatenate([on_prefix, on_suffix], -1) / math.sqrt(h)
-    visible = jnp.concatenate(
-        [jnp.broadcast_to(prefix_mask[:, None, None], (b, g, t, p)), jnp.broadcast_to(suffix_mask, (b, g, t, s))], -1
-    )
+    masks = (jnp.broadcast_to(m, (b, g, t, n)) for m, n in ((prefix_mask, p), (suffix_mask, s)))
+    visible = jnp.concatenate(list(masks), -1)
     weights = _softmax(scores, visible[:, None, :, :, None]).astype(pv.dtype)
     y = jnp.einsum("bkgtrp,bpkh->bgtkrh", weights[..., :p], pv, preferred_element_type=jnp.float32)
     y += jnp.einsum("bkgtrs,bgskh->bgtkrh", weights[..., p:], sv, preferred_element_type=jnp.float32)
     return rearrange(y, "b g t k r h -> b g t (k r) h").astype(q.dtype)
+
+
+@struct.dataclass
+class View:
+    """What one layer's queries may look at beside their own positions' keys and values.
+
+    Of captions, with queries [B G T N H]; or of the prefix itself, with queries [B P N H], then `prefix` is None.
+    """
+
+    prefix: tuple[KVCache, Array] | None  # [B P K H] of the clip; and what to see of it, broadcast against [B G T P]
+    past: KVCache | None  # [B G S K H] of earlier positions: they stand before the queries' own
+    mask: Array  # bool, broadcast against [B G T S+T]; of a prefix against [B P P]
+
+
+def attend(view: View, q: Array, k: Array, v: Array) -> Array:
+    """Over the prefix and the own positions, in one softmax: what a causal decoder does."""
+    if view.prefix is None:
+        return attend_own(view, q, k, v)
+    shared, mask = view.prefix
+    return shared_attention(q, (shared.k, shared.v), _after(view.past, k, v), mask, view.mask)
+
+
+def attend_own(view: View, q: Array, k: Array, v: Array) -> Array:
+    """Over the own positions alone."""
+    return attention(q, *_after(view.past, k, v), view.mask)
+
+
+def attend_prefix(view: View, q: Array) -> Array:
+    """Over the prefix alone, read once per clip: what a decoder beside an encoder does."""
+    assert view.prefix is not None, "these are no captions"
+    (shared, mask), (b, g, t, *_) = view.prefix, q.shape
+    mask = jnp.broadcast_to(mask, (b, g, t, shared.k.shape[1]))
+    flat, mask = (rearrange(x, "b g t ... -> b (g t) ...") for x in (q, mask))
+    return rearrange(attention(flat, shared.k, shared.v, mask), "b (g t) ... -> b g t ...", g=g)
+
+
+def _after(past: KVCache | None, k: Array, v: Array) -> tuple[Array, Array]:
+    if past is None:
+        return k, v
+    return jnp.concatenate([past.k, k], -3), jnp.concatenate([past.v, v], -3)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax.families import Activation
+from emojax.families import Activation, RopeScaling
 from emojax.nn.param import Param, ones, scaled, zeros
 from emojax.types import Array, Weight
 
@@ -140,16 +141,42 @@ def swiglu(p: SwiGlu, x: Array, activation: Activation = "silu") -> Array:
     return linear(p.down, ACTIVATIONS[activation](linear(p.gate, x)) * linear(p.up, x))
 
 
-def rope(x: Array, positions: Array, theta: float) -> Array:
+def rope(x: Array, positions: Array, theta: float, scaling: RopeScaling | None = None) -> Array:
     """Rotary positions (Su et al. 2021, arXiv 2104.09864), halves rotated against each other as Llama and Qwen do.
 
     Args:
       x: [... positions heads H]
       positions: i32[... positions]
     """
-    half = x.shape[-1] // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    frequency, size = _frequencies(x.shape[-1], theta, scaling)
     angle = positions[..., None, None].astype(jnp.float32) * frequency
     a, b = jnp.split(x.astype(jnp.float32), 2, -1)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    cos, sin = size * jnp.cos(angle), size * jnp.sin(angle)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x.dtype)
+
+
+def _frequencies(h: int, theta: float, scaling: RopeScaling | None) -> tuple[np.ndarray, float]:
+    """Radians a position, f32[H/2], from the fastest to the slowest; and what the rotated vectors are multiplied by."""
+    pair = np.arange(h // 2)
+    full = theta ** (-2.0 * pair / h)
+    if scaling is None:
+        return full.astype(np.float32), 1.0
+    slow = full / scaling.factor
+    turns = scaling.original_positions * full / (2 * math.pi)  # over the length that the model was trained at
+    match scaling.kind:
+        case "linear":
+            kept = np.zeros_like(full)
+        case "llama3":  # Llama 3.1, arXiv 2407.21783
+            low, high = scaling.low_freq_factor, scaling.high_freq_factor
+            kept = np.clip((turns - low) / (high - low), 0, 1)
+        case "yarn":  # Peng et al. 2023, arXiv 2309.00071, bounds rounded outwards as in its reference code
+            first, last = (
+                h * math.log(scaling.original_positions / (2 * math.pi * beta)) / (2 * math.log(theta))
+                for beta in (scaling.beta_fast, scaling.beta_slow)
+            )
+            first, last = max(math.floor(first), 0), min(math.ceil(last), h - 1)
+            kept = 1 - np.clip((pair - first) / (last - first or 0.001), 0, 1)
+    size = scaling.attention_factor
+    if size is None:
+        size = 1 + 0.1 * math.log(max(scaling.factor, 1)) if scaling.kind == "yarn" else 1.0
+    return (slow + (full - slow) * kept).astype(np.float32), size

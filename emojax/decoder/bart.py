@@ -1,0 +1,242 @@
+"""BART (Lewis et al. 2019, arXiv 1910.13461): its encoder reads the prefix, its decoder attends to that and to itself.
+
+Both have learned positions and a layer norm after each part; the head is tied to the embeddings that both share.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from einops import rearrange
+from flax import struct
+
+from emojax.families import Bart
+from emojax.nn.attention import (
+    SelfAttention,
+    View,
+    attend_own,
+    attend_prefix,
+    attention,
+    declare_attention,
+    merge,
+    project,
+)
+from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
+from emojax.nn.param import Param, normal, stack
+from emojax.sharding import constrain
+from emojax.types import Array, KVCache, Weight
+from emojax.weights import Names
+
+FREE = 2  # rows of the tables of positions before the first position's
+
+
+@struct.dataclass
+class EncoderLayer:
+    attention: SelfAttention
+    attention_norm: Norm
+    mlp: Mlp
+    mlp_norm: Norm
+
+
+@struct.dataclass
+class Layer:
+    attention: SelfAttention
+    attention_norm: Norm
+    cross: SelfAttention  # queries of the caption; keys and values of the encoder's result
+    cross_norm: Norm
+    mlp: Mlp
+    mlp_norm: Norm
+
+
+@struct.dataclass
+class Encoder:
+    positions: Weight  # [FREE + positions D]
+    norm: Norm  # of the embeddings
+    layers: EncoderLayer  # stacked
+
+
+@struct.dataclass
+class Lm:
+    embed: Weight  # [V D], also the head
+    encoder: Encoder
+    positions: Weight  # [FREE + positions D]
+    norm: Norm  # of the embeddings
+    layers: Layer  # stacked on L
+
+
+def config(json: Mapping[str, Any]) -> Bart:
+    """From the `config.json` of transformers; padding and use stay at their defaults.
+
+    Raises:
+      ValueError: names every option that is not implemented, and what is.
+    """
+    implemented: dict[str, tuple[Any, ...]] = {
+        "model_type": ("bart",),
+        "activation_function": tuple(ACTIVATIONS),
+        "is_encoder_decoder": (True,),
+        "tie_word_embeddings": (True,),
+    }
+    wrong = [
+        f"{name}={json[name]!r} (implemented: {', '.join(map(str, values))})"
+        for name, values in implemented.items()
+        if name in json and json[name] not in values
+    ]
+    width, start, end = json.get("d_model", 1024), json.get("decoder_start_token_id", 2), json.get("eos_token_id", 2)
+    ends = end if isinstance(end, list) else [end]
+    for name in ("encoder_attention_heads", "decoder_attention_heads"):
+        if width % json.get(name, 16):
+            wrong.append(f"d_model={width} is not a multiple of {name}={json[name]}")
+    if None in ends:
+        wrong.append("eos_token_id=None (wanted: the token that ends a caption)")
+    if wrong:
+        raise ValueError(f"this BART is not supported: {'; '.join(wrong)}")
+    return Bart(
+        vocab=json.get("vocab_size", 50_265),
+        width=width,
+        encoder_layers=json.get("encoder_layers", 12),
+        layers=json.get("decoder_layers", 12),
+        encoder_heads=json.get("encoder_attention_heads", 16),
+        heads=json.get("decoder_attention_heads", 16),
+        encoder_ff=json.get("encoder_ffn_dim", 4096),
+        ff=json.get("decoder_ffn_dim", 4096),
+        activation=json.get("activation_function", "gelu"),
+        positions=json.get("max_position_embeddings", 1024),
+        scale_embedding=json.get("scale_embedding", False),
+        start_token=ends[0] if start is None else start,
+        end_token=ends[0],
+    )
+
+
+def to_json(cfg: Bart) -> dict[str, Any]:
+    """The `config.json` with which transformers builds the same model."""
+    return {
+        "model_type": "bart",
+        "architectures": ["BartForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "vocab_size": cfg.vocab,
+        "d_model": cfg.width,
+        "encoder_layers": cfg.encoder_layers,
+        "decoder_layers": cfg.layers,
+        "encoder_attention_heads": cfg.encoder_heads,
+        "decoder_attention_heads": cfg.heads,
+        "encoder_ffn_dim": cfg.encoder_ff,
+        "decoder_ffn_dim": cfg.ff,
+        "activation_function": cfg.activation,
+        "max_position_embeddings": cfg.positions,
+        "scale_embedding": cfg.scale_embedding,
+        "tie_word_embeddings": True,
+        "bos_token_id": cfg.start_token,
+        "eos_token_id": cfg.end_token,
+        "pad_token_id": cfg.end_token if cfg.end_token < cfg.vocab else None,  # it must have a row
+        "decoder_start_token_id": cfg.start_token,
+        "forced_eos_token_id": None,  # a caption that is cut off is cut off
+    }
+
+
+def generation_json(cfg: Bart) -> dict[str, Any]:
+    """The `generation_config.json`."""
+    ids = {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
+    return ids | {"decoder_start_token_id": cfg.start_token}
+
+
+def declare(cfg: Bart) -> Lm:
+    d = cfg.width
+
+    def own(heads: int, gain: float) -> SelfAttention:
+        return declare_attention(d, heads, heads, d // heads, qkv_bias=True, o_bias=True, gain=gain)
+
+    def two(f: int, gain: float) -> Mlp:
+        return Mlp(declare_linear(d, f, "D F"), declare_linear(f, d, "F D", gain=gain))
+
+    into, out = 1 / math.sqrt(2 * cfg.encoder_layers), 1 / math.sqrt(3 * cfg.layers)
+    norm, table = declare_norm(d), Param((FREE + cfg.positions, d), (None, None), normal(0.02))
+    encoder_layer = EncoderLayer(own(cfg.encoder_heads, into), norm, two(cfg.encoder_ff, into), norm)
+    layer = Layer(own(cfg.heads, out), norm, own(cfg.heads, out), norm, two(cfg.ff, out), norm)
+    return Lm(
+        embed=Param((cfg.vocab + cfg.padding, d), ("V", None), normal(0.02)),
+        encoder=Encoder(positions=table, norm=norm, layers=stack(encoder_layer, cfg.encoder_layers)),
+        positions=table,
+        norm=norm,
+        layers=stack(layer, cfg.layers),
+    )
+
+
+def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: Bart, remat: bool) -> KVCache:
+    """Reads the prefix: what each layer of the decoder attends to, [L B P N H].
+
+    Args:
+      x: embeddings of the prefix, [B P D].
+      mask: bool[B P]; what is off it is seen by none.
+      positions: i32[B P]
+    """
+
+    def block(x: Array, layer: EncoderLayer) -> tuple[Array, None]:
+        q, k, v = project(layer.attention, x, cfg.width // cfg.encoder_heads)
+        y = merge(layer.attention, attention(q, k, v, mask[:, None]))
+        x = layer_norm(layer.attention_norm, x + y)
+        return constrain(layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, cfg.activation))), None
+
+    x = layer_norm(p.encoder.norm, x + p.encoder.positions[FREE + positions].astype(x.dtype))
+    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, p.encoder.layers)
+
+    def seen(_: None, cross: SelfAttention) -> tuple[None, tuple[Array, Array]]:
+        k, v = (rearrange(linear(w, x), "... (n h) -> ... n h", n=cfg.heads) for w in (cross.k, cross.v))
+        return None, (k, v)
+
+    _, (k, v) = jax.lax.scan(seen, None, p.layers.cross)
+    return KVCache(k, v)
+
+
+def enter(p: Lm, x: Array, positions: Array, cfg: Bart) -> Array:
+    """What the decoder's first layer reads."""
+    return layer_norm(p.norm, x + p.positions[FREE + positions].astype(x.dtype))
+
+
+def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Bart) -> tuple[Array, tuple[Array, Array]]:
+    """One layer of the decoder: the stream, and its own keys and values, [B G T N H] each."""
+    q, k, v = project(layer.attention, x, cfg.width // cfg.heads)
+    x = layer_norm(layer.attention_norm, x + merge(layer.attention, attend_own(view, q, k, v)))
+    q = rearrange(linear(layer.cross.q, x), "... (n h) -> ... n h", n=cfg.heads)
+    x = layer_norm(layer.cross_norm, x + merge(layer.cross, attend_prefix(view, q)))
+    return layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, cfg.activation)), (k, v)
+
+
+def leave(p: Lm, x: Array, cfg: Bart) -> Array:
+    """What the head reads: the last layer's norm came last."""
+    return x
+
+
+def names(cfg: Bart) -> Names:
+    """Of files of the generator and of the bare model."""
+    table = [("model.shared.weight", "embed", "v d -> v d")]
+    for theirs, ours in (("model.encoder", "encoder."), ("model.decoder", "")):
+        at, layers = f"{theirs}.layers.{{l}}", f"{ours}layers"
+        table.append((f"{theirs}.embed_positions.weight", f"{ours}positions", "p d -> p d"))
+        norms = (
+            (f"{theirs}.layernorm_embedding", f"{ours}norm"),
+            (f"{at}.self_attn_layer_norm", f"{layers}.attention_norm"),
+            (f"{at}.encoder_attn_layer_norm", f"{layers}.cross_norm"),
+            (f"{at}.final_layer_norm", f"{layers}.mlp_norm"),
+        )
+        maps = [("fc1", "mlp.up"), ("fc2", "mlp.down")]
+        for part, name in (("self_attn", "attention"), ("encoder_attn", "cross")):
+            maps += [(f"{part}.{'out' if x == 'o' else x}_proj", f"{name}.{x}") for x in "qkvo"]
+        for a, b in norms:
+            table += [(f"{a}.weight", f"{b}.scale", "d -> d"), (f"{a}.bias", f"{b}.bias", "d -> d")]
+        for a, b in maps:
+            table.append((f"{at}.{a}.weight", f"{layers}.{b}.w", "o i -> i o"))
+            table.append((f"{at}.{a}.bias", f"{layers}.{b}.b", "o -> o"))
+    return Names(
+        table=tuple(table),
+        ignore=(  # the shared embeddings once more; zeros; a number; heads of classifiers
+            "encoder.embed_tokens.weight",
+            "decoder.embed_tokens.weight",
+            "lm_head.weight",
+            "final_logits_bias",
+            "*coder.version",
+            "classification_head.*",
+        ),
+        prefix=("model.",),
+        rows={"embed": cfg.vocab},
+    )

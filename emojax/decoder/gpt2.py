@@ -1,0 +1,157 @@
+"""GPT-2 (Radford et al. 2019): learned positions, layer norm before each part, biases everywhere, the head tied."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from einops import rearrange
+from flax import struct
+
+from emojax.families import Gpt2
+from emojax.nn.attention import View, attend
+from emojax.nn.layers import ACTIVATIONS, Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
+from emojax.nn.param import Param, normal, stack
+from emojax.types import Array, Weight
+from emojax.weights import Names
+
+
+@struct.dataclass
+class Layer:
+    attention_norm: Norm
+    qkv: Linear  # D -> 3·D: queries, keys, values
+    o: Linear  # D -> D
+    mlp_norm: Norm
+    mlp: Mlp
+
+
+@struct.dataclass
+class Lm:
+    embed: Weight  # [V D], also the head
+    positions: Weight  # [positions D]
+    layers: Layer  # stacked on L
+    norm: Norm
+
+
+def config(json: Mapping[str, Any]) -> Gpt2:
+    """From the `config.json` of transformers; padding and use stay at their defaults.
+
+    Raises:
+      ValueError: names every option that is not implemented, and what is.
+    """
+    implemented: dict[str, tuple[Any, ...]] = {
+        "model_type": ("gpt2",),
+        "activation_function": tuple(ACTIVATIONS),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
+    wrong = [
+        f"{name}={json[name]!r} (implemented: {', '.join(map(str, values))})"
+        for name, values in implemented.items()
+        if name in json and json[name] not in values
+    ]
+    width, heads = json.get("n_embd", 768), json.get("n_head", 12)
+    start, end = json.get("bos_token_id", 50_256), json.get("eos_token_id", 50_256)
+    ends = end if isinstance(end, list) else [end]
+    if width % heads:
+        wrong.append(f"n_embd={width} is not a multiple of n_head={heads}")
+    if None in ends:
+        wrong.append("eos_token_id=None (wanted: the token that ends a caption)")
+    if wrong:
+        raise ValueError(f"this GPT-2 is not supported: {'; '.join(wrong)}")
+    return Gpt2(
+        vocab=json.get("vocab_size", 50_257),
+        width=width,
+        layers=json.get("n_layer", 12),
+        heads=heads,
+        ff=json.get("n_inner") or 4 * width,
+        activation=json.get("activation_function", "gelu_new"),
+        positions=json.get("n_positions", 1024),
+        norm_eps=json.get("layer_norm_epsilon", 1e-5),
+        start_token=ends[0] if start is None else start,
+        end_token=ends[0],
+    )
+
+
+def to_json(cfg: Gpt2) -> dict[str, Any]:
+    """The `config.json` with which transformers builds the same model."""
+    return {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": cfg.vocab,
+        "n_embd": cfg.width,
+        "n_layer": cfg.layers,
+        "n_head": cfg.heads,
+        "n_inner": cfg.ff,
+        "activation_function": cfg.activation,
+        "n_positions": cfg.positions,
+        "layer_norm_epsilon": cfg.norm_eps,
+        "tie_word_embeddings": True,
+        "bos_token_id": cfg.start_token,
+        "eos_token_id": cfg.end_token,
+    }
+
+
+def generation_json(cfg: Gpt2) -> dict[str, Any]:
+    """The `generation_config.json`."""
+    return {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
+
+
+def declare(cfg: Gpt2) -> Lm:
+    d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)
+    # one product for queries, keys and values, as the files have it: cut between them, not within, so not cut at all
+    layer = Layer(
+        attention_norm=declare_norm(d),
+        qkv=declare_linear(d, 3 * d, "D -"),
+        o=declare_linear(d, d, "- D", gain=gain),
+        mlp_norm=declare_norm(d),
+        mlp=Mlp(declare_linear(d, cfg.ff, "D F"), declare_linear(cfg.ff, d, "F D", gain=gain)),
+    )
+    return Lm(
+        embed=Param((cfg.vocab + cfg.padding, d), ("V", None), normal(0.02)),
+        positions=Param((cfg.positions, d), (None, None), normal(0.02)),
+        layers=stack(layer, cfg.layers),
+        norm=declare_norm(d),
+    )
+
+
+def enter(p: Lm, x: Array, positions: Array, cfg: Gpt2) -> Array:
+    """What the first layer reads."""
+    return x + p.positions[positions].astype(x.dtype)
+
+
+def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Gpt2) -> tuple[Array, tuple[Array, Array]]:
+    """One layer: the stream, and this layer's own keys and values, [... positions N H] each."""
+    y = linear(layer.qkv, layer_norm(layer.attention_norm, x, cfg.norm_eps))
+    q, k, v = rearrange(y, "... (three n h) -> three ... n h", three=3, n=cfg.heads)
+    x = x + linear(layer.o, rearrange(attend(view, q, k, v), "... n h -> ... (n h)"))
+    return x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x, cfg.norm_eps), cfg.activation), (k, v)
+
+
+def leave(p: Lm, x: Array, cfg: Gpt2) -> Array:
+    """What the head reads."""
+    return layer_norm(p.norm, x, cfg.norm_eps)
+
+
+def names(cfg: Gpt2) -> Names:
+    """Of files of the language model and of the bare model; their linear maps are [in out], as ours."""
+    at = "transformer.h.{l}"
+    norms = (
+        ("transformer.ln_f", "norm"),
+        (f"{at}.ln_1", "layers.attention_norm"),
+        (f"{at}.ln_2", "layers.mlp_norm"),
+    )
+    maps = (("attn.c_attn", "qkv"), ("attn.c_proj", "o"), ("mlp.c_fc", "mlp.up"), ("mlp.c_proj", "mlp.down"))
+    table = [("transformer.wte.weight", "embed", "v d -> v d"), ("transformer.wpe.weight", "positions", "p d -> p d")]
+    for theirs, ours in norms:
+        table += [(f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")]
+    for theirs, ours in maps:
+        table.append((f"{at}.{theirs}.weight", f"layers.{ours}.w", "i o -> i o"))
+        table.append((f"{at}.{theirs}.bias", f"layers.{ours}.b", "o -> o"))
+    return Names(
+        table=tuple(table),
+        ignore=("h.*.attn.bias", "h.*.attn.masked_bias", "lm_head.weight"),  # masks, and the embeddings once more
+        prefix=("transformer.",),
+        rows={"embed": cfg.vocab},
+    )
