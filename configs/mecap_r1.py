@@ -38,7 +38,6 @@ def config() -> Config:
             audio=Wav2Vec2(kind="hubert", tokens=32, weights="TencentGameMate/chinese-hubert-base"),
             video=Vit(kind="clip", tokens=8, weights="openai/clip-vit-large-patch14"),
             decoder=Decoder(
-                kind="qwen2",
                 vocab=151_936,
                 width=896,
                 layers=24,

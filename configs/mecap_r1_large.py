@@ -27,7 +27,6 @@ def config() -> Config:
         weights="TencentGameMate/chinese-hubert-large",
     )
     decoder = Decoder(
-        kind="qwen2",
         vocab=152_064,
         width=3584,
         layers=28,
