@@ -128,6 +128,18 @@ def test_a_config_that_says_nothing_has_the_defaults_of_transformers(name):
     assert family.config(full).norm_eps == 1e-12
 
 
+def test_published_configs_are_the_sizes_that_are_known():
+    """What the hub's config.json files say of sizes; the keys that say nothing of them are left out here."""
+    base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    base |= {"max_position_embeddings": 514, "layer_norm_eps": 1e-05, "hidden_act": "gelu", "pad_token_id": 1}
+    multilingual = base | {"model_type": "xlm-roberta", "type_vocab_size": 1, "vocab_size": 250002}
+    assert bert.config(multilingual | {"position_embedding_type": "absolute", "output_past": True}) == families.Bert(
+        "xlm-roberta", 250_002, 768, 12, 12, 3072, positions=514, first_position=2, types=1, norm_eps=1e-5
+    )
+    mpnet_base = base | {"model_type": "mpnet", "relative_attention_num_buckets": 32, "vocab_size": 30527}
+    assert mpnet.config(mpnet_base) == families.Mpnet()
+
+
 def test_options_that_are_not_implemented_are_named():
     with pytest.raises(ValueError, match=r"hidden_act='gelu_fast'.*implemented: 'gelu', 'gelu_new'") as error:
         mpnet.config({"model_type": "mpnet", "hidden_act": "gelu_fast", "relative_attention_num_buckets": 64})
@@ -314,7 +326,7 @@ def test_the_files_that_older_versions_wrote_are_read_the_same(saved):
     )
     (root / "3_Normalize" / "config.json").unlink()
     (root / "sentence_bert_config.json").unlink()
-    (root / "sentence_roberta_config.json").write_text('{"max_seq_length": 20, "do_lower_case": false}')
+    (root / "sentence_roberta_config.json").write_text('{"max_seq_length": 41, "do_lower_case": false}')
     dense = json.loads((root / "2_Dense" / "config.json").read_text())
     (root / "2_Dense" / "config.json").write_text(
         json.dumps({key: dense[key] for key in ("in_features", "out_features", "bias", "activation_function")})
@@ -328,7 +340,7 @@ def test_the_files_that_older_versions_wrote_are_read_the_same(saved):
     (root / "modules.json").write_text(json.dumps(entries))
     again, older, _ = sentence.load(str(root))
     assert same(again, params)
-    assert older == dataclasses.replace(cfg, max_tokens=20)
+    assert older == dataclasses.replace(cfg, max_tokens=39)  # two rows of positions are never a token's
 
 
 @pytest.mark.parametrize("cfg", [families.Bert(vocab=50), families.Mpnet(vocab=50, layers=2)])
@@ -339,3 +351,5 @@ def test_the_shapes_alone_are_those_of_the_weights(cfg):
     ids, mask = jax.ShapeDtypeStruct((3, 22), jnp.int32), jax.ShapeDtypeStruct((3, 22), bool)
     embed = functools.partial(sentence.embed, cfg=static)
     assert jax.eval_shape(embed, shapes, ids=ids, mask=mask).shape == (3, static.width)
+    with pytest.raises(ValueError, match=r"texts of 513 tokens.*reads 512"):
+        sentence.abstract(cfg, max_tokens=513)

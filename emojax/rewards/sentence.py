@@ -82,7 +82,10 @@ def abstract(cfg: Reads, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
     """The shapes of a model without its files: its encoder, and the mean of its vectors; float32.
 
     The ids of the special tokens, which only the files tell, are made up: they are numbers in a program, not shapes.
+    Raises ValueError if `max_tokens`, the special ones included, is more than the encoder reads.
     """
+    if max_tokens > (longest := cfg.positions - cfg.first_position):
+        raise ValueError(f"texts of {max_tokens} tokens, special ones included; the sentence model reads {longest}")
     encoder = param.abstract(modules.declare_encoder(cfg))
     return Sentence(encoder, ()), SentenceConfig(cfg, ("mean",), (), max_tokens, cls=0, sep=2)
 
