@@ -20,7 +20,7 @@ from emojax.data.audio import SAMPLE_RATE, decode_audio
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError, probe
 from emojax.data.order import Order, bits, bucket_of, clips_in, make_order
-from emojax.data.text import PAD, encode, encode_transcript
+from emojax.data.text import END, PAD, encode, encode_transcript
 from emojax.data.video import decode_video
 from emojax.data.workers import ahead
 from emojax.types import Batch, References
@@ -73,6 +73,7 @@ def training_batches(
     cfg: Data,
     *,
     caption_tokens: int,
+    end_token: int = END,
     batch: int,
     seed: int,
     start: int = 0,
@@ -87,6 +88,7 @@ def training_batches(
     at the first batch. Close the iterator to stop them.
 
     Args:
+      end_token: closes a target caption.
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
       references: one row per clip, likewise.
       process: (p, n): the p-th of n equal runs of rows of the same global batches.
@@ -103,7 +105,9 @@ def training_batches(
     if bare:
         raise ValueError(f"training needs captions; {len(bare)} of {len(clips)} clips have none, the first: {bare[0]}")
     order = make_order(_seconds(clips, cfg), cfg.audio_seconds, batch, seed)
-    reader = _Reader(tuple(clips), tokenizer, cfg, caption_tokens, cfg.cache_gb * 2**30 / max(cfg.workers, 1))
+    reader = _Reader(
+        tuple(clips), tokenizer, cfg, caption_tokens, end_token, cfg.cache_gb * 2**30 / max(cfg.workers, 1)
+    )
     rows = slice(p * batch // n, (p + 1) * batch // n)
     drawn = ahead(partial(_training_batch, reader, order, rows), start, _ENDLESS, cfg.workers)
 
@@ -134,7 +138,7 @@ def bulk_batches(
     for b in np.unique(bucket):
         members = np.flatnonzero(bucket == b)
         parts += [(cfg.audio_seconds[b], members[i : i + batch]) for i in range(0, len(members), batch)]
-    reader = _Reader(tuple(clips), tokenizer, cfg, caption_tokens, 0.0)
+    reader = _Reader(tuple(clips), tokenizer, cfg, caption_tokens, END, 0.0)
     workers = cfg.workers if len(parts) > 1 else 0  # a lone batch is decoded before a worker could start
     with closing(ahead(partial(_bulk_batch, reader, tuple(parts), batch), 0, len(parts), workers)) as made:
         for part in made:
@@ -162,6 +166,7 @@ class _Reader:
     tokenizer: "Tokenizer"
     cfg: Data
     caption_tokens: int
+    end_token: int
     room: float  # bytes left for decoded clips
     kept: dict[int, Decoded | MediaError] = field(default_factory=dict)
 
@@ -265,7 +270,7 @@ def _collate(
         if transcript is not None:
             put("transcript", k, encode_transcript(reader.tokenizer, transcript, cfg.transcript_tokens))
         for m, caption in enumerate(targets):
-            put("caption", (k, m), encode(reader.tokenizer, caption, reader.caption_tokens))
+            put("caption", (k, m), encode(reader.tokenizer, caption, reader.caption_tokens, reader.end_token))
     return Batch(**batch)
 
 
