@@ -43,7 +43,7 @@ def test_every_preset_loads_and_survives_json(name: str, tmp_path: Path) -> None
 
 
 def test_the_presets_that_are_promised_are_there() -> None:
-    assert {"demo", "tiny", "secap", "base"} <= set(PRESETS)
+    assert {"demo", "tiny", "secap", "base", "mecap_r1", "mecap_r1_large", "bart", "gpt2"} <= set(PRESETS)
 
 
 def test_overrides_take_the_type_of_their_field_and_touch_nothing_else() -> None:
