@@ -1,7 +1,7 @@
 """What is read of a pretrained encoder: one of its hidden states, or a learned weighted sum of all.
 
-The middle layers of speech encoders tell more of emotion than the last; a softmax of one learned number a hidden
-state finds them (SUPERB, Yang et al. 2021, arXiv 2105.01051).
+Middle layers of speech encoders often tell more of emotion than the last (Pepino et al. 2021, arXiv 2104.03502). The
+sum is weighed by a softmax of one learned number a hidden state (SUPERB, Yang et al. 2021, arXiv 2105.01051).
 """
 
 from collections.abc import Callable

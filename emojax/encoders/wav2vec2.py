@@ -39,6 +39,7 @@ from emojax.nn.param import Param, normal, ones, zeros
 from emojax.types import Array, Weight
 
 _CONV_EPS = 1e-5  # of the norms after convolutions, whatever layer_norm_eps says
+_WAVE_EPS = 1e-7  # of the waveform's variance
 
 
 @struct.dataclass
@@ -94,9 +95,8 @@ def declare(cfg: Wav2Vec2) -> mix.Audio:
         for i, width in enumerate(cfg.conv_kernel)
     )
     fan_in = cfg.position_kernel * d // cfg.position_groups
-    length = 2 * math.sqrt(
-        d / cfg.position_kernel / cfg.position_groups
-    )  # its weights' deviation is 2 / sqrt(kernel * D)
+    # so long that the deviation of its weights is 2 / sqrt(kernel * D), as it is published
+    length = 2 * math.sqrt(d / cfg.position_kernel / cfg.position_groups)
     layer = Layer(
         attention=declare_attention(d, cfg.heads, cfg.heads, h, qkv_bias=True, o_bias=True),
         gate=Gate(declare_linear(h, 8), Param((cfg.heads,), (None,), ones)) if wavlm else None,
@@ -167,13 +167,13 @@ def _frames(
     audio = jnp.pad(audio, ((0, 0), (0, max(0, one - audio.shape[1]))))
     mask = jnp.arange(audio.shape[1]) < length[:, None]
     x = jnp.where(mask, audio, 0)
-    x = (_standard(x[..., None], mask, 1e-7) if cfg.normalize else x[..., None]).astype(dtype)
+    x = (_standard(x[..., None], mask, _WAVE_EPS) if cfg.normalize else x[..., None]).astype(dtype)
 
     def convolve(p: Conv, x: Array, mask: Array, width: int, stride: int) -> Array:
         x = conv1d(p.linear, x, width, stride, padding=(0, 0))
         if p.norm is not None and cfg.conv_norm == "layer":
             x = layer_norm(p.norm, x, _CONV_EPS)
-        elif p.norm is not None:
+        elif p.norm is not None:  # group norm, a group a channel
             x = (_standard(x, mask, _CONV_EPS) * p.norm.scale + p.norm.bias).astype(dtype)
         return ACTIVATIONS[cfg.conv_activation](x)
 
@@ -208,10 +208,10 @@ def _distances(table: Array, frames: int, max_distance: int) -> Array:
     exact = half // 2
     far = np.arange(1 - frames, frames)
     away = np.abs(far)
-    steps = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact)) / np.float32(
-        math.log(max_distance / exact)
-    )
-    coarse = np.minimum((exact + steps * np.float32(half - exact)).astype(np.int32), half - 1)
+    # in float32 throughout, or some distances on the border of a bucket would fall in the next
+    octaves = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact))
+    steps = octaves / np.float32(math.log(max_distance / exact)) * np.float32(half - exact)
+    coarse = np.minimum((exact + steps).astype(np.int32), half - 1)
     bucket = np.where(away < exact, away, coarse) + half * (far > 0)
     between = jnp.arange(frames) - jnp.arange(frames)[:, None] + frames - 1
     return rearrange(table.astype(jnp.float32)[bucket][between], "q k n -> n q k")

@@ -5,12 +5,14 @@ Transformers has a class for the encoder alone, `WhisperEncoder`, which `AutoMod
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from flax import struct
 
 from emojax.encoders import mix
@@ -160,7 +162,10 @@ def log_mel(audio: Array, length: Array, cfg: Whisper) -> Array:
     audio = jnp.where(jnp.arange(audio.shape[1]) < length[:, None], audio, 0)
     audio = jnp.pad(audio, ((0, 0), (0, window - audio.shape[1])))
     audio = jnp.pad(audio, ((0, 0), (WINDOW // 2, WINDOW // 2)), mode="reflect")
-    windows = audio[:, np.arange(2 * cfg.positions)[:, None] * HOP + np.arange(WINDOW)]
+    part = math.gcd(WINDOW, HOP)  # samples; windows are laid together of such parts, a gather of samples is slower
+    parts = rearrange(audio, "b (s a) -> b s a", a=part)
+    starts = range(WINDOW // part)
+    windows = jnp.concatenate([parts[:, i : i + window // part : HOP // part] for i in starts], -1)
     spectrum = jnp.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(cfg.mels), precision=jax.lax.Precision.HIGHEST)
