@@ -208,7 +208,7 @@ def _distances(table: Array, frames: int, max_distance: int) -> Array:
     exact = half // 2
     far = np.arange(1 - frames, frames)
     away = np.abs(far)
-    # in float32 throughout, or some distances on the border of a bucket would fall in the next
+    # in float32 as they have it: where a border falls on a whole distance, rounding decides
     octaves = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact))
     steps = octaves / np.float32(math.log(max_distance / exact)) * np.float32(half - exact)
     coarse = np.minimum((exact + steps).astype(np.int32), half - 1)
