@@ -54,13 +54,17 @@ def _find(model: str, fetch: bool) -> Path | None:
     return hub.locate(model) if fetch else hub.local(model)
 
 
-def _read(at: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _read(at: Path, part: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Model type, configuration and preprocessor; a whole processor of transformers 5 has the latter as its `part`."""
     json = hub.read_json(at / "config.json")
-    return json.get("model_type", "none"), json, hub.read_json(at / "preprocessor_config.json", optional=True)
+    preprocessor = hub.read_json(at / "preprocessor_config.json", optional=True)
+    if not preprocessor:
+        preprocessor = hub.read_json(at / "processor_config.json", optional=True).get(part, {})
+    return json.get("model_type", "none"), json, preprocessor
 
 
 def _hears(at: Path, was: Hears) -> Hears:
-    kind, json, preprocessor = _read(at)
+    kind, json, preprocessor = _read(at, "feature_extractor")
     match kind:
         case "wav2vec2" | "hubert" | "wavlm":
             found = wav2vec2_files.config(json, preprocessor)
@@ -74,7 +78,7 @@ def _hears(at: Path, was: Hears) -> Hears:
 
 
 def _sees(at: Path, was: Sees) -> tuple[Sees, dict[str, Any]]:
-    kind, json, preprocessor = _read(at)
+    kind, json, preprocessor = _read(at, "image_processor")
     match kind:
         case "clip" | "clip_vision_model" | "vit" | "dinov2":
             found = vit_files.config(json, preprocessor)
@@ -88,7 +92,8 @@ def _sees(at: Path, was: Sees) -> tuple[Sees, dict[str, Any]]:
 
 
 def _writes(at: Path, was: Writes) -> Writes:
-    kind, json, _ = _read(at)
+    json = hub.read_json(at / "config.json")
+    kind = json.get("model_type", "none")
     match kind:
         case "qwen2" | "qwen3" | "llama":
             found = llama.config(json)

