@@ -11,7 +11,6 @@ Only safetensors files are read: a pickle can run code. A file is checked whole 
 tensor after tensor goes straight to where it lies on the mesh.
 """
 
-import contextlib
 import fnmatch
 import functools
 import json
@@ -69,30 +68,27 @@ def read(path: str | Path, tree: Tree, names: Names) -> Tree:
       ValueError: a damaged file; names that are missing, unused, or of another shape or kind of number: all of them,
         one a line. Nothing is loaded then.
     """
-    shapes = {_dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    with contextlib.ExitStack() as opened:
-        unread = dict(_tensors(_files(Path(path)), names, opened))
-        found, faults = [], []
-        for line in _lines({ours: leaf.shape for ours, leaf in shapes.items()}, names):
-            if (key := _bare(line.theirs, names)) not in unread:
-                faults.append(f"missing    {line.theirs}: expected {list(line.shape)}, for our {line.ours}")
-                continue
-            file, name = unread.pop(key)
-            kind, got = file.get_slice(name).get_dtype(), tuple(file.get_slice(name).get_shape())
-            if got != line.shape or kind not in _FLOATS:
-                faults.append(f"misshapen  {name}: expected floats {list(line.shape)}, got {kind} {list(got)}")
-            found.append((line, file, name))
-        for key, (file, name) in unread.items():
-            if not any(fnmatch.fnmatchcase(key, harmless) for harmless in names.ignore):
-                faults.append(
-                    f"unused     {name}: got {file.get_slice(name).get_shape()}, the model has no such weight"
-                )
-        if faults:
-            raise ValueError(f"{path}: {len(faults)} weights do not fit the model\n  " + "\n  ".join(faults))
-        weights = {ours: _blank(leaf) for ours, leaf in shapes.items()}
-        for line, file, name in found:
-            x = _forwards(file.get_tensor(name), line.pattern)
-            weights[line.ours] = _put(weights[line.ours], x, line.layer, shapes[line.ours])
+    leaves = {_dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    unread = {_bare(tensor.name, names): tensor for file in _files(Path(path)) for tensor in _tensors(file)}
+    found, faults = [], []
+    for line in _lines({ours: leaf.shape for ours, leaf in leaves.items()}, names):
+        tensor = unread.pop(_bare(line.theirs, names), None)
+        if tensor is None:
+            faults.append(f"missing    {line.theirs}: expected {list(line.shape)}, for our {line.ours}")
+        elif tensor.shape != line.shape or tensor.kind not in _FLOATS:
+            got = f"{tensor.kind} {list(tensor.shape)}"
+            faults.append(f"misshapen  {tensor.name}: expected floats {list(line.shape)}, got {got}")
+        else:
+            found.append((line, tensor))
+    for key, tensor in unread.items():
+        if not any(fnmatch.fnmatchcase(key, harmless) for harmless in names.ignore):
+            faults.append(f"unused     {tensor.name}: got {list(tensor.shape)}, the model has no such weight")
+    if faults:
+        raise ValueError(f"{path}: {len(faults)} weights do not fit the model\n  " + "\n  ".join(faults))
+    weights: dict[str, Any] = {}
+    for line, tensor in found:
+        x = _forwards(_load(tensor), line.pattern)
+        weights[line.ours] = _put(weights.get(line.ours), x, line.layer, leaves[line.ours])
     return jax.tree_util.tree_map_with_path(lambda at, _: weights[_dotted(at)], tree)
 
 
@@ -165,10 +161,29 @@ def _backwards(x: np.ndarray, pattern: str) -> np.ndarray:
     return rearrange(x, f"{ours} -> {theirs}", **sizes)
 
 
-def _blank(leaf: Any) -> Any:
+def _put(whole: Any, x: np.ndarray, layer: int | EllipsisType, leaf: Any) -> Any:
+    """`whole` (None: nothing yet) with `x` in its place, zeros after it where ours has padding.
+
+    On devices the tensor travels as the file has it, and is widened and stacked there.
+    """
+    one = leaf.shape if layer is ... else leaf.shape[1:]
+    x = np.pad(x, [(0, n - m) for n, m in zip(one, x.shape, strict=True)]) if x.shape != one else x
     if not isinstance(leaf, jax.ShapeDtypeStruct):
-        return np.zeros(leaf.shape, np.float32)
-    return _zeros(leaf.shape, leaf.dtype, leaf.sharding)
+        whole = np.empty(leaf.shape, np.float32) if whole is None else whole
+        whole[layer] = x
+        return whole
+    spec = tuple(leaf.sharding.spec) + (None,) * (len(leaf.shape) - len(leaf.sharding.spec))
+    where = NamedSharding(leaf.sharding.mesh, PartitionSpec(*(spec if layer is ... else spec[1:])))
+    x = x.astype(np.float32) if x.dtype == np.float64 else x
+    there = jax.make_array_from_callback(one, where, lambda part: x[part])
+    if layer is ...:
+        return _cast(there, leaf.dtype)
+    return _update(_zeros(leaf.shape, leaf.dtype, leaf.sharding) if whole is None else whole, there, layer)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cast(x: jax.Array, dtype: Any) -> jax.Array:
+    return x.astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -176,23 +191,12 @@ def _zeros(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> jax.A
     return jax.lax.with_sharding_constraint(jnp.zeros(shape, dtype), sharding)
 
 
-def _put(whole: Any, x: np.ndarray, layer: int | EllipsisType, leaf: Any) -> Any:
-    """`whole` with `x` in its place; a device array is updated where it lies."""
-    if isinstance(whole, np.ndarray):
-        whole[layer][tuple(slice(n) for n in x.shape)] = x
-        return whole
-    one = leaf.shape if layer is ... else leaf.shape[1:]
-    spec = tuple(leaf.sharding.spec) + (None,) * (len(leaf.shape) - len(leaf.sharding.spec))
-    where = NamedSharding(leaf.sharding.mesh, PartitionSpec(*(spec if layer is ... else spec[1:])))
-    x = np.pad(x, [(0, n - m) for n, m in zip(one, x.shape, strict=True)]) if x.shape != one else x
-    x = x.astype(leaf.dtype)
-    there = jax.make_array_from_callback(one, where, lambda part: x[part])
-    return there if layer is ... else _update(whole, there, layer, leaf.sharding)
-
-
-@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
-def _update(whole: jax.Array, x: jax.Array, layer: int, sharding: NamedSharding) -> jax.Array:
-    return jax.lax.with_sharding_constraint(whole.at[layer].set(x), sharding)
+@functools.partial(jax.jit, donate_argnums=0)
+def _update(whole: jax.Array, x: jax.Array, layer: int) -> jax.Array:
+    """`whole[layer] = x` in place; as bits, because a CPU would widen all of a bfloat16 stack for it."""
+    kind = jnp.uint16 if whole.dtype.itemsize == 2 else jnp.uint32
+    stack, row = (jax.lax.bitcast_convert_type(y, kind) for y in (whole, x.astype(whole.dtype)))
+    return jax.lax.bitcast_convert_type(jax.lax.dynamic_update_index_in_dim(stack, row, layer, 0), whole.dtype)
 
 
 def _bare(name: str, names: Names) -> str:
@@ -201,17 +205,33 @@ def _bare(name: str, names: Names) -> str:
     return next((name.removesuffix(old) + new for old, new in names.old if name.endswith(old)), name)
 
 
-def _tensors(files: list[Path], names: Names, opened: contextlib.ExitStack) -> Iterator[tuple[str, tuple]]:
-    """(their name as it is compared, (open file, name in the file)); nothing is read yet."""
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor of a file, as its header tells."""
+
+    file: Path
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+def _tensors(path: Path) -> Iterator[_Tensor]:
     from safetensors import SafetensorError, safe_open
 
-    for path in files:
-        try:
-            file = opened.enter_context(safe_open(path, framework="np"))
-        except SafetensorError as e:
-            raise ValueError(f"{path}: not a whole safetensors file ({e}); cut off in a copy? Get it again") from e
-        for name in file.keys():  # noqa: SIM118 - not a mapping, it cannot be iterated
-            yield _bare(name, names), (file, name)
+    try:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping, it cannot be iterated
+                about = file.get_slice(name)
+                yield _Tensor(path, name, about.get_dtype(), tuple(about.get_shape()))
+    except SafetensorError as e:
+        raise ValueError(f"{path}: not a whole safetensors file ({e}); cut off in a copy? Get it again") from e
+
+
+def _load(tensor: _Tensor) -> np.ndarray:
+    from safetensors import safe_open
+
+    with safe_open(tensor.file, framework="np") as file:  # anew for each: what is mapped of a file counts as memory
+        return file.get_tensor(tensor.name)
 
 
 def _files(path: Path) -> list[Path]:

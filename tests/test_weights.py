@@ -10,10 +10,14 @@ import pytest
 from flax import struct
 from safetensors.numpy import load_file, save_file
 
-from emojax import families, weights
+from emojax import families, sharding, weights
+from emojax.config import Config, Mesh, Model
+from emojax.decoder import llama
 from emojax.encoders import bert
+from emojax.families import Decoder
 from emojax.nn.param import Param, normal
 from emojax.rewards import sentence
+from emojax.training.program import abstract_weights
 from emojax.types import Weight
 from emojax.weights import Names
 
@@ -140,3 +144,59 @@ def test_a_declared_weight_without_a_name_is_an_error(saved):
     short = dataclasses.replace(NAMES, table=NAMES.table[1:])
     with pytest.raises(ValueError, match="no line for tokens"):
         weights.read(saved[0], bert.declare(CFG), short)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_weights_go_straight_to_their_place_on_a_mesh(tmp_path, kind):
+    """Sharded over eight devices, in the type asked for, zeros in the padding of a table; and back as they were."""
+    cfg = Decoder(vocab=51, padding=13, width=24, layers=3, heads=4, kv_heads=2, head_width=6, ff=32, tie=False)
+    whole = Config(name="here", model=Model(audio=None, video=None, decoder=cfg), mesh=Mesh(fsdp=2, model=2))
+    mesh = sharding.make_mesh(whole, jax.devices()[:8])
+    r = np.random.default_rng(0)
+    tree = jax.tree.map(lambda p: r.normal(size=p.shape).astype(kind), llama.declare(cfg))
+    tree.embed[51:], tree.head[51:] = 0, 0
+    weights.write(tmp_path, tree, llama.names(cfg))
+    assert load_file(tmp_path / "model.safetensors")["lm_head.weight"].shape == (51, 24)
+    like = abstract_weights(llama.declare(cfg), mesh)
+    like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, jnp.dtype(kind), sharding=s.sharding), like)
+    read = weights.read(tmp_path, like, llama.names(cfg))
+    for wanted, got in zip(jax.tree.leaves(like), jax.tree.leaves(read), strict=True):
+        assert got.sharding.is_equivalent_to(wanted.sharding, len(wanted.shape))
+        assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
+    assert same(read, tree)
+    assert {len(x.sharding.device_set) for x in jax.tree.leaves(read)} == {8}
+    weights.write(tmp_path / "again.safetensors", read, llama.names(cfg))
+    first, second = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / "again.safetensors")
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() and first[name].dtype == second[name].dtype for name in first)
+
+
+def test_a_directory_is_written_in_several_files_where_one_would_be_too_large(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHARD", 2_000)
+    (tmp_path / "out").mkdir()
+    weights.write(tmp_path / "out", saved[1], NAMES)
+    files = sorted((tmp_path / "out").glob("model-*-of-*.safetensors"))
+    assert len(files) > 1
+    assert same(weights.read(tmp_path / "out", bert.declare(CFG), NAMES), saved[1])
+    files[1].unlink()
+    with pytest.raises(FileNotFoundError, match=f"files that are not there: {files[1].name}"):
+        weights.read(tmp_path / "out", bert.declare(CFG), NAMES)
+
+
+def test_a_file_that_is_cut_off_is_told_and_nothing_is_read(saved):
+    path, _ = saved
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"not a whole safetensors file .* Get it again"):
+        weights.read(path, bert.declare(CFG), NAMES)
+
+
+def test_older_spellings_and_prefixes_are_the_same_names(saved):
+    path, tree = saved
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+
+    def spelled(name: str) -> str:
+        return "bert." + next((name.removesuffix(new) + end for new, end in old.items() if name.endswith(new)), name)
+
+    save_file({spelled(name): x for name, x in load_file(path).items()}, path)
+    assert any(name.endswith("gamma") for name in load_file(path))
+    assert same(weights.read(path, bert.declare(CFG), NAMES), tree)
