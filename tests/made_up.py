@@ -16,7 +16,7 @@ from emojax.families import AudioEncoder, Bert, Decoder, VideoEncoder
 from emojax.nn import param
 from emojax.rewards import RewardModel, RewardStatic, emotion
 from emojax.rewards.sentence import Sentence, SentenceConfig
-from emojax.text import Tables
+from emojax.text import WordpieceTables
 from emojax.text.bytes import TokenBytes
 from emojax.text.normalize import Normalization
 from emojax.text.trie import build_trie
@@ -133,7 +133,7 @@ def reward_model(cfg: Config) -> tuple[RewardModel, RewardStatic]:
     )
     pieces = [[letter + 1 + i] for i in range(24)] + [[letter + 1 + i, letter + 1 + 7 * i % 26] for i in range(12)]
     ids, begins = np.arange(5, 5 + 2 * len(pieces)), np.arange(2 * len(pieces)) < len(pieces)
-    tables = Tables(
+    tables = WordpieceTables(
         policy=policy,
         normalization=normalization,
         trie=build_trie(2 * pieces, ids, begins, symbols=2048),

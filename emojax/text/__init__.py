@@ -1,6 +1,7 @@
 """Text inside the graph: the policy's tokens become the reward model's tokens, exactly, on any device."""
 
+from emojax.text.abstract import abstract
 from emojax.text.check import check
-from emojax.text.convert import Tables, build, retokenize
+from emojax.text.convert import Tables, UnigramTables, WordpieceTables, build, retokenize
 
-__all__ = ["Tables", "build", "check", "retokenize"]
+__all__ = ["Tables", "UnigramTables", "WordpieceTables", "abstract", "build", "check", "retokenize"]

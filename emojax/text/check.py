@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 WINDOW = 128  # policy tokens of a text compared at once; a longer one is cut into parts of so many
 _BATCH = 64  # sequences
-_MIXES = ("any token", "single bytes", "one script", "any code point", "curious", "one long word", "special tokens")
+_MIXES = (
+    *("any token", "single bytes", "one script", "any code point"),
+    *("curious", "clusters", "one long word", "special tokens"),
+)
 # First and last of the code points that normalisers and word breaks treat in ways of their own.
 _CURIOUS = (
     *((0x00, 0x1F), (0x7F, 0xA0), (0x2000, 0x206F), (0x3000, 0x303F)),  # controls, spaces, punctuation
@@ -29,6 +32,10 @@ _CURIOUS = (
     *((0x4E00, 0x4E1F), (0xF900, 0xF91F), (0x2F800, 0x2F80F)),  # ideographs and their compatibility forms
     *((0xFF00, 0xFFEF), (0x1F3F0, 0x1F3FF), (0x1F466, 0x1F469)),  # full-width forms, emoji
 )
+# What clusters of few bytes are made of (see `graphemes`): things that normalisers replace, and what sticks to them.
+_BASES = "aAe z\r\n\t©™ℹ½²Ωﬁﬀ㎏㍿①éÅǆ가각각ꥠｶＡ！कक़গ়ൎߓ\u0600\u06dd\u0890🏳❤‼👩🇨▁\u3000\xa0\x07\u200b\ufffdﷺ"
+# Some of them take one, two or three bytes, so that with the marks both short and long clusters arise.
+_MARKS = "\u0301\u0308\u0327\u0338\u0345\u05bc\u0654\u093c\u094d\u09cd\u0903\u0e33\u200d\u200c\ufe0f\uff9eᅡᆨ🏽𝅥"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +86,7 @@ def random_ids(
     silent = [i for i, piece in enumerate(spelled) if not piece] + [len(spelled), len(spelled) + 999]
     single = [i for i, piece in enumerate(spelled) if len(piece) == 1] or silent
     letters = [i for i, piece in enumerate(spelled) if piece.isalpha()] or single  # ASCII letters
-    spellings = ("[SEP]", "[CLS]", "[UNK]", "[MASK]", " [PAD] ", "##s", "[unused1]")
+    spellings = ("[SEP]", "[CLS]", "[UNK]", "[MASK]", " [PAD] ", "##s", "[unused1]", "<s>", "</s> ", "<unk>", "▁<mask>")
 
     def encode(points: Iterable[int]) -> list[int]:
         text = "".join(chr(c) for c in points if not 0xD800 <= c < 0xE000)
@@ -99,6 +106,9 @@ def random_ids(
         elif kind == "curious":
             block = [_CURIOUS[k] for k in rng.integers(0, len(_CURIOUS), size)]
             ids = encode(int(rng.integers(a, b + 1)) if rng.random() < 0.7 else ord("a") for a, b in block)
+        elif kind == "clusters":
+            pools = [_MARKS if rng.random() < 0.4 else _BASES for _ in range(size)]
+            ids = encode(ord(pool[int(rng.integers(len(pool)))]) for pool in pools)
         elif kind == "one long word":
             ids = rng.choice(letters, size).tolist()
         else:

@@ -1,14 +1,20 @@
 """The tables of a pair of tokenizers, and the conversion they serve."""
 
+import math
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from emojax.text import charsmap, settings
 from emojax.text.bytes import TokenBytes, build_token_bytes, code_points, token_bytes
+from emojax.text.charsmap import Charsmap, build_charsmap
+from emojax.text.expand import Table
 from emojax.text.normalize import Normalization, build_normalization, classes, normalize
 from emojax.text.trie import Trie, build_trie
+from emojax.text.unigram import Join, Strip, fixed_point, unigram, words
 from emojax.text.wordpiece import usable_pieces, wordpiece
 from emojax.types import Array
 
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @struct.dataclass
-class Tables:
-    """All that `retokenize` reads: numpy arrays, to be passed to the program as an argument."""
+class WordpieceTables:
+    """All that `retokenize` reads: numpy arrays, to be passed to the program as an argument. For a BERT tokenizer."""
 
     policy: TokenBytes
     normalization: Normalization
@@ -29,8 +35,56 @@ class Tables:
     max_tokens: int = struct.field(pytree_node=False)
 
 
+@struct.dataclass
+class UnigramTables:
+    """The same for a SentencePiece tokenizer as XLM-R has it."""
+
+    policy: TokenBytes
+    charsmap: Charsmap
+    trie: Trie
+    cost: Table  # i32[V + 1 3] of each piece by id, and of an unknown character
+    unknown: int = struct.field(pytree_node=False)  # id of characters that the vocabulary cannot spell
+    steps: tuple[Strip | Join, ...] = struct.field(pytree_node=False)  # normalisers after the character map
+    split: bool = struct.field(pytree_node=False)  # white space parts words and is lost; else a space is "▁"
+    max_bytes: int = struct.field(pytree_node=False)
+    max_tokens: int = struct.field(pytree_node=False)
+
+
+Tables = WordpieceTables | UnigramTables
+
+
+def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max_bytes: int, max_tokens: int) -> Tables:
+    """The tables that turn `policy`'s tokens into `reward`'s, on the host.
+
+    Args:
+      policy: a tokenizer with a ByteLevel decoder.
+      reward: a BERT tokenizer (BertNormalizer and BertPreTokenizer with any options, WordPiece) or a SentencePiece
+        tokenizer as XLM-R has it (see `settings`).
+      max_bytes: of a text that are read; the rest is cut.
+      max_tokens: of a text that are kept; the rest is cut.
+    Raises:
+      ValueError: a tokenizer of another kind, or a size below 1.
+    """
+    from tokenizers import models
+
+    for name, size in (("max_bytes", max_bytes), ("max_tokens", max_tokens)):
+        if size < 1:
+            raise ValueError(f"{name} is {size}; it must be at least 1")
+    kind = _build_unigram if isinstance(reward.model, models.Unigram) else _build_wordpiece
+    return kind(policy, reward, max_bytes, max_tokens)
+
+
+def _no_added_tokens(reward: "tokenizers.Tokenizer", model: str) -> None:
+    plain = [t.content for t in reward.get_added_tokens_decoder().values() if not t.special]
+    if plain:
+        raise ValueError(
+            f"the reward model's tokenizer cuts the added tokens {plain[:5]} out of the text before its {model} model"
+            " sees it, which is not done inside the graph: remove them from `added_tokens` in its tokenizer.json"
+        )
+
+
 def _unknown(reward: "tokenizers.Tokenizer") -> int:
-    """The id of an unknown word, of a tokenizer that is of the right kind."""
+    """The id of an unknown word, of a BERT tokenizer."""
     from tokenizers import models, normalizers, pre_tokenizers
 
     wanted = {
@@ -42,34 +96,19 @@ def _unknown(reward: "tokenizers.Tokenizer") -> int:
         if not isinstance(got, kind):
             raise ValueError(
                 f"the reward model's tokenizer has the {part} {type(got).__name__}; only {kind.__name__} is converted"
-                " exactly inside the graph: use a reward model with a BERT tokenizer, such as all-MiniLM-L6-v2"
+                " exactly inside the graph: use a reward model with a BERT tokenizer, such as all-MiniLM-L6-v2, or with"
+                " that of XLM-R"
             )
-    plain = [t.content for t in reward.get_added_tokens_decoder().values() if not t.special]
-    if plain:
-        raise ValueError(
-            f"the reward model's tokenizer cuts the added tokens {plain[:5]} out of the text before its WordPiece model"
-            " sees it, which is not done inside the graph: remove them from `added_tokens` in its tokenizer.json"
-        )
+    _no_added_tokens(reward, "WordPiece")
     unknown, vocabulary = reward.model.unk_token, reward.get_vocab(with_added_tokens=False)
     if unknown not in vocabulary:
         raise ValueError(f"the reward model's vocabulary has no entry {unknown!r}, its token for unknown words")
     return vocabulary[unknown]
 
 
-def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max_bytes: int, max_tokens: int) -> Tables:
-    """The tables that turn `policy`'s tokens into `reward`'s, on the host.
-
-    Args:
-      policy: a tokenizer with a ByteLevel decoder.
-      reward: a BERT tokenizer: BertNormalizer and BertPreTokenizer with any options, WordPiece.
-      max_bytes: of a text that are read; the rest is cut.
-      max_tokens: of a text that are kept; the rest is cut.
-    Raises:
-      ValueError: a tokenizer of another kind, or a size below 1.
-    """
-    for name, size in (("max_bytes", max_bytes), ("max_tokens", max_tokens)):
-        if size < 1:
-            raise ValueError(f"{name} is {size}; it must be at least 1")
+def _build_wordpiece(
+    policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
+) -> WordpieceTables:
     unknown = _unknown(reward)
     token_table = build_token_bytes(policy)
     kinds = classes(reward.pre_tokenizer)
@@ -81,12 +120,42 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
         raise ValueError("the reward model's vocabulary has no piece that text can match")
     letters, ids, begins = zip(*spelled, strict=True)
     symbols = 1 + max(normalization.letter, *symbol.values())
-    return Tables(
+    return WordpieceTables(
         policy=token_table,
         normalization=normalization,
         trie=build_trie(list(letters), np.array(ids), np.array(begins), symbols),
         unknown=unknown,
         longest_word=reward.model.max_input_chars_per_word,
+        max_bytes=max_bytes,
+        max_tokens=max_tokens,
+    )
+
+
+def _build_unigram(
+    policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
+) -> UnigramTables:
+    from tokenizers import pre_tokenizers
+
+    told = settings.read(reward)
+    _no_added_tokens(reward, "Unigram")
+    white = classes(pre_tokenizers.WhitespaceSplit()) == 0
+    table, symbol = build_charsmap(told.forms, white, set("".join(told.pieces)))
+    # As above: an ideograph that the character map replaces matches nothing.
+    spelled = [([symbol[c] for c in text], i) for text, i in told.pieces.items() if all(c in symbol for c in text)]
+    if not spelled:
+        raise ValueError("the reward model's vocabulary has no piece that text can match")
+    letters, ids = zip(*spelled, strict=True)
+    longest = math.ceil(max_bytes * table.growth) + 1
+    return UnigramTables(
+        policy=build_token_bytes(policy),
+        charsmap=table,
+        trie=build_trie(
+            list(letters), np.array(ids), np.zeros(len(ids), bool), 1 + max(table.letter, *symbol.values())
+        ),
+        cost=fixed_point(told.scores, longest),
+        unknown=told.unknown,
+        steps=told.steps,
+        split=told.split,
         max_bytes=max_bytes,
         max_tokens=max_tokens,
     )
@@ -110,13 +179,36 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
         mask = jnp.ones(ids.shape, bool)
     byte, filled = token_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes)
     point, begins = code_points(byte, filled)
-    size = int(np.ceil(tables.max_bytes * tables.normalization.growth))
-    symbol = normalize(tables.normalization, point, begins, size)
+    match tables:
+        case WordpieceTables():
+            return _wordpiece(tables, point, begins)
+        case UnigramTables():
+            return _unigram(tables, point, begins)
+
+
+def _wordpiece(tables: WordpieceTables, point: Array, begins: Array) -> tuple[Array, Array]:
+    size = math.ceil(tables.max_bytes * tables.normalization.growth)
     return wordpiece(
         tables.trie,
-        symbol,
+        normalize(tables.normalization, point, begins, size),
         letter=tables.normalization.letter,
         longest_word=tables.longest_word,
         unknown=tables.unknown,
         size=tables.max_tokens,
     )
+
+
+def _unigram(tables: UnigramTables, point: Array, begins: Array) -> tuple[Array, Array]:
+    """At one of two sizes: a few code points become many (U+FDFA eighteen), of which few texts have more than one."""
+    form, count = charsmap.forms(tables.charsmap, point, begins)
+
+    def at(size: int) -> tuple[Array, Array]:
+        symbol = charsmap.symbols(tables.charsmap, form, count, size)
+        symbol = words(symbol, tables.steps, tables.charsmap.letter, tables.split)
+        return unigram(tables.trie, tables.cost, symbol, unknown=tables.unknown, size=tables.max_tokens)
+
+    longest = math.ceil(tables.max_bytes * tables.charsmap.growth)
+    if longest == tables.max_bytes:
+        return at(longest)
+    fits = count.sum(1).max(initial=0) <= tables.max_bytes
+    return jax.lax.cond(fits, lambda: at(tables.max_bytes), lambda: at(longest))

@@ -24,7 +24,7 @@ from emojax.types import Array
 
 if TYPE_CHECKING:
     from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 
 SPACE = 0
 UNKNOWN_MARK = 1
@@ -88,7 +88,7 @@ def characters(normalizer: "BertNormalizer") -> tuple[np.ndarray, np.ndarray, np
     return np.concatenate([form, told]), start, end
 
 
-def classes(pre_tokenizer: "BertPreTokenizer") -> np.ndarray:
+def classes(pre_tokenizer: "BertPreTokenizer | WhitespaceSplit") -> np.ndarray:
     """u8[0x110000]: 0 white space, 1 punctuation (a word of its own), 2 part of a word."""
 
     def classify(points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The longest vocabulary piece from every position at once: a walk down a double-array trie (Aoe 1989).
+"""The longest vocabulary piece, or every one, from every position at once: a walk down a double-array trie (Aoe 1989).
 
 The child of a node along a symbol lies in slot `base[node] + symbol`, and it is a child if `parent` there names the
 node: two gathers a step, for any vocabulary. There are two roots: pieces that begin a word and pieces that continue it.
@@ -12,6 +12,7 @@ from flax import struct
 from emojax.text.expand import Table, lookup
 from emojax.types import Array
 
+NO_PIECE = -1
 _NOWHERE = -1
 _FREE = -2
 _WINDOW = 1024  # slots searched at once
@@ -92,6 +93,14 @@ def build_trie(pieces: list[list[int]], ids: np.ndarray, begins: np.ndarray, sym
     return Trie(table[0], table[1], table[2], base[:2].astype(np.int32), int(max(map(len, pieces))))
 
 
+def _descend(tables: Trie, node: Array, base: Array, symbol: Array) -> tuple[Array, Array, Array, Array]:
+    """One step down: the child and its base (nowhere and 0 if there is none), whether a piece ends there, its slot."""
+    slot = base + symbol
+    child = lookup(tables.parent, slot) == node
+    entry = lookup(tables.base, slot)
+    return jnp.where(child, slot, _NOWHERE), jnp.where(child, entry // 2, 0), child & (entry % 2 == 1), slot
+
+
 def longest_match(tables: Trie, symbol: Array, begins: Array) -> tuple[Array, Array]:
     """The longest piece from every position.
 
@@ -103,24 +112,34 @@ def longest_match(tables: Trie, symbol: Array, begins: Array) -> tuple[Array, Ar
     """
     size = symbol.shape[1]
     ahead = jnp.pad(symbol, ((0, 0), (0, tables.depth)))
-    slots = tables.parent.shape[0]
 
     def step(k: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         node, base, length, last = carry
-        slot = base + jax.lax.dynamic_slice_in_dim(ahead, k, size, 1)
-        child = lookup(tables.parent, slot) == node
-        entry = lookup(tables.base, slot)
-        ends = child & (entry % 2 == 1)
-        return (
-            jnp.where(child, slot, _NOWHERE),
-            jnp.where(child, entry // 2, 0),
-            jnp.where(ends, k + 1, length),
-            jnp.where(ends, slot, last),
-        )
+        ahead_by_k = jax.lax.dynamic_slice_in_dim(ahead, k, size, 1)
+        node, base, ends, slot = _descend(tables, node, base, ahead_by_k)
+        return node, base, jnp.where(ends, k + 1, length), jnp.where(ends, slot, last)
 
-    root = lookup(tables.root, begins.astype(jnp.int32))
-    nothing = jnp.zeros_like(symbol)
-    _, _, length, last = jax.lax.fori_loop(
-        0, min(tables.depth, size), step, (slots + begins.astype(jnp.int32), root, nothing, nothing)
-    )
+    root = begins.astype(jnp.int32)
+    start = tables.parent.shape[0] + root, lookup(tables.root, root), jnp.zeros_like(symbol), jnp.zeros_like(symbol)
+    _, _, length, last = jax.lax.fori_loop(0, min(tables.depth, size), step, start)
     return length, lookup(tables.piece, last)
+
+
+def all_matches(tables: Trie, symbol: Array) -> Array:
+    """The pieces from every position, of a trie without word beginnings.
+
+    Args:
+      symbol: i32[N L], 0 where no piece goes on.
+    Returns:
+      i32[depth N L]: at k the id of the piece of k + 1 symbols that begins here, NO_PIECE where there is none.
+    """
+    size = symbol.shape[1]
+    ahead = jnp.pad(symbol, ((0, 0), (0, tables.depth)))
+
+    def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
+        ahead_by_k = jax.lax.dynamic_slice_in_dim(ahead, k, size, 1)
+        node, base, ends, slot = _descend(tables, *carry, ahead_by_k)
+        return (node, base), jnp.where(ends, lookup(tables.piece, jnp.where(ends, slot, 0)), NO_PIECE)
+
+    root = jnp.full_like(symbol, tables.parent.shape[0]), lookup(tables.root, jnp.zeros_like(symbol))
+    return jax.lax.scan(step, root, jnp.arange(tables.depth, dtype=jnp.int32))[1]

@@ -1,0 +1,85 @@
+"""The shapes of tables whose tokenizers are not at hand, for a plan of memory and time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emojax.families import Mpnet, Reads
+from emojax.text.bytes import TokenBytes
+from emojax.text.charsmap import Charsmap
+from emojax.text.convert import Tables, UnigramTables, WordpieceTables
+from emojax.text.normalize import Normalization
+from emojax.text.trie import Trie
+
+# A byte-level piece has about six bytes. As measured: all-MiniLM-L6-v2 has 30,522 pieces in 64,356 slots, a made-up
+# vocabulary of many scripts 250,000 in 946,981; nmt_nfkc turns U+FDFA, of three bytes, into eighteen characters.
+_BYTES_PER_TOKEN = 6
+_WORDPIECE_SLOTS, _UNIGRAM_SLOTS = 2, 4  # of the trie, per piece
+_PAGES = 200  # of 256 code points that differ from each other's
+_WORDPIECE_ROWS, _UNIGRAM_ROWS = 3_000, 15_000  # kinds of code points
+_KEY_SLOTS = 1_300
+_WORDPIECE_FORM, _UNIGRAM_FORM = 3, 18  # characters of the longest normal form
+_LONGEST_PIECE = 16
+
+
+def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_tokens: int) -> Tables:
+    """What `build` would give for typical tokenizers of these sizes, as jax.ShapeDtypeStruct, for tracing `retokenize`.
+
+    The lengths of the tables are estimates (a real vocabulary's may be half or twice as long); those of the program's
+    inputs and outputs are exact. Ids that only the files tell are made up: they are numbers in a program, not shapes.
+
+    Args:
+      policy_vocabulary: tokens.
+      reward: the sentence encoder. XLM-R and CamemBERT are taken to have a SentencePiece tokenizer, the others BERT's
+        (multilingual MiniLM, a BERT with XLM-R's tokenizer, is the one that this takes for what it is not).
+      max_bytes, max_tokens: as `build` takes them.
+    """
+
+    def i32(*shape: int) -> Any:  # a shape stands for an array
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+    def small(dtype: jnp.dtype | type, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    def trie(slots: int, depth: int) -> Trie:
+        return Trie(i32(slots), i32(slots), i32(slots), i32(2), depth)
+
+    policy = TokenBytes(i32(policy_vocabulary + 1), small(jnp.uint8, _BYTES_PER_TOKEN * policy_vocabulary))
+    page, row = i32(0x110000 // 256), i32(_PAGES, 256)
+    if isinstance(reward, Mpnet) or reward.kind not in ("xlm-roberta", "camembert"):
+        rows = _WORDPIECE_ROWS
+        return WordpieceTables(
+            policy,
+            Normalization(page, row, i32(rows, _WORDPIECE_FORM), i32(rows), None, None, letter=100, growth=1.0),
+            trie(_WORDPIECE_SLOTS * reward.vocab, _LONGEST_PIECE),
+            unknown=100,
+            longest_word=100,
+            max_bytes=max_bytes,
+            max_tokens=max_tokens,
+        )
+    rows = _UNIGRAM_ROWS
+    charsmap = Charsmap(
+        page,
+        row,
+        i32(rows),
+        small(jnp.bool_, rows),
+        small(jnp.uint8, rows),
+        i32(rows),
+        trie(_KEY_SLOTS, 2),
+        i32(rows, _UNIGRAM_FORM),
+        i32(rows),
+        letter=4,
+        growth=_UNIGRAM_FORM / 3,
+    )
+    return UnigramTables(
+        policy,
+        charsmap,
+        trie(_UNIGRAM_SLOTS * reward.vocab, _LONGEST_PIECE),
+        i32(reward.vocab + 1, 3),
+        unknown=3,
+        steps=(),
+        split=True,
+        max_bytes=max_bytes,
+        max_tokens=max_tokens,
+    )

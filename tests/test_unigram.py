@@ -1,0 +1,408 @@
+"""The law of emojax/text for SentencePiece rewards: the graph's tokens are the reward tokenizer's, for any tokens."""
+
+import base64
+import functools
+import io
+import itertools
+import json
+import re
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from test_retokenize import TEXTS, byte_level, every_form
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from emojax import text
+from emojax.families import Bert, Mpnet
+from emojax.text import graphemes, unigram
+from emojax.text.bytes import build_token_bytes, byte_alphabet
+from emojax.text.charsmap import read_charsmap
+from emojax.text.check import compare, plain, random_ids
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+SEQUENCES = 1000  # of random tokens for each of the pairs; of the slow test, 5,000
+PARTS = list("aAé각क\u0301\u0308\u0338\u0345\u05bc\u0654\u093c\u0e33\u3099\uff9e½™ﬁＡｶΩﷺ!! ▁\u3000\x07\u200b\u200d\r\n")
+
+
+@functools.cache
+def learned(rule: str) -> tuple[bytes, list[tuple[str, float]]]:
+    """The character map of a rule, which SentencePiece puts in every model, and the pieces learned with it."""
+    package = pytest.importorskip("sentencepiece", reason="the package sentencepiece is not installed")
+    from transformers.utils import sentencepiece_model_pb2_new as protocol
+
+    model = io.BytesIO()
+    package.SentencePieceTrainer.train(
+        sentence_iterator=iter(2 * every_form()),
+        model_writer=model,
+        vocab_size=3000,
+        hard_vocab_limit=False,
+        normalization_rule_name=rule,
+        minloglevel=2,
+    )
+    proto = protocol.ModelProto.FromString(model.getvalue())
+    return proto.normalizer_spec.precompiled_charsmap, [(p.piece, p.score) for p in proto.pieces[3:]]
+
+
+def sentencepiece(
+    charsmap: bytes, pieces: list[tuple[str, float]], steps: tuple = (), split: bool = True, pad: bool = True
+) -> Tokenizer:
+    """As `transformers` makes one of XLM-R's sentencepiece.bpe.model."""
+    vocabulary = [(token, 0.0) for token in SPECIAL] + pieces + [("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, SPECIAL.index("<unk>")))
+    precompiled = normalizers.Precompiled(charsmap)
+    tokenizer.normalizer = normalizers.Sequence([precompiled, *steps]) if steps else precompiled
+    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    parts = [pre_tokenizers.WhitespaceSplit(), metaspace]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts) if split else metaspace
+    tokenizer.add_special_tokens([*SPECIAL, AddedToken("<mask>", lstrip=True)])
+    return tokenizer
+
+
+def xlm_r() -> Tokenizer:
+    return sentencepiece(*learned("nmt_nfkc"))
+
+
+def bge() -> Tokenizer:
+    """The converter of `transformers` for files without a tokenizer of their own (BGE-M3)."""
+    steps = (normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), "▁"))
+    return sentencepiece(*learned("nmt_nfkc"), steps, split=False)
+
+
+def folded() -> Tokenizer:
+    steps = (normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(left=True, right=True))
+    return sentencepiece(*learned("nmt_nfkc_cf"), steps)
+
+
+def few_letters() -> Tokenizer:
+    """Few characters are known, so that unknown ones come in runs; a map without long forms; scores of 53 bits."""
+    learner = Tokenizer(models.Unigram())
+    learner.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=300, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
+    learner.train_from_iterator(
+        [line for line in every_form() if sum(map(str.isascii, line)) > 0.9 * len(line)], trainer
+    )
+    told = json.loads(learner.to_str())["model"]["vocab"]
+    keys = {
+        "e": "a",
+        "ﬁ": "fi",
+        "각": "각",
+        "a\u0301": "á",
+        "\u0600": "",
+        "\u3000": " ",
+        "\x07": "",
+        "t\u0308\u0301": "ẗ",
+    }
+    return sentencepiece(graphemes.write_charsmap(keys), [tuple(piece) for piece in told[1:]])
+
+
+REWARDS = {"xlm-r": xlm_r, "bge": bge, "folded": folded, "few letters": few_letters}
+
+
+@pytest.fixture(scope="session")
+def policies() -> dict[str, Tokenizer]:
+    trained = byte_level(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, special_tokens=["<|end|>", "<pad>"])
+    trained.train_from_iterator(TEXTS * 3, trainer)
+    return {"trained": trained, "bytes": byte_level(models.BPE(byte_alphabet(), []))}
+
+
+@pytest.fixture(scope="session")
+def tables_of(policies):
+    """reward -> (tables for 256 bytes, trained policy, reference tokenizer), built once."""
+
+    @functools.cache
+    def built(reward: str) -> tuple[text.UnigramTables, Tokenizer, Tokenizer]:
+        tokenizer = plain(REWARDS[reward]())
+        return text.build(policies["trained"], tokenizer, max_bytes=256, max_tokens=256), policies["trained"], tokenizer
+
+    return built
+
+
+def with_policy(tables: text.Tables, policy: Tokenizer) -> text.Tables:
+    return replace(tables, policy=build_token_bytes(policy))
+
+
+def law_on(tables: text.Tables, policy: Tokenizer, reward: Tokenizer, sources: list[list[int]]) -> list:
+    return list(compare(tables, policy, reward, [("", ids) for ids in sources]))
+
+
+def law_on_random_tokens(tables_of, reward: str, sequences: int, seed: int) -> list:
+    tables, policy, judge = tables_of(reward)
+    encoded = [encoding.ids for encoding in policy.encode_batch(every_form())]
+    sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
+    return list(compare(tables, policy, judge, sources + list(random_ids(policy, sequences, 64, seed))))
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_tokens_equal_the_reference_for_random_tokens_and_many_scripts(tables_of, reward):
+    assert law_on_random_tokens(tables_of, reward, SEQUENCES, seed=0) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", REWARDS)
+def test_tokens_equal_the_reference_for_many_more_random_tokens(tables_of, reward):
+    assert law_on_random_tokens(tables_of, reward, 5 * SEQUENCES, seed=1) == []
+
+
+def test_random_tokens_reach_the_hard_cases(policies):
+    texts = policies["trained"].decode_batch([ids for _, ids in random_ids(policies["trained"], SEQUENCES, 64, 0)])
+    hard = [
+        "\ufffd",
+        "<s>",
+        "▁",
+        "ﷺ",
+        "[™ℹ½²ﬁ①][\u0301\u0308]",
+        "[Aez]\u0308",
+        "\u1100\u1161",
+        "\u0600",
+        "[कग]\u094d",
+        "©\u200d",
+    ]
+    assert [case for case in hard if not any(re.search(case, line) for line in texts)] == []
+    assert any(len(word) > 100 and word.isascii() for line in texts for word in line.split())
+
+
+SPANS = "0-33ff a960-a97f ac00-ac7f d7b0-d7ff f900-faff fb00-ffff 11000-112ff 1d150-1d1ad 1f1e6-1f1ff 1f3f0-1f46f"
+CHARACTERS = [chr(c) for a, b in (span.split("-") for span in SPANS.split()) for c in range(int(a, 16), int(b, 16) + 1)]
+
+
+@functools.cache
+def characters_and_charsmap(rule: str) -> tuple[text.UnigramTables, Tokenizer, Tokenizer]:
+    """Every single character is a piece: what the normaliser does to each shows."""
+    pieces = [(c, -10.0) for c in CHARACTERS]
+    policy, reward = (
+        byte_level(models.BPE(byte_alphabet(), [])),
+        plain(sentencepiece(learned(rule)[0], pieces, split=False)),
+    )
+    return text.build(policy, reward, max_bytes=400, max_tokens=400), policy, reward
+
+
+def test_every_code_point_before_and_after_letters_and_marks():
+    spans = ((1, 0x3420), (0x4DC0, 0x4E20), (0xA000, 0xAC80), (0xD780, 0xD800), (0xF8F0, 0x13600), (0x16000, 0x17010))
+    spans += ((0x18D00, 0x20010), (0x2F800, 0x2FA20), (0xE0000, 0xE0200), (0x10FFF0, 0x110000))  # not all ideographs
+    points = [chr(c) for span in spans for c in range(*span)]
+    tables, policy, reward = characters_and_charsmap("nmt_nfkc")
+    around = ("a{}b", "{}\u0301", "™{}\u0301", "\u0600{}\u0308")
+    lines = ["".join(one.format(c) for c in points[k : k + 24]) for one in around for k in range(0, len(points), 24)]
+    assert law_on(tables, policy, reward, [list(line.encode()) for line in lines]) == []
+
+
+def test_every_key_of_the_character_map_and_what_may_follow_it():
+    tables, policy, reward = characters_and_charsmap("nmt_nfkc")
+    told = json.loads(reward.normalizer.__getstate__())["precompiled_charsmap"]
+    keys = sorted(read_charsmap(told))
+    assert len(keys) > 7000
+    lines = ["x".join(keys[k : k + 30]) for k in range(0, len(keys), 30)]
+    lines += [
+        f"{after}".join(keys[k : k + 30]) for k in range(0, len(keys), 30) for after in ("\u0301", "\u05bc", "\u200d")
+    ]
+    assert law_on(tables, policy, reward, [list(line.encode())[:400] for line in lines]) == []
+
+
+# One or more of every class of `graphemes`, of every length in bytes that it comes in.
+CLASSES = (
+    "a-bβठ😀\ue000\x02\u2028\U000e0001\r\n\u0301\u0ec8\U0001d165\u094d\u1039\U00011133\u200c\u200d\u0903\u0ac0\U0001d16d"
+    "\u0600\u06dd\u0890\U000110bd©®™🏳कग\u0958\U00011107\u1100\ua960\u1161\U00016d63\u11a8\ud7cb가각힣\ufffd▁ \u3000"
+)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_any_character_map_over_all_classes_of_characters(seed):
+    rng = np.random.default_rng(seed)
+
+    def some(most: int, least: int = 1) -> str:
+        return "".join(rng.choice(list(CLASSES), int(rng.integers(least, most + 1))))
+
+    forms = {some(3): some(3, 0) for _ in range(150)}
+    charsmap = graphemes.write_charsmap(forms)
+    pieces = [(c, -float(rng.uniform(1, 9))) for c in dict.fromkeys(CLASSES[:-1])]
+    pieces += [(piece, -float(rng.uniform(1, 9))) for piece in {some(3, 2) for _ in range(100)} if "▁" not in piece]
+    policy, reward = byte_level(models.BPE(byte_alphabet(), [])), plain(sentencepiece(charsmap, pieces))
+    tables = text.build(policy, reward, max_bytes=200, max_tokens=300)
+    assert read_charsmap(json.loads(reward.normalizer.__getstate__())["precompiled_charsmap"]).items() <= forms.items()
+    assert law_on(tables, policy, reward, [list(some(40).encode()) for _ in range(2000)]) == []
+
+
+@pytest.mark.parametrize("step", [0.1, 0.25, 1 / 3])
+def test_ties_are_broken_as_rounding_breaks_them(step):
+    """Every sum of scores has many equals on paper; in float64 some of them, and then the longer first piece wins."""
+    rng = np.random.default_rng(0)
+    strings = ["".join(s) for n in (1, 2, 3, 4) for s in itertools.product("ab▁", repeat=n) if "▁" not in s[1:]]
+    scores = [step * -float(rng.integers(1, 4) + 3 * len(s)) for s in strings]
+    policy = byte_level(models.BPE(byte_alphabet(), []))
+    reward = plain(sentencepiece(graphemes.write_charsmap({"B": "b"}), list(zip(strings, scores, strict=True))))
+    tables = text.build(policy, reward, max_bytes=200, max_tokens=200)
+    words = [
+        "".join(rng.choice(list("abcdB "), int(rng.integers(1, 200)), p=[0.4, 0.4, *[0.05] * 4])) for _ in range(500)
+    ]
+    assert law_on(tables, policy, reward, [list(word.encode()) for word in words]) == []
+
+
+def test_sums_are_those_of_float64():
+    """Costs of 53 bits between 2^-7 and 2^5, and of 24; sums of up to two thousand, which have to be rounded."""
+    rng = np.random.default_rng(0)
+    costs = np.exp2(rng.uniform(-7, 5, (200, 64)))
+    costs[:, ::3] = costs[:, ::3].astype(np.float32)
+    costs[:, ::5] = np.round(costs[:, ::5], 1)
+    costs[rng.random(costs.shape) < 0.1] = 0
+    limbs = unigram.fixed_point(-costs.reshape(-1), longest=2000).reshape(*costs.shape, 3)
+    add = jax.jit(unigram.add)
+    total, exact = np.zeros(64), tuple(np.zeros(64, np.int32) for _ in range(3))
+    unit = max(value.as_integer_ratio()[1] for value in costs.reshape(-1).tolist())
+    rounded = 0
+    for i in range(2000):
+        total = total + costs[i % 200]
+        before = [sum(int(x[n]) << 24 * (2 - k) for k, x in enumerate(exact)) for n in range(64)]
+        exact = tuple(map(np.asarray, add(exact, tuple(limbs[i % 200].T))))
+        numbers = [sum(int(x[n]) << 24 * (2 - k) for k, x in enumerate(exact)) for n in range(64)]
+        assert [n / unit for n in numbers] == total.tolist()
+        rounded += sum(
+            n - b != round(c * unit) for n, b, c in zip(numbers, before, costs[i % 200].tolist(), strict=True)
+        )
+    assert rounded > 1000  # the test would see a sum that is not rounded
+
+
+@pytest.mark.parametrize(("max_bytes", "max_tokens"), [(1, 1), (48, 5)])
+def test_a_long_text_is_cut_at_max_bytes_and_its_tokens_at_max_tokens(tables_of, max_bytes, max_tokens):
+    tables, policy, reward = tables_of("bge")
+    sources = [policy.encode(line).ids for line in TEXTS] + [ids for _, ids in random_ids(policy, 300, 64, 1)]
+    assert law_on(replace(tables, max_bytes=max_bytes, max_tokens=max_tokens), policy, reward, sources) == []
+
+
+def test_broken_utf_8(tables_of, policies):
+    edges = list(bytes.fromhex("00 41 7f 80 8f 90 9f a0 bf c0 c1 c2 cc e0 e1 ec ed ee ef f0 f1 f3 f4 f5 ff"))
+    broken = np.random.default_rng(0).choice(edges, (300, 64)).tolist()
+    tables, _, reward = tables_of("few letters")
+    assert law_on(with_policy(tables, policies["bytes"]), policies["bytes"], reward, broken) == []
+
+
+def test_a_wrong_table_is_found(tables_of):
+    """Not the law but its judge: one wrong score, one wrong normal form and one wrong class are noticed."""
+    tables, policy, reward = tables_of("few letters")
+    sources = [policy.encode(line).ids for line in (TEXTS[0], "e\u0301")]
+    cost = np.roll(tables.cost, 1, 0)
+    form = np.where(tables.charsmap.key, 0, tables.charsmap.form)
+    kind = np.full_like(tables.charsmap.kind, graphemes.OTHER)
+    for wrong in (
+        replace(tables, cost=cost),
+        replace(tables, charsmap=replace(tables.charsmap, form=form)),
+        replace(tables, charsmap=replace(tables.charsmap, kind=kind)),
+    ):
+        assert law_on(wrong, policy, reward, sources)
+
+
+def test_the_tokenizers_of_the_tests_are_those_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    charsmap, pieces = learned("nmt_nfkc")
+    vocabulary = [(token, 0.0) for token in SPECIAL] + pieces + [("<mask>", 0.0)]
+    published = transformers.XLMRobertaTokenizer(vocab=vocabulary, _spm_precompiled_charsmap=charsmap).backend_tokenizer
+    ours, theirs = json.loads(xlm_r().to_str()), json.loads(published.to_str())
+    assert all(ours[part] == theirs[part] for part in ("normalizer", "pre_tokenizer", "model"))
+
+
+def test_tables_are_arguments(tables_of):
+    """Nothing of their size is a constant of the program, and nothing in it calls the host."""
+    tables, *_ = tables_of("xlm-r")
+    program = jax.make_jaxpr(text.retokenize)(tables, np.zeros((2, 8), np.int32))
+    assert sum(np.asarray(c).nbytes for c in program.consts) < 1024
+    assert "callback" not in str(program)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(tables)) < 4_000_000
+
+
+def test_sixty_four_bit_mode_and_shards_change_nothing(tables_of, policies):
+    tables = with_policy(replace(tables_of("few letters")[0], max_bytes=64, max_tokens=32), policies["bytes"])
+    ids = np.random.default_rng(0).integers(0, 256, (16, 48)).astype(np.int32)
+    ids[:8] %= 128
+    expected = jax.tree.map(np.asarray, jax.jit(text.retokenize)(tables, ids))
+    with jax.enable_x64(True):
+        wide = jax.jit(text.retokenize)(tables, ids)
+    for a, b in zip(expected, wide, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    shards, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    args = jax.device_put(tables, whole), jax.device_put(ids, shards)
+    program = jax.jit(text.retokenize, out_shardings=shards).lower(*args).compile()
+    for a, b in zip(expected, program(*args), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+METASPACE = {"replacement": "▁", "prepend_scheme": "always", "split": True}
+TINY = [("<unk>", 0.0), ("a", -1.0)]
+
+
+def tiny(**parts) -> Tokenizer:
+    reward = sentencepiece(graphemes.write_charsmap({"A": "a"}), [("a", -1.0)])
+    for part, value in parts.items():
+        setattr(reward, part, value)
+    return reward
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "reason"),
+    [
+        ("normalizer", normalizers.NFKC(), "normalizer NFKC"),
+        ("normalizer", normalizers.Sequence([normalizers.Strip()]), "normalizer Strip"),
+        ("pre_tokenizer", pre_tokenizers.Whitespace(), "pre-tokenizer Whitespace"),
+        ("pre_tokenizer", pre_tokenizers.Metaspace(**METASPACE | {"replacement": "_"}), "'replacement': '_'"),
+        ("pre_tokenizer", pre_tokenizers.Metaspace(**METASPACE | {"prepend_scheme": "never"}), "'never'"),
+        ("pre_tokenizer", pre_tokenizers.Metaspace(**METASPACE | {"split": False}), "'split': False"),
+        ("model", models.Unigram(TINY, 0, byte_fallback=True), "byte_fallback=True"),
+        ("model", models.Unigram(TINY, None), "no token for unknown characters"),
+        ("model", models.Unigram([*TINY, ("b", 1.0)], 0), "scores above zero"),
+        ("model", models.Unigram([*TINY, ("b", -1e-9 / 3)], 0), r"numbers of \d+ bits"),
+        ("model", models.Unigram([*TINY, ("a<unk>", -1.0)], 0), r"contain its unknown token: \['a<unk>'\]"),
+        ("model", models.Unigram([("A", 0.0)], 0), "no piece that text can match"),
+    ],
+)
+def test_a_reward_tokenizer_of_another_kind_is_refused(policies, part, value, reason):
+    with pytest.raises(ValueError, match=reason):
+        text.build(policies["bytes"], tiny(**{part: value}), max_bytes=8, max_tokens=8)
+
+
+def test_other_normalisers_after_the_map_added_tokens_and_broken_maps_are_refused(policies):
+    precompiled = tiny().normalizer
+    for step, reason in (
+        (normalizers.Lowercase(), "normalizer Precompiled and Lowercase"),
+        (normalizers.Replace(" ", "▁"), "Replace of"),
+        (normalizers.Replace(Regex(" {2,}"), "_"), "Replace of"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            text.build(
+                policies["bytes"], tiny(normalizer=normalizers.Sequence([precompiled, step])), max_bytes=8, max_tokens=8
+            )
+    reward = tiny()
+    reward.add_tokens(["plain"])
+    with pytest.raises(ValueError, match=r"added tokens \['plain'\]"):
+        text.build(policies["bytes"], reward, max_bytes=8, max_tokens=8)
+    with pytest.raises(ValueError, match="cut short"):
+        read_charsmap("AAAA")
+    with pytest.raises(ValueError, match="not of UTF-8 text"):
+        read_charsmap(base64.b64encode(graphemes.write_charsmap({"A": "a"})[:-1]).decode())
+
+
+@pytest.mark.parametrize(
+    ("reward", "of"),
+    [
+        (Bert(), text.WordpieceTables),
+        (Mpnet(), text.WordpieceTables),
+        (Bert(kind="xlm-roberta", vocab=250_002), text.UnigramTables),
+    ],
+)
+def test_abstract_tables_trace_to_the_shapes_of_real_ones(reward, of):
+    tables = text.abstract(151_000, reward, max_bytes=256, max_tokens=62)
+    assert isinstance(tables, of)
+    out, mask = jax.eval_shape(text.retokenize, tables, jax.ShapeDtypeStruct((8, 64), np.int32))
+    assert (out.shape, out.dtype, mask.shape, mask.dtype) == ((8, 62), np.int32, (8, 62), bool)
+
+
+def test_abstract_tables_have_the_kinds_of_arrays_that_real_ones_have(tables_of):
+    tables, policy, reward = tables_of("xlm-r")
+    sizes = Bert(kind="xlm-roberta", vocab=reward.get_vocab_size())
+    guess = text.abstract(policy.get_vocab_size(), sizes, max_bytes=256, max_tokens=256)
+    real, guessed = map(jax.tree.leaves, (tables, guess))
+    assert [(x.dtype, x.ndim) for x in real] == [(x.dtype, x.ndim) for x in guessed]
+    assert (tables.charsmap.growth, tables.charsmap.keys.depth) == (guess.charsmap.growth, guess.charsmap.keys.depth)
