@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from decoder_models import MODELS
+from flax import serialization
 
 from emojax import weights
 from emojax.config import Sampling
@@ -283,6 +284,14 @@ def test_options_that_are_not_implemented_are_named():
         gpt2.config({"n_embd": 10, "n_head": 3, "activation_function": "tanh", "scale_attn_by_inverse_layer_idx": True})
     with pytest.raises(ValueError, match=r"model_type='mbart'.*tie_word_embeddings=False.*decoder_attention_heads=3"):
         bart.config({"model_type": "mbart", "tie_word_embeddings": False, "d_model": 16, "decoder_attention_heads": 3})
+
+
+def test_trees_of_older_checkpoints_are_the_same():
+    tree = serialization.to_state_dict(lm.declare(Decoder()))
+    assert tree.keys() == {"embed", "layers", "norm", "head"}
+    assert tree["layers"].keys() == {"attention_norm", "attention", "mlp_norm", "mlp"}
+    assert tree["layers"]["attention"].keys() == set("qkvo")
+    assert tree["layers"]["mlp"].keys() == {"gate", "up", "down"}
 
 
 def test_our_own_decoder_is_exported_as_what_it_is():

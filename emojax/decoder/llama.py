@@ -24,8 +24,12 @@ class Layer:
     attention: SelfAttention
     mlp_norm: Norm
     mlp: SwiGlu
-    q_norm: Norm | None = None  # of each head's queries, [H]
-    k_norm: Norm | None = None
+
+
+@struct.dataclass
+class Qwen3Layer(Layer):  # apart, so that the trees of the others are those of their checkpoints
+    q_norm: Norm  # of each head's queries, [H]
+    k_norm: Norm
 
 
 @struct.dataclass
@@ -127,8 +131,7 @@ def _rope(c: Mapping[str, Any], wrong: list[str]) -> tuple[float, RopeScaling | 
         return theta, RopeScaling(
             "llama3", factor, original, low_freq_factor=r["low_freq_factor"], high_freq_factor=r["high_freq_factor"]
         )
-    size, all_dim = r.get("mscale"), r.get("mscale_all_dim")
-    attention_factor = r.get("attention_factor")
+    size, all_dim, attention_factor = (r.get(name) for name in ("mscale", "mscale_all_dim", "attention_factor"))
     if attention_factor is None and size and all_dim and factor > 1:
         attention_factor = (0.1 * size * math.log(factor) + 1) / (0.1 * all_dim * math.log(factor) + 1)
     return theta, RopeScaling(
@@ -236,15 +239,14 @@ def generation_json(cfg: Decoder) -> dict[str, Any]:
 
 def declare(cfg: Decoder) -> Lm:
     d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)  # what all layers add up to keeps its scale (GPT-2)
-    norm = Norm(Param((cfg.head_width,), (None,), ones), None) if cfg.qk_norm else None
-    layer = Layer(
-        attention_norm=declare_norm(d, bias=False),
-        attention=declare_attention(d, cfg.heads, cfg.kv_heads, cfg.head_width, cfg.qkv_bias, cfg.o_bias, gain),
-        mlp_norm=declare_norm(d, bias=False),
-        mlp=declare_swiglu(d, cfg.ff, gain, cfg.mlp_bias),
-        q_norm=norm,
-        k_norm=norm,
-    )
+    parts = {
+        "attention_norm": declare_norm(d, bias=False),
+        "attention": declare_attention(d, cfg.heads, cfg.kv_heads, cfg.head_width, cfg.qkv_bias, cfg.o_bias, gain),
+        "mlp_norm": declare_norm(d, bias=False),
+        "mlp": declare_swiglu(d, cfg.ff, gain, cfg.mlp_bias),
+    }
+    norm = Norm(Param((cfg.head_width,), (None,), ones), None)
+    layer = Qwen3Layer(**parts, q_norm=norm, k_norm=norm) if cfg.qk_norm else Layer(**parts)
     # not cut along D: a table cut over the data axis is gathered whole for every look-up
     table = Param((cfg.vocab + cfg.padding, d), ("V", None), normal(0.02))
     return Lm(
@@ -260,7 +262,7 @@ def enter(p: Lm, x: Array, positions: Array, cfg: Decoder) -> Array:
 def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Decoder) -> tuple[Array, tuple[Array, Array]]:
     """One layer: the stream, and this layer's own keys and values, [... positions K H] each."""
     q, k, v = project(layer.attention, rms_norm(layer.attention_norm, x, cfg.norm_eps), cfg.head_width)
-    if layer.q_norm is not None and layer.k_norm is not None:
+    if isinstance(layer, Qwen3Layer):
         q, k = rms_norm(layer.q_norm, q, cfg.norm_eps), rms_norm(layer.k_norm, k, cfg.norm_eps)
     q, k = (rope(y, positions, cfg.rope_theta, cfg.rope_scaling) for y in (q, k))
     x = x + merge(layer.attention, attend(view, q, k, v))
