@@ -19,6 +19,7 @@ PACKAGES = [
     "soundfile",
     "soxr",
     "av",
+    "pillow",
     "tyro",
     "rich",
     "sacrebleu",

@@ -18,7 +18,8 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
     Returns:
       program, config, topology, executables (compilations that the program took), host_callbacks, infeeds, outfeeds
       (instructions of that kind in the compiled program), peak_bytes_per_device, flops (of one step, counted by hand),
-      parameters (whole and by part), compile_seconds, fingerprint (SHA-256 of the lowered program).
+      parameters (whole and by part), compile_seconds, fingerprint (SHA-256 of the lowered program), assumed (files that
+      are not at hand, for which the configuration's sizes stood in).
     Raises:
       ConfigError: the topology is not known, or the mesh does not divide the configuration.
     """
@@ -27,13 +28,14 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     import jax
 
-    from emojax import captioning, flops, rewards, sharding
+    from emojax import captioning, flops, pretrained, sharding
     from emojax.decoder import captioner
     from emojax.nn import param
     from emojax.training.program import grpo_program, sft_program
 
+    cfg = pretrained.resolve(cfg, fetch=False)
     mesh = sharding.make_mesh(cfg, None if topology is None else _devices(topology))
-    model, static = rewards.build(cfg.reward, _tokenizer(cfg))
+    (model, static), assumed = _reward(cfg)
     seconds = cfg.data.audio_seconds[-1]
     if program == "sft":
         lowered, operations = sft_program(cfg, mesh).lower(), flops.sft_step(cfg, seconds)
@@ -71,6 +73,7 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
         },
         "compile_seconds": round(seconds, 2),
         "fingerprint": hashlib.sha256(lowered.as_text().encode()).hexdigest(),
+        "assumed": assumed,
     }
 
 
@@ -97,11 +100,32 @@ def _devices(topology: str) -> list[Any]:
         ) from e
 
 
+def _reward(cfg: Config) -> tuple[Any, list[str]]:
+    """The reward, and what was assumed of it: shapes alone, where a preset gives the sizes of files not at hand."""
+    from emojax import hub, rewards
+    from emojax.rewards import sentence
+
+    decoder = cfg.model.decoder
+    absent = [decoder.weights] if decoder.weights and not hub.local(decoder.weights) else []
+    if cfg.reward.sizes and not sentence.local(cfg.reward.model):
+        absent.append(cfg.reward.model)
+    if not absent:
+        return rewards.build(cfg.reward, _tokenizer(cfg)), absent
+    if cfg.reward.sizes is None:
+        raise ConfigError(f"{', '.join(absent)}: not at hand, and reward.sizes does not say what to take it for")
+    encoders = [part.weights for part in (cfg.model.audio, cfg.model.video) if part and part.weights]
+    absent += [weights for weights in encoders if not hub.local(weights)]
+    return rewards.abstract(cfg.reward, decoder.vocab), absent
+
+
 def _tokenizer(cfg: Config) -> Any:
-    """The tokenizer that training would make; the built-in corpus is worded, not rendered."""
+    """The tokenizer that training would use; the built-in corpus is worded, not rendered."""
+    from emojax import pretrained
     from emojax.data import source, synthetic
     from emojax.data.text import train_tokenizer
 
+    if cfg.model.decoder.weights:
+        return pretrained.tokenizer(cfg)
     if cfg.data.manifest:
         texts = source.texts(source.split(source.manifest(cfg), "train"))
     else:
@@ -133,5 +157,6 @@ def show(report: dict[str, Any]) -> str:
         "parameters": parts,
         "compiled in": f"{report['compile_seconds']} s",
         "fingerprint": report["fingerprint"],
+        "assumed": ", ".join(report["assumed"]) or "nothing",
     }
     return "\n".join(f"{name:<18} {value}" for name, value in lines.items())

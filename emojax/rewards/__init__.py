@@ -3,6 +3,7 @@
 from emojax.rewards.score import (
     RewardModel,
     RewardStatic,
+    abstract,
     build,
     emotion_coordinates,
     references,
@@ -10,4 +11,4 @@ from emojax.rewards.score import (
     score_texts,
 )
 
-__all__ = ["RewardModel", "RewardStatic", "build", "emotion_coordinates", "references", "score", "score_texts"]
+__all__ = ["RewardModel", "RewardStatic", "abstract", "build", "emotion_coordinates", "references", "score", "score_texts"]

@@ -68,6 +68,18 @@ def build(cfg: config.Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardS
     return RewardModel(tables, params, emotion.coordinates(parts, cfg.coordinates, cfg.center)), static
 
 
+def abstract(cfg: config.Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
+    """The shapes of the reward where its files are not at hand, `cfg.sizes` given; `vocab` of the policy."""
+    assert cfg.sizes is not None, "the caller asks for shapes only where there are sizes"
+    params, sentence_cfg = sentence.abstract(cfg.sizes, cfg.max_tokens)
+    tables = text.abstract(vocab, cfg.sizes, max_bytes=cfg.max_bytes, max_tokens=cfg.max_tokens - 2)
+    static = RewardStatic(cfg.kind, cfg.emotion_weight, cfg.pool, sentence_cfg)
+    if cfg.kind == "rouge_l":
+        return RewardModel(tables, None, None), static
+    anchors = np.random.default_rng(0).normal(size=(len(cfg.concepts), 1, sentence_cfg.width))
+    return RewardModel(tables, params, emotion.coordinates(list(anchors), cfg.coordinates, cfg.center)), static
+
+
 def references(
     static: RewardStatic,
     model: RewardModel,
