@@ -203,28 +203,51 @@ def test_every_key_of_the_character_map_and_what_may_follow_it():
     assert law_on(tables, policy, reward, [list(line.encode())[:400] for line in lines]) == []
 
 
-# One or more of every class of `graphemes`, of every length in bytes that it comes in.
-CLASSES = (
-    "a-bβठ😀\ue000\x02\u2028\U000e0001\r\n\u0301\u0ec8\U0001d165\u094d\u1039\U00011133\u200c\u200d\u0903\u0ac0\U0001d16d"
-    "\u0600\u06dd\u0890\U000110bd©®™🏳कग\u0958\U00011107\u1100\ua960\u1161\U00016d63\u11a8\ud7cb가각힣\ufffd▁ \u3000"
+# Characters that cluster with each other, of every class of `graphemes` and of every length in bytes.
+THEMES = (
+    "a-bβठ😀\ue000\u0301\u0ec8\U0001d165\u0903\u0ac0\U0001d16d",  # letters and marks
+    "ab\x02\u2028\U000e0001\r\n\u0301\u0600\ufffd",  # controls
+    "ab\u0600\u06dd\u0890\U000110bd©क\u1100\u0301",  # marks before a letter
+    "©®™🏳a\u0301\u0308\u200c\u200d\ufe0f\U0001f3fd",  # pictures
+    "कग\u0958\U00011107\u094d\u1039\U00011133\u0301\u200c\u200d\u0903",  # conjuncts
+    "\u1100\ua960\u1161\U00016d63\u11a8\ud7cb가각힣\u0301\u0308",  # syllables
+    "ab ▁\u3000\u0301",
 )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_any_character_map_over_all_classes_of_characters(seed):
+    """With it, "▁" is a piece or (seed 1) an unknown character."""
     rng = np.random.default_rng(seed)
 
     def some(most: int, least: int = 1) -> str:
-        return "".join(rng.choice(list(CLASSES), int(rng.integers(least, most + 1))))
+        pool = THEMES[int(rng.integers(len(THEMES)))] if rng.random() < 0.8 else "".join(THEMES)
+        return "".join(rng.choice(list(pool), int(rng.integers(least, most + 1))))
 
-    forms = {some(3): some(3, 0) for _ in range(150)}
-    charsmap = graphemes.write_charsmap(forms)
-    pieces = [(c, -float(rng.uniform(1, 9))) for c in dict.fromkeys(CLASSES[:-1])]
-    pieces += [(piece, -float(rng.uniform(1, 9))) for piece in {some(3, 2) for _ in range(100)} if "▁" not in piece]
-    policy, reward = byte_level(models.BPE(byte_alphabet(), [])), plain(sentencepiece(charsmap, pieces))
+    forms = {key: some(3, 0) for key in [*"".join(THEMES), *(some(3, 2) for _ in range(300))] if rng.random() < 0.5}
+    pieces = [piece for piece in dict.fromkeys("".join(THEMES)) if piece != "▁" or seed == 0]
+    pieces += sorted({piece for piece in (some(3, 2) for _ in range(100)) if "▁" not in piece})
+    policy = byte_level(models.BPE(byte_alphabet(), []))
+    scores = [(piece, -float(rng.uniform(1, 9))) for piece in pieces]
+    reward = plain(sentencepiece(graphemes.write_charsmap(forms), scores))
     tables = text.build(policy, reward, max_bytes=200, max_tokens=300)
-    assert read_charsmap(json.loads(reward.normalizer.__getstate__())["precompiled_charsmap"]).items() <= forms.items()
+    told = read_charsmap(json.loads(reward.normalizer.__getstate__())["precompiled_charsmap"])
+    assert told == {key: form for key, form in forms.items() if len(key.encode()) < 6}
     assert law_on(tables, policy, reward, [list(some(40).encode()) for _ in range(2000)]) == []
+
+
+def test_an_unknown_character_costs_ten_more_than_the_worst_piece():
+    """Sometimes it is cheaper than the pieces that have it."""
+    rng = np.random.default_rng(0)
+    strings = ["".join(s) for n in (1, 2, 3) for s in itertools.product("abc", repeat=n)]
+    scores = [(s, -float(rng.uniform(0.5, 30))) for s in ["▁", *strings] if s != "c"]
+    policy = byte_level(models.BPE(byte_alphabet(), []))
+    reward = plain(sentencepiece(graphemes.write_charsmap({"B": "b"}), scores))
+    tables = text.build(policy, reward, max_bytes=99, max_tokens=99)
+    sources = rng.choice(list(b"abc"), (500, 30)).tolist()
+    assert law_on(tables, policy, reward, sources) == []
+    found = [reward.encode(bytes(ids).decode()).ids for ids in sources]
+    assert 50 < sum(SPECIAL.index("<unk>") in ids for ids in found) < 450
 
 
 @pytest.mark.parametrize("step", [0.1, 0.25, 1 / 3])

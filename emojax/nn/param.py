@@ -79,7 +79,7 @@ def count(tree: Tree) -> int:
 
 
 def split(tree: Tree, chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
-    """Two trees of the same form: the leaves whose dotted path is chosen, and the others; None in the place of those."""
+    """Two trees of the same form: leaves whose dotted path is chosen, and the others; None in their place."""
 
     def part(wanted: bool) -> Tree:
         return jax.tree_util.tree_map_with_path(lambda at, leaf: leaf if chosen(dotted(at)) is wanted else None, tree)

@@ -11,4 +11,13 @@ from emojax.rewards.score import (
     score_texts,
 )
 
-__all__ = ["RewardModel", "RewardStatic", "abstract", "build", "emotion_coordinates", "references", "score", "score_texts"]
+__all__ = [
+    "RewardModel",
+    "RewardStatic",
+    "abstract",
+    "build",
+    "emotion_coordinates",
+    "references",
+    "score",
+    "score_texts",
+]
