@@ -171,6 +171,6 @@ def check(
     sources += random_ids(policy, random_sequences, 64, seed)
     spelled = spell(policy)
     longest = max((sum(len(spelled[i]) for i in ids if i < len(spelled)) for _, ids in sources), default=1)
-    size = 1 << max(longest - 1, 63).bit_length()  # a token of a text has a byte or more, so all is read and kept
+    size = 1 << max(longest - 1, 63).bit_length()  # all is read, and nearly always all is kept
     tables = build(policy, reward, max_bytes=size, max_tokens=size)
     return list(compare(tables, policy, reward, sources))

@@ -165,7 +165,8 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
     """The reward model's tokens, without its special tokens, for the text that the policy's tokens spell. Traceable.
 
     With `text = policy.decode(ids)` the result is `reward.encode(text, add_special_tokens=False).ids`, no truncation,
-    `reward.encode_special_tokens = True`: text that spells a special token is text. Where the tokens spell more than
+    `reward.encode_special_tokens = True`: text that spells a special token is text. (To the library it then is what the
+    vocabulary makes of it, and that of XLM-R has "</s>" as a piece like any other.) Where the tokens spell more than
     `max_bytes` bytes, `text` is the lossy UTF-8 of the first `max_bytes` of them; of the result, the first `max_tokens`
     tokens are kept.
 

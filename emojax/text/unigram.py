@@ -5,10 +5,10 @@ longest piece, with all texts side by side.
 
 The library sums in float64, left to right from each word's beginning, and rounding decides many a tie: of published
 scores, float32 numbers written as decimals, its parser reads every eighth one unit off, so that sums which were equal
-no longer are. There is no float64 in the graph. A total is kept as an integer of 76 bits in three limbs, a multiple of
-a power of two that every score is a multiple of, and after each addition rounded to 53 significant bits, half to even,
-as float64 is. So comparisons, ties included, come out as in the library, for all scores; the few vocabularies whose
-scores do not fit (some below 2^-8 and not zero, say, with all of 53 bits) are refused.
+no longer are. There is no float64 in the graph. A total is kept as an integer in three limbs, in units of a power of
+two that every score is a multiple of, and after each addition rounded to 53 significant bits, half to even, as float64
+is. So comparisons, ties included, come out as in the library. A vocabulary whose totals may have more than 75 bits is
+refused: one with a score of all 53 bits that is not zero and nearer to it than 2^-8, say.
 """
 
 from dataclasses import dataclass
