@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import io
 import itertools
 import json
 import re
@@ -12,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from sentencepieces import SPECIAL, bge, few_letters, folded, law_on, learned, sentencepiece, xlm_r
 from test_retokenize import TEXTS, byte_level, every_form
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from emojax import text
 from emojax.families import Bert, Mpnet
@@ -22,78 +22,7 @@ from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.charsmap import read_charsmap
 from emojax.text.check import compare, plain, random_ids
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 SEQUENCES = 1000  # of random tokens for each of the pairs; of the slow test, 5,000
-PARTS = list("aAé각क\u0301\u0308\u0338\u0345\u05bc\u0654\u093c\u0e33\u3099\uff9e½™ﬁＡｶΩﷺ!! ▁\u3000\x07\u200b\u200d\r\n")
-
-
-@functools.cache
-def learned(rule: str) -> tuple[bytes, list[tuple[str, float]]]:
-    """The character map of a rule, which SentencePiece puts in every model, and the pieces learned with it."""
-    package = pytest.importorskip("sentencepiece", reason="the package sentencepiece is not installed")
-    from transformers.utils import sentencepiece_model_pb2_new as protocol
-
-    model = io.BytesIO()
-    package.SentencePieceTrainer.train(
-        sentence_iterator=iter(2 * every_form()),
-        model_writer=model,
-        vocab_size=3000,
-        hard_vocab_limit=False,
-        normalization_rule_name=rule,
-        minloglevel=2,
-    )
-    proto = protocol.ModelProto.FromString(model.getvalue())
-    return proto.normalizer_spec.precompiled_charsmap, [(p.piece, p.score) for p in proto.pieces[3:]]
-
-
-def sentencepiece(
-    charsmap: bytes, pieces: list[tuple[str, float]], steps: tuple = (), split: bool = True, pad: bool = True
-) -> Tokenizer:
-    """As `transformers` makes one of XLM-R's sentencepiece.bpe.model."""
-    vocabulary = [(token, 0.0) for token in SPECIAL] + pieces + [("<mask>", 0.0)]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, SPECIAL.index("<unk>")))
-    precompiled = normalizers.Precompiled(charsmap)
-    tokenizer.normalizer = normalizers.Sequence([precompiled, *steps]) if steps else precompiled
-    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    parts = [pre_tokenizers.WhitespaceSplit(), metaspace]
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts) if split else metaspace
-    tokenizer.add_special_tokens([*SPECIAL, AddedToken("<mask>", lstrip=True)])
-    return tokenizer
-
-
-def xlm_r() -> Tokenizer:
-    return sentencepiece(*learned("nmt_nfkc"))
-
-
-def bge() -> Tokenizer:
-    """The converter of `transformers` for files without a tokenizer of their own (BGE-M3)."""
-    steps = (normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), "▁"))
-    return sentencepiece(*learned("nmt_nfkc"), steps, split=False)
-
-
-def folded() -> Tokenizer:
-    steps = (normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(left=True, right=True))
-    return sentencepiece(*learned("nmt_nfkc_cf"), steps)
-
-
-def few_letters() -> Tokenizer:
-    """Few characters are known, so that unknown ones come in runs; a map without long forms; scores of 53 bits."""
-    words = ["▁" + word for word in "".join(c for c in " ".join(TEXTS) if c.isascii() and c not in "ntx").split()]
-    pieces = sorted({word[i:j] for word in words for i in range(len(word)) for j in range(i + 1, i + 6)} - {"▁a"})
-    scores = -np.random.default_rng(0).uniform(2, 14, len(pieces))
-    keys = {
-        "e": "a",
-        "ﬁ": "fi",
-        "각": "각",
-        "a\u0301": "á",
-        "\u0600": "",
-        "\u3000": " ",
-        "\x07": "",
-        "s\u0308\u0301": "ṡ",
-    }
-    return sentencepiece(graphemes.write_charsmap(keys), list(zip(pieces, scores.tolist(), strict=True)))
-
-
 REWARDS = {"xlm-r": xlm_r, "bge": bge, "folded": folded, "few letters": few_letters}
 
 
@@ -120,10 +49,6 @@ def tables_of(policies):
 
 def with_policy(tables: text.Tables, policy: Tokenizer) -> text.Tables:
     return replace(tables, policy=build_token_bytes(policy))
-
-
-def law_on(tables: text.Tables, policy: Tokenizer, reward: Tokenizer, sources: list[list[int]]) -> list:
-    return list(compare(tables, policy, reward, [("", ids) for ids in sources]))
 
 
 def law_on_random_tokens(tables_of, reward: str, sequences: int, seed: int) -> list:
@@ -160,76 +85,6 @@ def test_random_tokens_reach_the_hard_cases(policies):
     ]
     assert [case for case in hard if not any(re.search(case, line) for line in texts)] == []
     assert any(len(word) > 100 and word.isascii() for line in texts for word in line.split())
-
-
-SPANS = "0-33ff a960-a97f ac00-ac7f d7b0-d7ff f900-faff fb00-ffff 11000-112ff 1d150-1d1ad 1f1e6-1f1ff 1f3f0-1f46f"
-CHARACTERS = [chr(c) for a, b in (span.split("-") for span in SPANS.split()) for c in range(int(a, 16), int(b, 16) + 1)]
-
-
-@functools.cache
-def characters_and_charsmap(rule: str) -> tuple[text.UnigramTables, Tokenizer, Tokenizer]:
-    """Every single character is a piece: what the normaliser does to each shows."""
-    pieces = [(c, -10.0) for c in CHARACTERS]
-    policy, reward = (
-        byte_level(models.BPE(byte_alphabet(), [])),
-        plain(sentencepiece(learned(rule)[0], pieces, split=False)),
-    )
-    return text.build(policy, reward, max_bytes=256, max_tokens=256), policy, reward
-
-
-def test_every_code_point_before_and_after_letters_and_marks():
-    spans = ((1, 0x3420), (0x4DC0, 0x4E20), (0xA000, 0xAC80), (0xD780, 0xD800), (0xF8F0, 0x13600), (0x16000, 0x17010))
-    spans += ((0x18D00, 0x20010), (0x2F800, 0x2FA20), (0xE0000, 0xE0200), (0x10FFF0, 0x110000))  # not all ideographs
-    points = [chr(c) for span in spans for c in range(*span)]
-    tables, policy, reward = characters_and_charsmap("nmt_nfkc")
-    around = ("a{}b", "{}\u0301", "™{}\u0301", "\u0600{}\u0308")
-    lines = ["".join(one.format(c) for c in points[k : k + 24]) for one in around for k in range(0, len(points), 24)]
-    assert law_on(tables, policy, reward, [list(line.encode()) for line in lines]) == []
-
-
-def test_every_key_of_the_character_map_and_what_may_follow_it():
-    tables, policy, reward = characters_and_charsmap("nmt_nfkc")
-    told = json.loads(reward.normalizer.__getstate__())["precompiled_charsmap"]
-    keys = sorted(read_charsmap(told))
-    assert len(keys) > 7000
-    lines = ["x".join(keys[k : k + 30]) for k in range(0, len(keys), 30)]
-    lines += [
-        f"{after}".join(keys[k : k + 30]) for k in range(0, len(keys), 30) for after in ("\u0301", "\u05bc", "\u200d")
-    ]
-    assert law_on(tables, policy, reward, [list(line.encode())[:256] for line in lines]) == []
-
-
-# Characters that cluster with each other, of every class of `graphemes` and of every length in bytes.
-THEMES = (
-    "a-bβठ😀\ue000\u0301\u0ec8\U0001d165\u0903\u0ac0\U0001d16d",  # letters and marks
-    "ab\x02\u2028\U000e0001\r\n\u0301\u0600\ufffd",  # controls
-    "ab\u0600\u06dd\u0890\U000110bd©क\u1100\u0301",  # marks before a letter
-    "©®™🏳a\u0301\u0308\u200c\u200d\ufe0f\U0001f3fd",  # pictures
-    "कग\u0958\U00011107\u094d\u1039\U00011133\u0301\u200c\u200d\u0903",  # conjuncts
-    "\u1100\ua960\u1161\U00016d63\u11a8\ud7cb가각힣\u0301\u0308",  # syllables
-    "ab ▁\u3000\u0301",
-)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_any_character_map_over_all_classes_of_characters(seed):
-    """With it, "▁" is a piece or (seed 1) an unknown character."""
-    rng = np.random.default_rng(seed)
-
-    def some(most: int, least: int = 1) -> str:
-        pool = THEMES[int(rng.integers(len(THEMES)))] if rng.random() < 0.8 else "".join(THEMES)
-        return "".join(rng.choice(list(pool), int(rng.integers(least, most + 1))))
-
-    forms = {key: some(3, 0) for key in [*"".join(THEMES), *(some(3, 2) for _ in range(300))] if rng.random() < 0.5}
-    pieces = [piece for piece in dict.fromkeys("".join(THEMES)) if piece != "▁" or seed == 0]
-    pieces += sorted({piece for piece in (some(3, 2) for _ in range(100)) if "▁" not in piece})
-    policy = byte_level(models.BPE(byte_alphabet(), []))
-    scores = [(piece, -float(rng.uniform(1, 9))) for piece in pieces]
-    reward = plain(sentencepiece(graphemes.write_charsmap(forms), scores))
-    tables = text.build(policy, reward, max_bytes=200, max_tokens=300)
-    told = read_charsmap(json.loads(reward.normalizer.__getstate__())["precompiled_charsmap"])
-    assert told == {key: form for key, form in forms.items() if len(key.encode()) < 6}
-    assert law_on(tables, policy, reward, [list(some(40).encode()) for _ in range(2000)]) == []
 
 
 def test_an_unknown_character_costs_ten_more_than_the_worst_piece():
