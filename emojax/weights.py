@@ -44,6 +44,16 @@ class Names:
     rows: Mapping[str, int] = field(default_factory=dict)  # of our tables that have padding after them: rows of theirs
 
 
+def linear_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
+    """The lines of a linear layer as torch has it."""
+    return (f"{theirs}.weight", f"{ours}.w", "o i -> i o"), (f"{theirs}.bias", f"{ours}.b", "o -> o")
+
+
+def norm_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
+    """The lines of a layer norm."""
+    return (f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")
+
+
 @dataclass(frozen=True)
 class _Line:
     """One tensor of theirs and its place in our tree."""

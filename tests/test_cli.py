@@ -86,7 +86,9 @@ def test_a_wrong_override_is_refused_with_what_was_meant(item: str, message: str
 
 
 def test_a_wrong_preset_or_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no preset is called 'dmeo', did you mean 'demo'\?; there are: base, "):
+    with pytest.raises(
+        ConfigError, match=r"no preset is called 'dmeo', did you mean 'demo'\?; there are: bart, base, "
+    ):
         presets.load("dmeo")
     with pytest.raises(ConfigError, match="no configuration file at"):
         presets.load(str(tmp_path / "mine.py"))
@@ -279,7 +281,9 @@ def test_the_benchmark_prints_one_line(tmp_path: Path) -> None:
 
 def test_an_error_of_the_user_is_one_line(tmp_path: Path) -> None:
     one_line(emojax("plan", "--set", "gruop=16", cwd=tmp_path), "gruop", "did you mean 'group'")
-    one_line(emojax("caption", "clip.wav", "--model", "nowhere", cwd=tmp_path), "nowhere is no run directory")
+    one_line(
+        emojax("caption", "clip.wav", "--model", "nowhere", cwd=tmp_path), "captioner 'nowhere': no such directory"
+    )
     (tmp_path / "notes.txt").write_text("mine")
     one_line(emojax("sft", "--config", "tiny", "--out", ".", cwd=tmp_path), "holds something that is no run")
     one_line(emojax("synth", "--out", ".", cwd=tmp_path), "holds no corpus of ours")

@@ -26,7 +26,7 @@ from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_linear, declare_nor
 from emojax.nn.param import Param, normal, stack
 from emojax.sharding import constrain
 from emojax.types import Array, KVCache, Weight
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 FREE = 2  # rows of the tables of positions before the first position's
 
@@ -223,10 +223,9 @@ def names(cfg: Bart) -> Names:
         for part, name in (("self_attn", "attention"), ("encoder_attn", "cross")):
             maps += [(f"{part}.{'out' if x == 'o' else x}_proj", f"{name}.{x}") for x in "qkvo"]
         for a, b in norms:
-            table += [(f"{a}.weight", f"{b}.scale", "d -> d"), (f"{a}.bias", f"{b}.bias", "d -> d")]
+            table += norm_names(a, b)
         for a, b in maps:
-            table.append((f"{at}.{a}.weight", f"{layers}.{b}.w", "o i -> i o"))
-            table.append((f"{at}.{a}.bias", f"{layers}.{b}.b", "o -> o"))
+            table += linear_names(f"{at}.{a}", f"{layers}.{b}")
     return Names(
         table=tuple(table),
         ignore=(  # the shared embeddings once more; zeros; a number; heads of classifiers

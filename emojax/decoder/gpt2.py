@@ -12,7 +12,7 @@ from emojax.nn.attention import View, attend
 from emojax.nn.layers import ACTIVATIONS, Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.nn.param import Param, normal, stack
 from emojax.types import Array, Weight
-from emojax.weights import Names
+from emojax.weights import Names, norm_names
 
 
 @struct.dataclass
@@ -145,7 +145,7 @@ def names(cfg: Gpt2) -> Names:
     maps = (("attn.c_attn", "qkv"), ("attn.c_proj", "o"), ("mlp.c_fc", "mlp.up"), ("mlp.c_proj", "mlp.down"))
     table = [("transformer.wte.weight", "embed", "v d -> v d"), ("transformer.wpe.weight", "positions", "p d -> p d")]
     for theirs, ours in norms:
-        table += [(f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")]
+        table += norm_names(theirs, ours)
     for theirs, ours in maps:
         table.append((f"{at}.{theirs}.weight", f"layers.{ours}.w", "i o -> i o"))
         table.append((f"{at}.{theirs}.bias", f"layers.{ours}.b", "o -> o"))

@@ -15,7 +15,7 @@ from emojax.nn.attention import SelfAttention, View, attend, declare_attention, 
 from emojax.nn.layers import ACTIVATIONS, Norm, SwiGlu, declare_norm, declare_swiglu, rms_norm, rope, swiglu
 from emojax.nn.param import Param, normal, ones, stack
 from emojax.types import Array, Weight
-from emojax.weights import Names
+from emojax.weights import Names, linear_names
 
 
 @struct.dataclass
@@ -199,11 +199,6 @@ def to_json(cfg: Decoder) -> dict[str, Any]:
         "bos_token_id": cfg.start_token,
         "eos_token_id": cfg.end_token,
     }
-    # what transformers 4 reads
-    scaling = {k: v for k, v in json["rope_parameters"].items() if k != "rope_theta"}
-    json |= (
-        {"rope_theta": cfg.rope_theta, "rope_scaling": scaling} if cfg.rope_scaling else {"rope_theta": cfg.rope_theta}
-    )
     if kind != "qwen2":
         json["attention_bias"] = cfg.qkv_bias
     if kind == "llama":
@@ -290,8 +285,7 @@ def names(cfg: Decoder) -> Names:
         *((f"self_attn.{x}_proj", f"attention.{x}") for x in "qkvo"),
         *((f"mlp.{x}_proj", f"mlp.{x}") for x in ("gate", "up", "down")),
     ):
-        table.append((f"{at}.{theirs}.weight", f"layers.{ours}.w", "o i -> i o"))
-        table.append((f"{at}.{theirs}.bias", f"layers.{ours}.b", "o -> o"))
+        table += linear_names(f"{at}.{theirs}", f"layers.{ours}")
     return Names(
         table=tuple(table),
         ignore=("*rotary_emb.inv_freq", *(("lm_head.weight",) if cfg.tie else ())),

@@ -17,7 +17,7 @@ from emojax.nn.attention import SelfAttention, attention, declare_attention, mer
 from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
 from emojax.nn.param import Param, normal
 from emojax.types import Array, Weight
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 _VOCAB = {"bert": 30_522, "roberta": 50_265, "xlm-roberta": 30_522, "camembert": 30_522}  # where a file does not say
 
@@ -162,11 +162,3 @@ def names(cfg: families.Bert) -> Names:
 
 
 OLD_NORMS = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
-
-
-def linear_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    return (f"{theirs}.weight", f"{ours}.w", "o i -> i o"), (f"{theirs}.bias", f"{ours}.b", "o -> o")
-
-
-def norm_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    return (f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")

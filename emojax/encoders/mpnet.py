@@ -18,15 +18,13 @@ from emojax.encoders.bert import (
     Layer,
     counted,
     declare_layers,
-    linear_names,
-    norm_names,
     run,
     unsupported,
 )
 from emojax.nn.layers import Norm, declare_norm, layer_norm
 from emojax.nn.param import Param, normal
 from emojax.types import Array, Weight
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 _BUCKETS = 32  # half of them for what lies behind, half for what lies ahead
 # the smallest distance of each bucket but the first: one by one up to 8, then eight to each factor of 16, up to 128

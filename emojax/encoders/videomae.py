@@ -11,14 +11,13 @@ from flax import struct
 from emojax import families
 from emojax.config import Data
 from emojax.encoders import pixels
-from emojax.encoders.bert import linear_names, norm_names
 from emojax.encoders.vit import Layer, blocks
 from emojax.encoders.vit_files import faults, side
 from emojax.nn import param
 from emojax.nn.attention import SelfAttention
 from emojax.nn.layers import Linear, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear
 from emojax.types import Array
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 _DEFAULTS: dict[str, Any] = {  # of transformers
     "image_size": 224,

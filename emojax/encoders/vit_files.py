@@ -5,10 +5,9 @@ from typing import Any, Literal
 
 from emojax.config import Data
 from emojax.encoders import pixels
-from emojax.encoders.bert import linear_names, norm_names
 from emojax.families import Vit
 from emojax.nn.layers import ACTIVATIONS
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 _KINDS: dict[str, Literal["clip", "vit", "dinov2"]] = {  # by model_type
     "clip": "clip",

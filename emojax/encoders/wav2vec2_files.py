@@ -5,7 +5,7 @@ from typing import Any
 
 from emojax.families import Wav2Vec2
 from emojax.nn.layers import ACTIVATIONS
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 _CLASSES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
 
@@ -132,14 +132,14 @@ def names(cfg: Wav2Vec2) -> Names:
         convs += [
             (f"{theirs}.conv.weight", f"convs.{i}.linear.w", f"o i w={width} -> (w i) o"),
             (f"{theirs}.conv.bias", f"convs.{i}.linear.b", "o -> o"),
-            *_norm(f"{theirs}.layer_norm", f"convs.{i}.norm"),
+            *norm_names(f"{theirs}.layer_norm", f"convs.{i}.norm"),
         ]
     position, layer = "encoder.pos_conv_embed.conv", "encoder.layers.{l}"
     return Names(
         table=(
             *convs,
-            *_norm("feature_projection.layer_norm", "project_norm"),
-            *_linear("feature_projection.projection", "project"),
+            *norm_names("feature_projection.layer_norm", "project_norm"),
+            *linear_names("feature_projection.projection", "project"),
             (f"{position}.parametrizations.weight.original0", "position.length", "1 1 w -> w"),
             (
                 f"{position}.parametrizations.weight.original1",
@@ -147,18 +147,18 @@ def names(cfg: Wav2Vec2) -> Names:
                 f"o i w={cfg.position_kernel} -> (w i) o",
             ),
             (f"{position}.bias", "position.bias", "o -> o"),
-            *_norm("encoder.layer_norm", "norm"),
+            *norm_names("encoder.layer_norm", "norm"),
             ("encoder.layers.0.attention.rel_attn_embed.weight", "distances", "b n -> b n"),
-            *_linear(f"{layer}.attention.q_proj", "layers.attention.q"),
-            *_linear(f"{layer}.attention.k_proj", "layers.attention.k"),
-            *_linear(f"{layer}.attention.v_proj", "layers.attention.v"),
-            *_linear(f"{layer}.attention.out_proj", "layers.attention.o"),
-            *_linear(f"{layer}.attention.gru_rel_pos_linear", "layers.gate.linear"),
+            *linear_names(f"{layer}.attention.q_proj", "layers.attention.q"),
+            *linear_names(f"{layer}.attention.k_proj", "layers.attention.k"),
+            *linear_names(f"{layer}.attention.v_proj", "layers.attention.v"),
+            *linear_names(f"{layer}.attention.out_proj", "layers.attention.o"),
+            *linear_names(f"{layer}.attention.gru_rel_pos_linear", "layers.gate.linear"),
             (f"{layer}.attention.gru_rel_pos_const", "layers.gate.scale", "1 n 1 1 -> n"),
-            *_norm(f"{layer}.layer_norm", "layers.attention_norm"),
-            *_linear(f"{layer}.feed_forward.intermediate_dense", "layers.mlp.up"),
-            *_linear(f"{layer}.feed_forward.output_dense", "layers.mlp.down"),
-            *_norm(f"{layer}.final_layer_norm", "layers.mlp_norm"),
+            *norm_names(f"{layer}.layer_norm", "layers.attention_norm"),
+            *linear_names(f"{layer}.feed_forward.intermediate_dense", "layers.mlp.up"),
+            *linear_names(f"{layer}.feed_forward.output_dense", "layers.mlp.down"),
+            *norm_names(f"{layer}.final_layer_norm", "layers.mlp_norm"),
         ),
         # SpecAugment's vector, and the heads of pretraining, recognisers and classifiers
         ignore=(
@@ -172,11 +172,3 @@ def names(cfg: Wav2Vec2) -> Names:
             for i, letter in enumerate("gv")
         ),
     )
-
-
-def _linear(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    return (f"{theirs}.weight", f"{ours}.w", "o i -> i o"), (f"{theirs}.bias", f"{ours}.b", "o -> o")
-
-
-def _norm(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    return (f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")

@@ -36,7 +36,7 @@ from emojax.nn.layers import (
 from emojax.nn.param import Param
 from emojax.nn.transformer import sinusoids
 from emojax.types import Array, Weight
-from emojax.weights import Names
+from emojax.weights import Names, linear_names, norm_names
 
 POSITION = 2 * HOP  # samples from one encoder position to the next
 
@@ -212,25 +212,17 @@ def names(cfg: Whisper) -> Names:
             ("conv2.weight", "stem.1.w", "o i w=3 -> (w i) o"),
             ("conv2.bias", "stem.1.b", "o -> o"),
             ("embed_positions.weight", "positions", "s d -> s d"),
-            *_norm(f"{layer}.self_attn_layer_norm", "layers.attention_norm"),
-            *_linear(f"{layer}.self_attn.q_proj", "layers.attention.q"),
-            *_linear(f"{layer}.self_attn.k_proj", "layers.attention.k"),
-            *_linear(f"{layer}.self_attn.v_proj", "layers.attention.v"),
-            *_linear(f"{layer}.self_attn.out_proj", "layers.attention.o"),
-            *_norm(f"{layer}.final_layer_norm", "layers.mlp_norm"),
-            *_linear(f"{layer}.fc1", "layers.mlp.up"),
-            *_linear(f"{layer}.fc2", "layers.mlp.down"),
-            *_norm("layer_norm", "norm"),
+            *norm_names(f"{layer}.self_attn_layer_norm", "layers.attention_norm"),
+            *linear_names(f"{layer}.self_attn.q_proj", "layers.attention.q"),
+            *linear_names(f"{layer}.self_attn.k_proj", "layers.attention.k"),
+            *linear_names(f"{layer}.self_attn.v_proj", "layers.attention.v"),
+            *linear_names(f"{layer}.self_attn.out_proj", "layers.attention.o"),
+            *norm_names(f"{layer}.final_layer_norm", "layers.mlp_norm"),
+            *linear_names(f"{layer}.fc1", "layers.mlp.up"),
+            *linear_names(f"{layer}.fc2", "layers.mlp.down"),
+            *norm_names("layer_norm", "norm"),
         ),
         # the decoder, and the heads of recognisers and classifiers
         ignore=("model.decoder.*", "decoder.*", "proj_out.*", "layer_weights", "projector.*", "classifier.*"),
         prefix=("model.encoder.", "encoder."),
     )
-
-
-def _linear(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    return (f"{theirs}.weight", f"{ours}.w", "o i -> i o"), (f"{theirs}.bias", f"{ours}.b", "o -> o")
-
-
-def _norm(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    return (f"{theirs}.weight", f"{ours}.scale", "d -> d"), (f"{theirs}.bias", f"{ours}.bias", "d -> d")
