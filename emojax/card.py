@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emojax import __version__
+from emojax import __version__, hub
 from emojax.config import Config
 from emojax.evaluate.report import markdown
 
@@ -28,7 +28,7 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
     """
     parts = {"audio": cfg.model.audio, "video": cfg.model.video, "decoder": cfg.model.decoder}
     sources = {name: part.weights for name, part in parts.items() if part and part.weights}
-    ids = [_shown(source) for source in sources.values() if not Path(source).exists()]
+    ids = [source for source in sources.values() if not hub.is_path(source)]
     front = ["library_name: emojax", "pipeline_tag: video-text-to-text", f"license: {licence or 'other'}"]
     front += ["base_model:", *(f"- {name}" for name in ids)] if ids else []
     front += ["tags:", "- emotion-captioning", "- jax", "- grpo" if stage == "grpo" else "- sft"]
@@ -76,7 +76,7 @@ def _part(part: Any) -> str:
 
 def _shown(source: str) -> str:
     """A hub id as it is, of a path the last name alone."""
-    return Path(source).name if Path(source).exists() else source
+    return Path(source).name if hub.is_path(source) else source
 
 
 def _data(cfg: Config) -> str:

@@ -25,7 +25,7 @@ def locate(
     """
     if Path(model).is_dir():
         return Path(model)
-    if _is_path(model):
+    if is_path(model):
         raise FileNotFoundError(f"{wanted} {model!r}: no such directory")
     if cached := local(model, needs):
         return cached
@@ -51,7 +51,7 @@ def local(model: str, needs: Sequence[str] = ("config.json",)) -> Path | None:
     """The directory, or the whole model in the hub's cache; None: neither. The network is not asked."""
     if Path(model).is_dir():
         return Path(model)
-    if _is_path(model):
+    if is_path(model):
         return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -78,7 +78,7 @@ def read_json(path: Path, optional: bool = False) -> Any:
         raise ValueError(f"{path}: not JSON ({error}); cut off in a copy? Get it again") from error
 
 
-def _is_path(model: str) -> bool:
+def is_path(model: str) -> bool:
     """Whether a name cannot be a hub id (owner/model, or model): whoever mistypes a path shall not ask the hub."""
     return model[0] in "./~\\" or model[-1] in "/\\" or model.count("/") > 1 or Path(model).exists()
 

@@ -16,6 +16,7 @@ from emojax import captioning, card, export, hub, presets, pretrained, sharding
 from emojax.config import Config, ConfigError
 from emojax.data import source
 from emojax.data.text import train_tokenizer
+from emojax.families import Whisper
 from emojax.training import stages
 from emojax.training.run import RunError
 
@@ -106,12 +107,16 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path], Callable[
 }
 
 
-def configured(folder: Path, kind: str, *more: str) -> Config:
+def configured(folder: Path, kind: str) -> Config:
     hears, sees, writes, _ = KINDS[kind]
     parts = {"audio": hears(folder / "audio"), "video": sees(folder / "video"), "decoder": writes(folder / "decoder")}
     items = [f"model.{name}.weights={path}" for name, path in parts.items()]
     items += ["steps=3", "checkpoint_every=2", "sample_every=2", "frozen_precision=bfloat16"]
-    return presets.load("tiny", [*items, "sft.freeze=encoders.audio.backbone,encoders.video", *more])
+    cfg = presets.load("tiny", [*items, "sft.freeze=encoders.audio.backbone,encoders.video"])
+    if hears is whisper:  # reads the weighted sum of all layers
+        mixed = Whisper(weights=str(parts["audio"]), tokens=3, layer=None)
+        cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, audio=mixed))
+    return cfg
 
 
 def quiet(step: int, steps: int, metrics: dict[str, float]) -> None:
@@ -149,6 +154,9 @@ def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path
         assert pairs
         moved = [bool((a.astype("bfloat16") != b.astype("bfloat16")).any()) for a, b in pairs]
         assert any(moved) if path == "decoder" else not any(moved), (path, type(part))
+
+    if kind.startswith("whisper"):
+        assert (np.asarray(learnt.params.encoders.audio.mix) != 0).any(), "the weights of the layers' sum did not learn"
 
     # the same captions from the export, and `transformers` reads its parts
     clips = source.split(source.manifest(cfg), "test")[:3]
