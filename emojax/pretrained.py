@@ -5,8 +5,10 @@ family and sizes, and their preprocessor how the host prepares frames; a preset'
 hand. Every family's file says how its `config.json` and its weights' names are read.
 """
 
+import contextlib
 import dataclasses
 import operator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,17 +37,29 @@ def resolve(cfg: Config, fetch: bool) -> Config:
         written for a part whose files are not here.
     Raises:
       FileNotFoundError: `fetch`, and no such directory or hub id.
-      ConfigError, ValueError: a model of another family, or with an option that is not implemented; says which.
+      ConfigError: a model of another family, or with an option that is not implemented; says which.
     """
     model, data = cfg.model, cfg.data
     if model.audio and (at := _find(model.audio.weights, fetch)):
-        model = dataclasses.replace(model, audio=_hears(at, model.audio))
+        with _naming(at):
+            model = dataclasses.replace(model, audio=_hears(at, model.audio))
     if model.video and (at := _find(model.video.weights, fetch)):
-        sees, prepared = _sees(at, model.video)
+        with _naming(at):
+            sees, prepared = _sees(at, model.video)
         model, data = dataclasses.replace(model, video=sees), dataclasses.replace(data, **prepared)
     if at := _find(model.decoder.weights, fetch):
-        model = dataclasses.replace(model, decoder=_writes(at, model.decoder))
+        with _naming(at):
+            model = dataclasses.replace(model, decoder=_writes(at, model.decoder))
     return dataclasses.replace(cfg, model=model, data=data)
+
+
+@contextlib.contextmanager
+def _naming(at: Path) -> Iterator[None]:
+    """Errors say which directory they speak of."""
+    try:
+        yield
+    except ValueError as e:
+        raise ConfigError(f"{at}: {e}") from e
 
 
 def _find(model: str, fetch: bool) -> Path | None:
@@ -71,9 +85,7 @@ def _hears(at: Path, was: Hears) -> Hears:
         case "whisper":
             found = whisper.config(json, preprocessor)
         case _:
-            raise ConfigError(
-                f"{at}: model_type={kind!r} is no audio encoder; wanted wav2vec2, hubert, wavlm or whisper"
-            )
+            raise ConfigError(f"model_type={kind!r} is no audio encoder; wanted wav2vec2, hubert, wavlm or whisper")
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens, layer=getattr(was, "layer", -1))
 
 
@@ -87,7 +99,7 @@ def _sees(at: Path, was: Sees) -> tuple[Sees, dict[str, Any]]:
             found = videomae.config(json, preprocessor)
             prepared = videomae.frames(found, preprocessor)
         case _:
-            raise ConfigError(f"{at}: model_type={kind!r} is no video encoder; wanted clip, vit, dinov2 or videomae")
+            raise ConfigError(f"model_type={kind!r} is no video encoder; wanted clip, vit, dinov2 or videomae")
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens), prepared
 
 
@@ -102,7 +114,7 @@ def _writes(at: Path, was: Writes) -> Writes:
         case "bart":
             found = bart.config(json)
         case _:
-            raise ConfigError(f"{at}: model_type={kind!r} is no decoder; wanted qwen2, qwen3, llama, gpt2 or bart")
+            raise ConfigError(f"model_type={kind!r} is no decoder; wanted qwen2, qwen3, llama, gpt2 or bart")
     return dataclasses.replace(found, weights=was.weights, padding=-found.vocab % ROWS)
 
 

@@ -205,7 +205,7 @@ def test_pretrained_parts_that_cannot_be_used_are_told_before_a_run_is_begun(tmp
     refused(ConfigError, "'hubert' is no video encoder", f"model.video.weights={speech}")
     settings = json.loads((speech / "config.json").read_text())
     (speech / "config.json").write_text(json.dumps(settings | {"hidden_act": "swoosh"}))
-    refused(ValueError, "swoosh", f"model.audio.weights={speech}")
+    refused(ConfigError, f"{speech}: .*hidden_act='swoosh'", f"model.audio.weights={speech}")
 
 
 def test_files_that_do_not_fit_load_nothing(tmp_path: Path) -> None:
