@@ -135,7 +135,8 @@ def _least(candidates: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
 
 
 def unigram(trie: Trie, cost: Table, symbol: Array, *, unknown: int, size: int) -> tuple[Array, Array]:
-    """
+    """The tokens of the best path.
+
     Args:
       trie: of the vocabulary's pieces.
       cost: i32[V + 1 3], from `fixed_point`, that of an unknown character last.
