@@ -259,7 +259,8 @@ def _files(path: Path) -> list[Path]:
     if pickles:
         raise FileNotFoundError(
             f"{path}: the weights are a pickle ({pickles[0].name}), which can run code when it is read; wanted "
-            f'safetensors. Convert it where torch is installed: python -c "from transformers import AutoModel; '
-            f"AutoModel.from_pretrained('{pickles[0].parent}').save_pretrained('{pickles[0].parent}')\""
+            f'safetensors. Convert it where torch is installed: python -c "import transformers as t; '
+            f"d='{pickles[0].parent}'; name = t.AutoConfig.from_pretrained(d).architectures[0]; "
+            f'getattr(t, name).from_pretrained(d).save_pretrained(d)"'
         )
     raise FileNotFoundError(f"{path}: no such safetensors file, and no model.safetensors in such a directory")
