@@ -4,12 +4,11 @@ A product of [m k] and [k n] is 2 m k n; norms, softmaxes and other pointwise wo
 twice its forward pass, plus the forward again where activations are recomputed.
 """
 
-import fnmatch
-
 from emojax.config import Config
 from emojax.families import AudioEncoder, Bart, Decoder, Gpt2, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
 from emojax.rewards import RewardStatic
 from emojax.rewards.modules import Dense
+from emojax.training.freeze import matches
 
 
 def audio(cfg: Config, seconds: float) -> float:
@@ -115,7 +114,7 @@ def sft_step(cfg: Config, seconds: float) -> float:
     p, t, b = _prefix(cfg), cfg.caption_tokens, cfg.sft.batch
     passes = 4 if cfg.model.remat else 3
     hears, sees = (
-        1 if any(fnmatch.fnmatchcase(path, pattern) for pattern in cfg.sft.freeze) else passes
+        1 if any(matches(path, pattern) for pattern in cfg.sft.freeze) else passes
         for path in ("encoders.audio.backbone", "encoders.video")
     )
     media = hears * audio(cfg, seconds) + sees * video(cfg)

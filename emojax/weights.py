@@ -27,6 +27,7 @@ import numpy as np
 from einops import rearrange
 from jax.sharding import NamedSharding, PartitionSpec
 
+from emojax.nn.param import dotted
 from emojax.types import Tree
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
@@ -78,7 +79,7 @@ def read(path: str | Path, tree: Tree, names: Names) -> Tree:
       ValueError: a damaged file; names that are missing, unused, or of another shape or kind of number: all of them,
         one a line. Nothing is loaded then.
     """
-    leaves = {_dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = {dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     unread = {_bare(tensor.name, names): tensor for file in _files(Path(path)) for tensor in _tensors(file)}
     found, faults = [], []
     for line in _lines({ours: leaf.shape for ours, leaf in leaves.items()}, names):
@@ -99,7 +100,7 @@ def read(path: str | Path, tree: Tree, names: Names) -> Tree:
     for line, tensor in found:
         x = _forwards(_load(tensor), line.pattern)
         weights[line.ours] = _put(weights.get(line.ours), x, line.layer, leaves[line.ours])
-    return jax.tree_util.tree_map_with_path(lambda at, _: weights[_dotted(at)], tree)
+    return jax.tree_util.tree_map_with_path(lambda at, _: weights[dotted(at)], tree)
 
 
 def write(path: str | Path, weights: Tree, names: Names) -> None:
@@ -109,7 +110,7 @@ def write(path: str | Path, weights: Tree, names: Names) -> None:
     """
     from safetensors.numpy import save_file
 
-    arrays = {_dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(weights)}
+    arrays = {dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(weights)}
     lines = list(_lines({ours: leaf.shape for ours, leaf in arrays.items()}, names))
     shards: list[list[_Line]] = [[]]
     size = 0
@@ -140,10 +141,6 @@ def _file_names(path: Path, files: int) -> list[Path]:
     if files == 1:
         return [path / "model.safetensors"]
     return [path / f"model-{i + 1:05}-of-{files:05}.safetensors" for i in range(files)]
-
-
-def _dotted(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _lines(shapes: Mapping[str, tuple[int, ...]], names: Names) -> Iterator[_Line]:

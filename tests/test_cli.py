@@ -255,6 +255,8 @@ def test_a_step_costs_more_with_more_of_everything() -> None:
     assert cost("sft.batch=16") == 2 * cost()
     for item in ("caption_tokens=32", "decoder.layers=3", "audio.layers=2", "data.frames=4", "remat=true"):
         assert cost(item) > cost()
+    part, all_of_it = cost("sft.freeze=encoders.audio.backbone"), cost("sft.freeze=encoders.audio")
+    assert part == all_of_it < cost(), "the backward pass of a frozen encoder is counted"
 
 
 # errors

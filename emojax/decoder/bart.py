@@ -12,6 +12,7 @@ from einops import rearrange
 from flax import struct
 
 from emojax.families import Bart
+from emojax.hub import unimplemented
 from emojax.nn.attention import (
     SelfAttention,
     View,
@@ -77,11 +78,7 @@ def config(json: Mapping[str, Any]) -> Bart:
         "is_encoder_decoder": (True,),
         "tie_word_embeddings": (True,),
     }
-    wrong = [
-        f"{name}={json[name]!r} (implemented: {', '.join(map(str, values))})"
-        for name, values in implemented.items()
-        if name in json and json[name] not in values
-    ]
+    wrong = unimplemented(json, implemented)
     width, start, end = json.get("d_model", 1024), json.get("decoder_start_token_id", 2), json.get("eos_token_id", 2)
     ends = end if isinstance(end, list) else [end]
     for name in ("encoder_attention_heads", "decoder_attention_heads"):

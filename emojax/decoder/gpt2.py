@@ -8,6 +8,7 @@ from einops import rearrange
 from flax import struct
 
 from emojax.families import Gpt2
+from emojax.hub import unimplemented
 from emojax.nn.attention import View, attend
 from emojax.nn.layers import ACTIVATIONS, Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.nn.param import Param, normal, stack
@@ -46,11 +47,7 @@ def config(json: Mapping[str, Any]) -> Gpt2:
         "add_cross_attention": (False,),
         "tie_word_embeddings": (True,),
     }
-    wrong = [
-        f"{name}={json[name]!r} (implemented: {', '.join(map(str, values))})"
-        for name, values in implemented.items()
-        if name in json and json[name] not in values
-    ]
+    wrong = unimplemented(json, implemented)
     width, heads = json.get("n_embd", 768), json.get("n_head", 12)
     start, end = json.get("bos_token_id", 50_256), json.get("eos_token_id", 50_256)
     ends = end if isinstance(end, list) else [end]

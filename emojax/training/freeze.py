@@ -22,16 +22,17 @@ def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, 
     """
     paths = [root + param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
     for pattern in patterns:
-        if not any(_matches(path, pattern) for path in paths):
+        if not any(matches(path, pattern) for path in paths):
             parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
             raise ConfigError(f"freeze={pattern!r} matches no weight that this stage trains{nearest(pattern, parts)}")
-    if paths and all(any(_matches(path, pattern) for pattern in patterns) for path in paths):
+    if paths and all(any(matches(path, pattern) for pattern in patterns) for path in paths):
         raise ConfigError(f"freeze={patterns} leaves nothing to train")
-    frozen, trained = param.split(tree, lambda path: any(_matches(root + path, pattern) for pattern in patterns))
+    frozen, trained = param.split(tree, lambda path: any(matches(root + path, pattern) for pattern in patterns))
     return trained, frozen
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
+    """A pattern stands for what it names and for all that is below it."""
     return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, pattern + ".*")
 
 
