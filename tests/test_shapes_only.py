@@ -67,4 +67,5 @@ def test_every_preset_of_published_models_compiles(name: str) -> None:
     assert report["executables"] == 1
     assert report["host_callbacks"] == report["infeeds"] == report["outfeeds"] == 0
     assert report["flops"] > 1e13
-    assert report["peak_bytes_per_device"] > 1e10
+    resident = report["parameters"]["all"] + report["parameters"]["reward"]
+    assert report["peak_bytes_per_device"] > 2 * resident  # every weight is there, in half precision at least
