@@ -138,7 +138,7 @@ class Captioner:
         Raises:
           ConfigError: several samples without sampling: they would all be the same.
         """
-        from emojax.data.batches import bulk_batches
+        from emojax.data.bulk import bulk_batches
 
         if samples > 1 and sampling is None:
             raise ConfigError(f"{samples} greedy captions of a clip are all the same; give a sampling, or samples=1")

@@ -13,10 +13,12 @@ import soundfile
 
 from emojax.config import Data
 from emojax.data.audio import decode_audio
-from emojax.data.batches import bulk_batches, load, training_batches
+from emojax.data.batches import training_batches
+from emojax.data.bulk import bulk_batches
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.order import clips_in, make_order
+from emojax.data.reader import load
 from emojax.data.text import END, decode, train_tokenizer
 from emojax.data.video import decode_video
 from emojax.types import Batch, References

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from emojax.config import ConfigError, Data
-from emojax.data.batches import load
 from emojax.data.clips import Clip
+from emojax.data.reader import load
 from emojax.data.video import decode_video, fit
 from emojax.encoders import pixels, videomae, vit
 

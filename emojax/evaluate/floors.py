@@ -12,9 +12,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from emojax.config import Data
-from emojax.data.batches import load
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
+from emojax.data.reader import load
 
 Item = TypeVar("Item")
 Reward = Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, np.ndarray]]
