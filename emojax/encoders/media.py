@@ -75,7 +75,7 @@ def _eyes(cfg: Sees) -> Any:
 
 def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
     """The media part of the prefix, [B audio.tokens + video.tokens D]; a stream that a clip lacks is masked."""
-    hears, sees, remat = cfg.model.audio, cfg.model.video, cfg.model.remat
+    hears, sees = cfg.model.audio, cfg.model.video
     embed = [jnp.zeros((batch.clip.shape[0], 0, cfg.model.decoder.width), dtype)]
     mask = [jnp.zeros((batch.clip.shape[0], 0), bool)]
 
@@ -85,12 +85,27 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
         mask.append(there)
 
     if p.audio_projector and hears:
-        features = _ears(hears).encode(p.audio, batch.audio, batch.audio_length, hears, dtype, remat)
-        add(p.audio_projector, features, hears.tokens)
+        add(p.audio_projector, audio_features(p, batch, cfg, dtype), hears.tokens)
     if p.video_projector and sees:
-        features = _eyes(sees).encode(p.video, batch.video, batch.video_mask, sees, dtype, remat)
-        add(p.video_projector, features, sees.tokens)
+        add(p.video_projector, video_features(p, batch, cfg, dtype), sees.tokens)
     return Prefix(jnp.concatenate(embed, 1), jnp.concatenate(mask, 1))
+
+
+def audio_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """What the clips' sound becomes before it is projected: [B S audio.width], and bool[B S], True where there is any.
+
+    `cfg.model.audio` must not be None.
+    """
+    hears = cfg.model.audio
+    assert hears is not None
+    return _ears(hears).encode(p.audio, batch.audio, batch.audio_length, hears, dtype, cfg.model.remat)
+
+
+def video_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """Likewise of the frames: [B S video.width], bool[B S]."""
+    sees = cfg.model.video
+    assert sees is not None
+    return _eyes(sees).encode(p.video, batch.video, batch.video_mask, sees, dtype, cfg.model.remat)
 
 
 def name_emotion(p: Encoders, streams: Prefix) -> Array:
