@@ -2,10 +2,9 @@
 
 import dataclasses
 import functools
-import json
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from emojax.types import Array, Batch
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from emojax.data.bulk import Bulk
     from emojax.data.clips import Clip
 
 
@@ -81,6 +81,7 @@ def caption_step(
 
 
 _caption = jax.jit(caption_step, static_argnames=("cfg", "static", "samples", "sampling"))
+_REACH = 16  # batches that may be read after a clip that waits for its length bucket to fill, where order is asked for
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,20 @@ class Captioner:
         samples: int = 1,
         sampling: Sampling | None = None,
         seed: int = 0,
+        ordered: bool = False,
         workers: int | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> Iterator[dict[str, Any]]:
-        """Captions clips, length bucket after length bucket.
+        """Captions clips, each batch as soon as the clips read so far fill one of a length bucket.
+
+        Neither the number of clips nor their lengths change what is in memory: a few batches are decoded at a time.
 
         Args:
           samples: captions per clip; more than one needs `sampling`.
           sampling: None is greedy.
           seed: of the sampling noise, which also depends on the clip's id, not on its place.
+          ordered: in the order given. A clip whose length is rare then goes in a batch that is partly filled, once
+            16 batches of clips were read after it.
           workers: processes that decode; None: as many as in training.
           ready: called when the programs of all length buckets are compiled.
         Yields:
@@ -136,12 +142,16 @@ class Captioner:
           samples those are the most probable one's, and `samples` lists all. Of a file that cannot be decoded `id`,
           `file` and `error`.
         Raises:
-          ConfigError: several samples without sampling: they would all be the same.
+          ConfigError: several samples without sampling: they would all be the same; `ordered`, and an id is not unique.
         """
         from emojax.data.bulk import bulk_batches
 
         if samples > 1 and sampling is None:
             raise ConfigError(f"{samples} greedy captions of a clip are all the same; give a sampling, or samples=1")
+        if ordered and (again := _repeated(clip.id for clip in clips)) is not None:
+            raise ConfigError(
+                f"{again!r} is the id of more than one clip: unique ids are wanted to put captions in order"
+            )
         run = functools.partial(
             _caption,
             self.params,
@@ -154,25 +164,35 @@ class Captioner:
         )
         data = dataclasses.replace(self.cfg.data, strict=False)
         data = data if workers is None else dataclasses.replace(data, workers=workers)
-        with jax.set_mesh(self.mesh):
+        batches = bulk_batches(
+            clips,
+            self.tokenizer,
+            data,
+            caption_tokens=self.cfg.caption_tokens,
+            batch=batch_size,
+            reach=_REACH * batch_size if ordered else None,
+        )
+        with closing(batches), jax.set_mesh(self.mesh):
             for seconds in data.audio_seconds:
                 blank = jax.tree.map(
                     lambda x: np.zeros(x.shape, x.dtype), abstract_batch(self.cfg, batch_size, seconds)
                 )
                 jax.block_until_ready(run(batch=sharding.to_devices(blank, self.mesh)))
             ready()
-            pending: tuple[list[Clip], Captions] | None = None
-            for kept, batch, errors in bulk_batches(
-                clips, self.tokenizer, data, caption_tokens=self.cfg.caption_tokens, batch=batch_size
-            ):
-                now = (kept, run(batch=sharding.to_devices(batch, self.mesh)))
-                if pending:
-                    yield from self._words(*pending)  # words of one batch while the device makes the next
-                pending = now
-                for error in errors:
-                    yield {"id": error.id, "file": str(error.path), "error": error.why}
+            made = self._records(run, batches)
+            yield from _in_order(clips, made) if ordered else made
+
+    def _records(self, run: Callable[..., Captions], batches: "Iterator[Bulk]") -> Iterator[dict[str, Any]]:
+        pending: tuple[list[Clip], Captions] | None = None
+        for kept, batch, errors in batches:
+            now = None if batch is None else (kept, run(batch=sharding.to_devices(batch, self.mesh)))
             if pending:
-                yield from self._words(*pending)
+                yield from self._words(*pending)  # words of one batch while the device makes the next
+            pending = now
+            for error in errors:
+                yield {"id": error.id, "file": str(error.path), "error": error.why}
+        if pending:
+            yield from self._words(*pending)
 
     def _words(self, clips: "Sequence[Clip]", captions: Captions) -> Iterator[dict[str, Any]]:
         from emojax.data.text import decode
@@ -192,6 +212,21 @@ class Captioner:
                 found.append(record)
             best = max(found, key=lambda record: record["logprob"])
             yield {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
+
+
+def _repeated(ids: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    return next((i for i in ids if i in seen or seen.add(i)), None)
+
+
+def _in_order(clips: Sequence["Clip"], records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The records in the order of their clips; those that came early wait."""
+    early: dict[str, dict[str, Any]] = {}
+    for clip in clips:
+        while clip.id not in early:
+            record = next(records)
+            early[record["id"]] = record
+        yield early.pop(clip.id)
 
 
 def load(model: str | Path) -> Captioner:
@@ -239,52 +274,3 @@ def lower(
         return _caption.lower(
             params, place(reward, everywhere), batch, key, cfg=cfg, static=static, samples=1, sampling=None
         )
-
-
-def write(
-    model: Captioner,
-    clips: Sequence["Clip"],
-    out: Path,
-    *,
-    resume: bool,
-    progress: Callable[[int, int], None],
-    **how: Any,
-) -> dict[str, float]:
-    """Captions clips into a JSONL file, a line a clip, written as they come.
-
-    With `resume` the clips that `out` already names are left out; a half-written last line is cut off.
-
-    Returns:
-      `clips` captioned now, `errors` among them, `seconds` without compilation, `clips_per_second`.
-    """
-    done = _written(out) if resume else set()
-    left = [clip for clip in clips if clip.id not in done]
-    clock, errors = time.perf_counter(), 0
-
-    def start() -> None:
-        nonlocal clock
-        clock = time.perf_counter()
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a" if resume else "w", buffering=1) as file:
-        for n, record in enumerate(model.records(left, ready=start, **how) if left else (), 1):
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            errors += "error" in record
-            progress(n, len(left))
-    seconds = time.perf_counter() - clock
-    return {
-        "clips": len(left),
-        "errors": errors,
-        "seconds": seconds,
-        "clips_per_second": len(left) / max(seconds, 1e-9),
-    }
-
-
-def _written(out: Path) -> set[str]:
-    if not out.exists():
-        return set()
-    text = out.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        out.write_bytes(whole)
-    return {json.loads(line)["id"] for line in whole.splitlines()}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emojax import captioning, pretrained, rewards
+from emojax import caption_file, captioning, pretrained, rewards
 from emojax.config import Config
 from emojax.data import source
 from emojax.data.clips import Clip
@@ -118,7 +118,7 @@ def captions_of(path: Path) -> dict[str, str]:
 
 def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
     """Greedy captions by clip id; clips whose files are broken are left out."""
-    captioning.write(model, clips, path, resume=False, progress=lambda n, total: bar(n, total, {}), batch_size=BATCH)
+    caption_file.write(model, clips, path, batch_size=BATCH, progress=lambda n, total: bar(n, total, {}))
     return captions_of(path)
 
 

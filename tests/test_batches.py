@@ -14,7 +14,6 @@ import soundfile
 from emojax.config import Data
 from emojax.data.audio import decode_audio
 from emojax.data.batches import training_batches
-from emojax.data.bulk import bulk_batches
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.order import clips_in, make_order
@@ -235,39 +234,6 @@ def test_what_cannot_be_trained_on_is_refused_at_once(clips: list[Clip]) -> None
         take(1, [clips[0], Clip("bare", transcript="hm")])
     with pytest.raises(ValueError, match=r"batch of 4 .* 3 processes"):
         take(1, clips, process=(0, 3))
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_bulk_visits_every_clip_once_and_reports_the_broken(broken: list[Clip], workers: int) -> None:
-    cfg = replace(CFG, workers=workers)
-    done, errors = [], []
-    for real, batch, wrong in bulk_batches(broken, TOKENIZER, cfg, caption_tokens=16, batch=5):
-        assert np.asarray(batch.clip).shape == (5,)
-        names = np.asarray(batch.clip)
-        assert names[: len(real)].tolist() == [name_of(c) for c in real]
-        assert (names[len(real) :] == names[len(real) - 1]).all()
-        done += real
-        errors += wrong
-    assert sorted(c.id for c in done) == sorted({c.id for c in broken} - {"clip5", "clip6", "clip13"})
-    assert sorted((e.id, e.path.name) for e in errors) == [
-        ("clip13", "cut13.wav"),
-        ("clip5", "cut5.wav"),
-        ("clip6", "gone.mp4"),
-    ]
-    short = [c.id for c in done if c.audio is None or broken.index(c) < 12]
-    assert [c.id for c in done][: len(short)] == short  # bucket after bucket, in order
-
-
-def test_strict_bulk_stops(broken: list[Clip]) -> None:
-    with pytest.raises(MediaError):
-        list(bulk_batches(broken, TOKENIZER, replace(CFG, strict=True), caption_tokens=16, batch=5))
-
-
-def test_bulk_of_nothing_but_broken_files_has_blank_rows(broken: list[Clip]) -> None:
-    ((real, batch, errors),) = bulk_batches([broken[5]], TOKENIZER, CFG, caption_tokens=16, batch=2)
-    assert (real, [e.id for e in errors]) == ([], ["clip5"])
-    assert not np.asarray(batch.audio_length).any()
-    assert not np.asarray(batch.video_mask).any()
 
 
 def test_audio_beyond_the_last_bucket_is_cut_there(clips: list[Clip]) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax import captioning, experiment, flops, planning, presets
+from emojax import experiment, flops, planning, presets
 from emojax.config import Config, ConfigError
 from emojax.training.log import Log, cut_after
 from emojax.training.run import RunError, open_run, stage_of, trained
@@ -132,6 +132,9 @@ def test_a_run_is_not_resumed_with_another_configuration(tmp_path: Path) -> None
     with pytest.raises(RunError, match=r"(?s)seed: 0 there, 1 now.*grpo\.group: 4 there, 2 now") as caught:
         open_run(tmp_path, "sft", other, resume=True, overwrite=False)
     assert "caption_tokens" not in str(caught.value)
+    deaf = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, audio=None))
+    with pytest.raises(RunError, match=r"model\.audio\.width: 16 there, None now"):
+        open_run(tmp_path, "sft", deaf, resume=True, overwrite=False)
     assert files(tmp_path) == before
 
 
@@ -187,19 +190,6 @@ def test_a_log_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
     assert found == [{"step": s, "loss": v} for s, v in ((1, 1), (2, 2), (3, 5), (4, None))]
     steps = [json.loads(line)["step"] for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
-
-
-def test_captions_already_written_are_known_and_a_half_line_is_cut(tmp_path: Path) -> None:
-    out = tmp_path / "captions.jsonl"
-    assert captioning._written(out) == set()
-    whole = json.dumps({"id": "a", "caption": "悲伤"}, ensure_ascii=False) + "\n" + '{"id": "b", "error": "cut"}\n'
-    half = '{"id": "c", "caption": "悲'.encode()[:-1]  # killed within a character
-    out.write_bytes(whole.encode() + half)
-    assert captioning._written(out) == {"a", "b"}
-    assert out.read_bytes() == whole.encode()
-    out.write_bytes(half)
-    assert captioning._written(out) == set()
-    assert out.read_bytes() == b""
 
 
 # plans

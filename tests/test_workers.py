@@ -19,12 +19,13 @@ from emojax.data.workers import ahead
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_results_come_in_order_and_all_of_them(workers: int) -> None:
-    assert list(ahead(partial(mul, 3), 4, 25, workers)) == list(range(12, 75, 3))
+    assert list(ahead(partial(mul, 3), range(4, 25), workers)) == list(range(12, 75, 3))
+    assert list(ahead(partial(mul, 3), "abc", workers)) == ["aaa", "bbb", "ccc"]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_arrives_where_it_would_have_been_the_result(workers: int) -> None:
-    results = ahead(partial(truediv, 6), -2, 5, workers)
+    results = ahead(partial(truediv, 6), range(-2, 5), workers)
     assert list(islice(results, 2)) == [-3, -6]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -32,7 +33,7 @@ def test_an_error_arrives_where_it_would_have_been_the_result(workers: int) -> N
 
 def test_closing_with_large_results_unread_stops_the_workers() -> None:
     before = set(multiprocessing.active_children())
-    results = ahead(np.zeros, 10_000_000, 20_000_000, 2)  # 80 MB each: no pipe holds one
+    results = ahead(np.zeros, range(10_000_000, 20_000_000), 2)  # 80 MB each: no pipe holds one
     assert len(next(results)) == 10_000_000
     results.close()
     assert set(multiprocessing.active_children()) <= before
@@ -40,7 +41,7 @@ def test_closing_with_large_results_unread_stops_the_workers() -> None:
 
 def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:
     before = set(multiprocessing.active_children())
-    results = ahead(partial(mul, 3), 0, 2**31, 1)
+    results = ahead(partial(mul, 3), range(2**31), 1)
     next(results)
     for worker in set(multiprocessing.active_children()) - before:
         worker.kill()
@@ -56,7 +57,7 @@ def make(i):
     time.sleep(0.05)
     return os.getpid()
 def main():
-    results, workers = ahead(make, 0, 2**31, 2), set()
+    results, workers = ahead(make, range(2**31), 2), set()
     while len(workers) < 2:
         workers.add(next(results))
     print(*workers, flush=True)

@@ -24,6 +24,8 @@ def caption(
     temperature: float | None = None,
     top_p: float = 1.0,
     seed: int = 0,
+    ordered: bool = False,
+    workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     strict: bool = False,
@@ -41,11 +43,13 @@ def caption(
         temperature: of the draw; greedy without it, unless several samples are asked for (then 1).
         top_p: probability mass that tokens are drawn from.
         seed: of the draw.
+        ordered: in the order of the clips; else as they are made, which is faster where clips differ in length.
+        workers: processes that decode ahead; as many as in training without it.
         resume: leave out the clips that `out` already names.
         overwrite: replace `out`.
         strict: stop with an error if a file was broken.
     """
-    from emojax import captioning
+    from emojax import caption_file, captioning
     from emojax.data.clips import clips_of_files, read_manifest
     from emojax.progress import bars
     from emojax.training.run import RunError
@@ -56,17 +60,38 @@ def caption(
         raise RunError(f"{out} exists; go on with it by --resume, or replace it by --overwrite")
     clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
     sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
-    how = {"batch_size": min(batch_size, max(1, len(clips))), "samples": samples, "sampling": sampling, "seed": seed}
+    batch_size = min(batch_size, max(1, len(clips)))
     loaded = captioning.load(model)
     if out is None:
         errors = 0
-        for record in loaded.records(clips, **how):
+        records = loaded.records(
+            clips,
+            batch_size=batch_size,
+            samples=samples,
+            sampling=sampling,
+            seed=seed,
+            ordered=ordered,
+            workers=workers,
+        )
+        for record in records:
             print(json.dumps(record, ensure_ascii=False), flush=True)
             errors += "error" in record
     else:
         with bars() as track:
             bar = track("captions")
-            done = captioning.write(loaded, clips, out, resume=resume, progress=lambda n, m: bar(n, m, {}), **how)
+            done = caption_file.write(
+                loaded,
+                clips,
+                out,
+                batch_size=batch_size,
+                samples=samples,
+                sampling=sampling,
+                seed=seed,
+                ordered=ordered,
+                workers=workers,
+                resume=resume,
+                progress=lambda n, m: bar(n, m, {}),
+            )
         errors = done["errors"]
         print(f"{done['clips']} clips, {errors} broken files, {done['clips_per_second']:.1f} clips/s", file=sys.stderr)
     if strict and errors:

@@ -66,7 +66,7 @@ def training_batches(
     order = make_order(seconds_of(clips, cfg), cfg.audio_seconds, batch, seed)
     reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, cfg.cache_gb * 2**30 / max(cfg.workers, 1))
     rows = slice(p * batch // n, (p + 1) * batch // n)
-    drawn = ahead(partial(_training_batch, reader, order, rows), start, _ENDLESS, cfg.workers)
+    drawn = ahead(partial(_training_batch, reader, order, rows), range(start, _ENDLESS), cfg.workers)
 
     def batches() -> Generator[Batch, None, None]:
         told = set()

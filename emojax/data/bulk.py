@@ -1,17 +1,21 @@
-"""Batches for captioning: every clip once, length bucket after length bucket, decoded ahead of the device."""
+"""Batches for captioning: every clip once, read in order ahead of the device, in length buckets that fill as they come.
+
+However many clips there are, only a few are decoded at a time: less than a batch of each length waits here, and two
+batches are in the workers' hands.
+"""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from emojax.config import Data
+from emojax.data.audio import SAMPLE_RATE
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.order import bucket_of
-from emojax.data.reader import Decoded, ErrorRecord, Part, Reader, collate, decode, error_record, seconds_of
+from emojax.data.reader import Decoded, ErrorRecord, Reader, collate, decode, error_record
 from emojax.data.text import END
 from emojax.data.workers import ahead
 from emojax.types import Batch
@@ -19,34 +23,81 @@ from emojax.types import Batch
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+Bulk = tuple[list[Clip], Batch | None, list[ErrorRecord]]
+_KEEP_NOTHING = -1.0  # bytes of room for decoded clips, of which each is wanted once
+
 
 def bulk_batches(
-    clips: Sequence[Clip], tokenizer: "Tokenizer", cfg: Data, *, caption_tokens: int, batch: int
-) -> Generator[tuple[list[Clip], Batch, list[ErrorRecord]], None, None]:
-    """Every clip once, for captioning: bucket after bucket, in the order given within a bucket.
+    clips: Sequence[Clip],
+    tokenizer: "Tokenizer",
+    cfg: Data,
+    *,
+    caption_tokens: int,
+    batch: int,
+    reach: int | None = None,
+) -> Generator[Bulk, None, None]:
+    """Every clip once, for captioning: a batch of one length bucket as soon as the clips read so far fill it.
 
-    Gives the clips that the first rows of the batch hold; the rows after them repeat the last. Clips that cannot be
-    decoded are in the list of errors instead, unless `cfg.strict`, which raises MediaError.
+    Which bucket a clip is in, and so all that the model sees of it, depends on the clip alone: it is the shortest that
+    holds its decoded audio. Workers start at the call, not at the first batch. Close the iterator to stop them.
+
+    Args:
+      reach: clips that may be read after one that still waits for its bucket to fill; then the bucket goes out as it
+        is. None: without bound; only the last batch of a bucket is partly filled.
+    Yields:
+      The clips that the first rows of the batch hold (the rows after them repeat the last); the batch; and the clips
+      that cannot be decoded, unless `cfg.strict`, which raises MediaError. Without a clip there is no batch.
     """
-    bucket = np.array([bucket_of(s, cfg.audio_seconds) for s in seconds_of(clips, cfg)], np.int64)
-    parts = []
-    for b in np.unique(bucket):
-        members = np.flatnonzero(bucket == b)
-        parts += [(cfg.audio_seconds[b], members[i : i + batch]) for i in range(0, len(members), batch)]
-    reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, END, 0.0)
-    workers = cfg.workers if len(parts) > 1 else 0  # a lone batch is decoded before a worker could start
-    with closing(ahead(partial(_bulk_batch, reader, tuple(parts), batch), 0, len(parts), workers)) as made:
+    share = -(-batch // max(cfg.workers, 1))  # clips that a worker decodes at once
+    chunks = [tuple(clips[at : at + share]) for at in range(0, len(clips), share)]
+    reader = Reader((), tokenizer, cfg, caption_tokens, END, _KEEP_NOTHING)
+    workers = cfg.workers if len(clips) > batch else 0  # a lone batch is decoded before a worker could start
+    made = ahead(partial(_decoded, reader), chunks, workers)
+    return _batches(made, replace(reader, clips=tuple(clips)), batch, reach)
+
+
+def _batches(
+    made: Generator[list[Decoded | MediaError], None, None], reader: Reader, batch: int, reach: int | None
+) -> Generator[Bulk, None, None]:
+    seconds = reader.cfg.audio_seconds
+    waiting: list[list[tuple[int, Decoded]]] = [[] for _ in seconds]
+    errors: list[ErrorRecord] = []
+    read = 0
+
+    def filled(bucket: int) -> Bulk:
+        nonlocal errors
+        rows, waiting[bucket] = waiting[bucket][:batch], waiting[bucket][batch:]
+        told, errors = errors, []
+        padded = rows + rows[-1:] * (batch - len(rows))
+        captions = [reader.clips[row].captions[: reader.cfg.targets] for row, _ in padded]
+        return [reader.clips[row] for row, _ in rows], collate(reader, padded, captions, seconds[bucket]), told
+
+    with closing(made):
         for part in made:
-            yield [clips[i] for i in part.rows], part.batch, part.errors
+            for row, decoded in enumerate(part, read):
+                if isinstance(decoded, MediaError):
+                    errors.append(error_record(reader.clips[row], decoded))
+                else:
+                    waiting[bucket_of(_seconds(decoded), seconds)].append((row, decoded))
+            read += len(part)
+            for bucket, rows in enumerate(waiting):
+                if len(rows) >= batch or (rows and reach is not None and read - rows[0][0] > reach):
+                    yield filled(bucket)
+            if len(errors) >= batch:  # a folder of broken files is told of as it is met
+                told, errors = errors, []
+                yield [], None, told
+        for bucket, rows in enumerate(waiting):
+            if rows:
+                yield filled(bucket)
+    if errors:
+        yield [], None, errors
 
 
-def _bulk_batch(reader: Reader, parts: tuple[tuple[float, np.ndarray], ...], size: int, i: int) -> Part:
-    seconds, members = parts[i]
-    tried = [(int(row), decode(reader, int(row))) for row in members]
-    found = [(row, d) for row, d in tried if isinstance(d, Decoded)]
-    errors = [error_record(reader.clips[row], d) for row, d in tried if isinstance(d, MediaError)]
-    rows = np.array([row for row, _ in found], np.int64)
-    blank = (int(members[-1]), Decoded(None, None))  # a batch must have rows, also when no clip of it can be decoded
-    found += [found[-1] if found else blank] * (size - len(found))
-    captions = [reader.clips[row].captions[: reader.cfg.targets] for row, _ in found]
-    return Part(collate(reader, found, captions, seconds), rows, errors)
+def _decoded(reader: Reader, clips: tuple[Clip, ...]) -> list[Decoded | MediaError]:
+    """In a worker."""
+    here = replace(reader, clips=clips)
+    return [decode(here, row) for row in range(len(clips))]
+
+
+def _seconds(decoded: Decoded) -> float:
+    return 0.0 if decoded.audio is None else len(decoded.audio) / SAMPLE_RATE

@@ -107,13 +107,19 @@ def error_record(clip: Clip, error: MediaError) -> ErrorRecord:
     return ErrorRecord(clip.id, error.path, error.why)
 
 
+def _name(clip: Clip) -> int:
+    return zlib.crc32(clip.id.encode(errors="surrogateescape"))  # the id may be a path that is not UTF-8
+
+
 def collate(
     reader: Reader, rows: list[tuple[int, Decoded]], captions: Sequence[Sequence[str]], seconds: float
 ) -> Batch:
     cfg, b = reader.cfg, len(rows)
     samples = round(seconds * SAMPLE_RATE)
     batch: dict[str, Any] = {
-        "clip": np.array([zlib.crc32(reader.clips[row].id.encode()) for row, _ in rows], np.uint32),
+        "clip": np.array(
+            [zlib.crc32(reader.clips[row].id.encode(errors="surrogateescape")) for row, _ in rows], np.uint32
+        ),
         "audio": np.zeros((b, samples), np.float32),
         "audio_length": np.zeros(b, np.int32),
         "video": np.zeros((b, cfg.frames, cfg.frame_size, cfg.frame_size, 3), np.uint8),

@@ -1,4 +1,4 @@
-"""f(start), f(start + 1), ... in order, made ahead of their use in worker processes.
+"""f(items[0]), f(items[1]), ... in order, made ahead of their use in worker processes.
 
 Grain keeps the order and the look-ahead; a process pool does the work. Grain's own `mp_prefetch` is not used: it moves
 arrays through shared memory, of which a container often has 64 MB (a batch beyond that is a bus error), and with
@@ -10,24 +10,26 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
 _AHEAD = 2  # results per worker that are in the making or wait to be used
-_make: Callable[[int], Any] | None = None  # in a worker: what it makes, once it was told
+_make: Callable[[Any], Any] | None = None  # in a worker: what it makes, once it was told
 
 
-def ahead(make: Callable[[int], T], start: int, stop: int, workers: int) -> Generator[T, None, None]:
+def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator[T, None, None]:
     """Results in order, the same for any number of workers; 0 makes them in this process, when they are asked for.
 
     Workers start at the call; closing the iterator stops them. An error in a worker is raised here; one that dies is
     a RuntimeError.
 
     Args:
-      make: can be pickled.
+      make: can be pickled; sent to a worker once.
+      items: what it is called with; each is sent when its turn is near. `range(start, 2**31)`: numbers without end.
     """
     import grain
 
@@ -37,14 +39,15 @@ def ahead(make: Callable[[int], T], start: int, stop: int, workers: int) -> Gene
         pool = ProcessPoolExecutor(workers, spawn, _begin)
 
     def result(i: int) -> T:
+        item = items[i]
         if pool is None:
-            return make(i)
-        told, value = pool.submit(_run, i).result()
-        return value if told else pool.submit(_run, i, make).result()[1]
+            return make(item)
+        told, value = pool.submit(_run, item).result()
+        return value if told else pool.submit(_run, item, make).result()[1]
 
     depth = _AHEAD * workers  # threads only wait for the pool; 0 of them: no look-ahead
     options = grain.ReadOptions(num_threads=depth, prefetch_buffer_size=depth)
-    iterator = iter(grain.MapDataset.range(start, stop).map(result).to_iter_dataset(options))
+    iterator = iter(grain.MapDataset.range(len(items)).map(result).to_iter_dataset(options))
     iterator.start_prefetch()
 
     def results() -> Generator[T, None, None]:
@@ -63,15 +66,15 @@ def ahead(make: Callable[[int], T], start: int, stop: int, workers: int) -> Gene
     return results()
 
 
-def _run(i: int, make: Callable[[int], Any] | None = None) -> tuple[bool, Any]:
+def _run(item: Any, make: Callable[[Any], Any] | None = None) -> tuple[bool, Any]:
     """In a worker: (True, result), or (False, None) where it was not told yet what to make.
 
-    `make` may hold a long manifest. It goes neither with every number nor with the start of the process, which would
+    `make` may hold a long manifest. It goes neither with every item nor with the start of the process, which would
     hang if the process died before it had read all of it.
     """
     global _make
     _make = _make or make
-    return (False, None) if _make is None else (True, _make(i))
+    return (False, None) if _make is None else (True, _make(item))
 
 
 def _begin() -> None:

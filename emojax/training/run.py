@@ -53,16 +53,20 @@ def _same(out: Path, stage: str, cfg: Config) -> None:
     was = json.loads((out / "run.json").read_text())["stage"]
     if was != stage:
         raise RunError(f"{out} is a run of `{was}`, not of `{stage}`")
-    then, now = (_flat(json.loads(text)) for text in ((out / "config.json").read_text(), presets.dumps(cfg)))
-    differ = [
-        f"  {name}: {then.get(name)!r} there, {now.get(name)!r} now" for name in now if then.get(name) != now[name]
-    ]
+    differ = differences(json.loads((out / "config.json").read_text()), json.loads(presets.dumps(cfg)))
     if differ:
         raise RunError(
             f"{out} was begun with another configuration, a resumed run would not be the unbroken one:\n"
             + "\n".join(differ)
             + "\nresume it with its own (leave out --config and --set), or start another run"
         )
+
+
+def differences(there: Any, here: Any) -> list[str]:
+    """A line for every value that is another one in the first JSON tree than in the second; None: it is not there."""
+    then, now = _flat(there), _flat(here)
+    changed = [name for name in now | then if then.get(name) != now.get(name)]
+    return [f"  {name}: {then.get(name)!r} there, {now.get(name)!r} now" for name in changed]
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
