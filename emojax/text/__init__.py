@@ -2,6 +2,6 @@
 
 from emojax.text.abstract import abstract
 from emojax.text.check import check
-from emojax.text.convert import Tables, UnigramTables, WordpieceTables, build, retokenize
+from emojax.text.convert import BpeTables, Tables, UnigramTables, WordpieceTables, build, retokenize
 
-__all__ = ["Tables", "UnigramTables", "WordpieceTables", "abstract", "build", "check", "retokenize"]
+__all__ = ["BpeTables", "Tables", "UnigramTables", "WordpieceTables", "abstract", "build", "check", "retokenize"]

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from emojax.text import charsmap, settings
+from emojax.text import bpe, byte_level, charsmap, settings
+from emojax.text.bpe import Rules
+from emojax.text.byte_level import ByteLevel
 from emojax.text.bytes import TokenBytes, build_token_bytes, code_points, token_bytes
 from emojax.text.charsmap import Charsmap, build_charsmap
 from emojax.text.expand import Table
@@ -50,7 +52,18 @@ class UnigramTables:
     max_tokens: int = struct.field(pytree_node=False)
 
 
-Tables = WordpieceTables | UnigramTables
+@struct.dataclass
+class BpeTables:
+    """The same for a byte-level BPE tokenizer as RoBERTa has it."""
+
+    policy: TokenBytes
+    words: ByteLevel
+    rules: Rules
+    max_bytes: int = struct.field(pytree_node=False)
+    max_tokens: int = struct.field(pytree_node=False)
+
+
+Tables = WordpieceTables | UnigramTables | BpeTables
 
 
 def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max_bytes: int, max_tokens: int) -> Tables:
@@ -58,8 +71,8 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
 
     Args:
       policy: a tokenizer with a ByteLevel decoder.
-      reward: a BERT tokenizer (BertNormalizer and BertPreTokenizer with any options, WordPiece) or a SentencePiece
-        tokenizer as XLM-R has it (see `settings`).
+      reward: a BERT tokenizer (BertNormalizer and BertPreTokenizer with any options, WordPiece), a SentencePiece
+        tokenizer as XLM-R has it (see `settings`) or a byte-level BPE tokenizer as RoBERTa has it (see `bpe.read`).
       max_bytes: of a text that are read; the rest is cut.
       max_tokens: of a text that are kept; the rest is cut.
     Raises:
@@ -70,8 +83,13 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
     for name, size in (("max_bytes", max_bytes), ("max_tokens", max_tokens)):
         if size < 1:
             raise ValueError(f"{name} is {size}; it must be at least 1")
-    kind = _build_unigram if isinstance(reward.model, models.Unigram) else _build_wordpiece
-    return kind(policy, reward, max_bytes, max_tokens)
+    match reward.model:
+        case models.Unigram():
+            return _build_unigram(policy, reward, max_bytes, max_tokens)
+        case models.BPE():
+            return _build_bpe(policy, reward, max_bytes, max_tokens)
+        case _:
+            return _build_wordpiece(policy, reward, max_bytes, max_tokens)
 
 
 def _no_added_tokens(reward: "tokenizers.Tokenizer", model: str) -> None:
@@ -97,7 +115,7 @@ def _unknown(reward: "tokenizers.Tokenizer") -> int:
             raise ValueError(
                 f"the reward model's tokenizer has the {part} {type(got).__name__}; only {kind.__name__} is converted"
                 " exactly inside the graph: use a reward model with a BERT tokenizer, such as all-MiniLM-L6-v2, or with"
-                " that of XLM-R"
+                " that of XLM-R or of RoBERTa"
             )
     _no_added_tokens(reward, "WordPiece")
     unknown, vocabulary = reward.model.unk_token, reward.get_vocab(with_added_tokens=False)
@@ -161,6 +179,20 @@ def _build_unigram(
     )
 
 
+def _build_bpe(
+    policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
+) -> BpeTables:
+    told = bpe.read(reward)
+    _no_added_tokens(reward, "BPE")
+    return BpeTables(
+        policy=build_token_bytes(policy),
+        words=byte_level.build_byte_level(told.prefix),
+        rules=bpe.build_rules(told.byte, told.merges, told.vocabulary),
+        max_bytes=max_bytes,
+        max_tokens=max_tokens,
+    )
+
+
 def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[Array, Array]:
     """The reward model's tokens, without its special tokens, for the text that the policy's tokens spell. Traceable.
 
@@ -185,6 +217,8 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
             return _wordpiece(tables, point, begins)
         case UnigramTables():
             return _unigram(tables, point, begins)
+        case BpeTables():
+            return _bpe(tables, point, begins)
 
 
 def _wordpiece(tables: WordpieceTables, point: Array, begins: Array) -> tuple[Array, Array]:
@@ -213,3 +247,15 @@ def _unigram(tables: UnigramTables, point: Array, begins: Array) -> tuple[Array,
         return at(longest)
     fits = count.sum(1).max(initial=0) <= tables.max_bytes
     return jax.lax.cond(fits, lambda: at(tables.max_bytes), lambda: at(longest))
+
+
+def _bpe(tables: BpeTables, point: Array, begins: Array) -> tuple[Array, Array]:
+    """At one of two sizes: only of broken text are there more bytes than were read, for U+FFFD has three."""
+    point, count, begins = byte_level.words(tables.words, point, begins)
+
+    def at(size: int) -> tuple[Array, Array]:
+        return bpe.bpe(tables.rules, *byte_level.utf8(point, count, begins, size), tables.max_tokens)
+
+    usual, longest = tables.max_bytes + 1, byte_level.longest(tables.max_bytes)
+    fits = count.sum(1).max(initial=0) <= usual
+    return jax.lax.cond(fits, lambda: at(usual), lambda: at(longest))

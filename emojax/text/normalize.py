@@ -30,8 +30,8 @@ SPACE = 0
 UNKNOWN_MARK = 1
 _NOTHING = -1  # past the end of a normal form
 _BAR = "|"  # stands between code points while the normaliser runs; no normaliser option touches it
-_UNICODE = 0x110000
-_PAGE = 256
+UNICODE = 0x110000
+PAGE = 256
 _RANKS = 256  # Unicode's combining classes are bytes
 # Two combining characters that stripping accents keeps, of canonical class 224 and 9: between them, every mark shows
 # whether it is sorted.
@@ -50,7 +50,7 @@ class Normalization:
     growth: float = struct.field(pytree_node=False)  # symbols per byte of text, at most
 
 
-def _text(points: np.ndarray) -> str:
+def text_of(points: np.ndarray) -> str:
     return points.astype(np.int32).tobytes().decode("utf-32-le")
 
 
@@ -58,19 +58,19 @@ def _points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.int32)
 
 
-def _pages() -> Iterator[np.ndarray]:
+def pages() -> Iterator[np.ndarray]:
     """All code points but the surrogates, which no text holds."""
-    pages = np.arange(_UNICODE).reshape(-1, _PAGE)
-    yield from (page for page in pages if not 0xD800 <= page[0] < 0xE000)
+    rows = np.arange(UNICODE).reshape(-1, PAGE)
+    yield from (page for page in rows if not 0xD800 <= page[0] < 0xE000)
 
 
 def characters(normalizer: "BertNormalizer") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All normal forms, one after the other, and where that of each code point begins and ends (i32[0x110000] each)."""
-    form = np.arange(_UNICODE, dtype=np.int32)
+    form = np.arange(UNICODE, dtype=np.int32)
     start, end = form.copy(), form + 1
     mixed = [_points("")]
-    for page in _pages():
-        text = _text(page)
+    for page in pages():
+        text = text_of(page)
         normal = normalizer.normalize_str(text)
         if not normal:
             end[page] = start[page]
@@ -80,7 +80,7 @@ def characters(normalizer: "BertNormalizer") -> tuple[np.ndarray, np.ndarray, np
     points = points[points != ord(_BAR)]  # the normaliser leaves it alone
     fenced = np.full(2 * len(points) + 1, ord(_BAR))
     fenced[1::2] = points
-    told = _points(normalizer.normalize_str(_text(fenced)))
+    told = _points(normalizer.normalize_str(text_of(fenced)))
     bars = np.flatnonzero(told == ord(_BAR))
     if len(bars) != len(points) + 1:
         raise RuntimeError(f"the normaliser gave {len(bars) - 1} normal forms for {len(points)} code points")
@@ -93,12 +93,12 @@ def classes(pre_tokenizer: "BertPreTokenizer | WhitespaceSplit") -> np.ndarray:
 
     def classify(points: np.ndarray) -> np.ndarray:
         kind = np.zeros(len(points), np.uint8)
-        for _, (start, end) in pre_tokenizer.pre_tokenize_str(_text(points)):
+        for _, (start, end) in pre_tokenizer.pre_tokenize_str(text_of(points)):
             kind[start:end] = 1 if end - start == 1 else 2
         return kind
 
-    kind = np.full(_UNICODE, 2, np.uint8)
-    for page in _pages():
+    kind = np.full(UNICODE, 2, np.uint8)
+    for page in pages():
         kind[page] = classify(page)
     # A lone letter between two breaks looks like punctuation: ask again about those, between letters.
     lone = np.flatnonzero(kind == 1)
@@ -152,7 +152,7 @@ def build_normalization(
     place = np.arange(count.max())
     inside = place < count[:, None]
     forms = form[np.where(inside, start[:, None] + place, 0)]
-    produced = np.zeros(_UNICODE, bool)
+    produced = np.zeros(UNICODE, bool)
     produced[forms[inside]] = True
 
     symbol, letter = _number(kinds, sorted(c for c in alphabet if produced[ord(c)]))
@@ -162,16 +162,16 @@ def build_normalization(
 
     letters = [c for c in symbol if symbol[c] > letter]
     ranks = _ranks(normalizer, letters)
-    fence = np.zeros(_UNICODE, np.int32)
+    fence = np.zeros(UNICODE, np.int32)
     sorts = ranks.max(initial=0) > 1
     if sorts:
         gone = [c for c in np.flatnonzero(count == 0) if not 0xD800 <= c < 0xE000]
         fence[gone] = ~_sorts(normalizer, [_HIGH + chr(c) + _LOW for c in gone])
     rows, first = forms[:, 0].astype(np.int64), count[:0]  # equal rows get one number: columns are folded in one by one
     for column in (*forms.T[1:], fence):
-        _, first, rows = np.unique(rows * _UNICODE + column, return_index=True, return_inverse=True)
-    row, page = np.unique(rows.reshape(-1, _PAGE).astype(np.int32), axis=0, return_inverse=True)
-    size = np.select([np.arange(_UNICODE) < limit for limit in (0x80, 0x800, 0x10000)], [1, 2, 3], 4)
+        _, first, rows = np.unique(rows * UNICODE + column, return_index=True, return_inverse=True)
+    row, page = np.unique(rows.reshape(-1, PAGE).astype(np.int32), axis=0, return_inverse=True)
+    size = np.select([np.arange(UNICODE) < limit for limit in (0x80, 0x800, 0x10000)], [1, 2, 3], 4)
     size[REPLACEMENT] = 1  # it stands for a single broken byte
     tables = Normalization(
         page=page.reshape(-1).astype(np.int32),
@@ -195,7 +195,7 @@ def normalize(tables: Normalization, point: Array, begins: Array, size: int) -> 
     Returns:
       i32[N size]
     """
-    row = lookup(tables.row, (lookup(tables.page, point // _PAGE), point % _PAGE))
+    row = lookup(tables.row, (lookup(tables.page, point // PAGE), point % PAGE))
     source, copy, filled = expand(jnp.where(begins, lookup(tables.count, row), 0), size)
     symbol = jnp.where(filled, lookup(tables.symbols, (take(row, source), copy)), SPACE)
     if tables.rank is None or tables.fence is None:
