@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from emojax.families import Mpnet, Reads
+from emojax.text.bpe import Rules
+from emojax.text.byte_level import ByteLevel
 from emojax.text.bytes import TokenBytes
 from emojax.text.charsmap import Charsmap
-from emojax.text.convert import Tables, UnigramTables, WordpieceTables
+from emojax.text.convert import BpeTables, Tables, UnigramTables, WordpieceTables
 from emojax.text.normalize import Normalization
 from emojax.text.trie import Trie
 
@@ -16,7 +18,7 @@ from emojax.text.trie import Trie
 # vocabulary of many scripts 250,000 in 946,981; nmt_nfkc turns U+FDFA, of three bytes, into eighteen characters.
 _BYTES_PER_TOKEN = 6
 _WORDPIECE_SLOTS, _UNIGRAM_SLOTS = 2, 4  # of the trie, per piece
-_PAGES = 200  # of 256 code points that differ from each other's
+_PAGES, _KIND_PAGES = 200, 134  # of 256 code points that differ from each other's
 _WORDPIECE_ROWS, _UNIGRAM_ROWS = 3_000, 15_000  # kinds of code points
 _KEY_SLOTS = 1_300
 _WORDPIECE_FORM, _UNIGRAM_FORM = 3, 18  # characters of the longest normal form
@@ -31,8 +33,9 @@ def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_token
 
     Args:
       policy_vocabulary: tokens.
-      reward: the sentence encoder. XLM-R and CamemBERT are taken to have a SentencePiece tokenizer, the others BERT's
-        (multilingual MiniLM, a BERT with XLM-R's tokenizer, is the one that this takes for what it is not).
+      reward: the sentence encoder. XLM-R and CamemBERT are taken to have a SentencePiece tokenizer, RoBERTa a
+        byte-level BPE, the others BERT's (multilingual MiniLM, a BERT with XLM-R's tokenizer, is the one that this
+        takes for what it is not).
       max_bytes, max_tokens: as `build` takes them.
     """
 
@@ -47,7 +50,13 @@ def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_token
 
     policy = TokenBytes(i32(policy_vocabulary + 1), small(jnp.uint8, _BYTES_PER_TOKEN * policy_vocabulary))
     page, row = i32(0x110000 // 256), i32(_PAGES, 256)
-    if isinstance(reward, Mpnet) or reward.kind not in ("xlm-roberta", "camembert"):
+    kind = "mpnet" if isinstance(reward, Mpnet) else reward.kind
+    if kind == "roberta":
+        byte_level = ByteLevel(page, small(jnp.uint8, _KIND_PAGES, 256), prefix=False)
+        slots, ranks = 1 << (2 * reward.vocab).bit_length(), i32(reward.vocab + 1)
+        rules = Rules(i32(256), ranks, i32(slots), i32(slots), i32(slots), ranks, ranks)
+        return BpeTables(policy, byte_level, rules, max_bytes=max_bytes, max_tokens=max_tokens)
+    if kind not in ("xlm-roberta", "camembert"):
         rows = _WORDPIECE_ROWS
         return WordpieceTables(
             policy,

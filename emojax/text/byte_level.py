@@ -64,8 +64,8 @@ def longest(max_bytes: int) -> int:
 
 def _ahead(x: Array, by: int, fill: int | bool) -> Array:
     """What stands `by` places further (before, if negative) in a row."""
-    pad = jnp.full((x.shape[0], abs(by)), fill, x.dtype)
-    return jnp.concatenate([x[:, by:], pad] if by > 0 else [pad, x[:, :by]], 1)
+    behind, front = max(by, 0), max(-by, 0)
+    return jnp.pad(x, ((0, 0), (front, behind)), constant_values=fill)[:, behind : behind + x.shape[1]]
 
 
 def words(tables: ByteLevel, point: Array, begins: Array) -> tuple[Array, Array, Array]:

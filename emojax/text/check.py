@@ -21,7 +21,7 @@ WINDOW = 128  # policy tokens of a text compared at once; a longer one is cut in
 _BATCH = 64  # sequences
 _MIXES = (
     *("any token", "single bytes", "one script", "any code point"),
-    *("curious", "clusters", "one long word", "special tokens"),
+    *("curious", "clusters", "one long word", "special tokens", "breaks"),
 )
 # First and last of the code points that normalisers and word breaks treat in ways of their own.
 _CURIOUS = (
@@ -36,6 +36,49 @@ _CURIOUS = (
 _BASES = "aAe z\r\n\t©™ℹ½²Ωﬁﬀ㎏㍿①éÅǆ가각각ꥠｶＡ！कक़গ়ൎߓ\u0600\u06dd\u0890🏳❤‼👩🇨▁\u3000\xa0\x07\u200b\ufffdﷺ"
 # Some of them take one, two or three bytes, so that with the marks both short and long clusters arise.
 _MARKS = "\u0301\u0308\u0327\u0338\u0345\u05bc\u0654\u093c\u094d\u09cd\u0903\u0e33\u200d\u200c\ufe0f\uff9eᅡᆨ🏽𝅥"
+# What GPT-2's pattern parts words by (see `byte_level`), and what looks like it.
+_BREAKS = (
+    *(
+        "  ",
+        " ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\xa0",
+        "\u2003",
+        "\u2028",
+        "\u3000",
+        "\x85",
+        "\x1f",
+        "\u200b",
+        "'",
+        "''",
+        "’",
+        "ʼ",
+        "＇",
+    ),
+    *(
+        "'s",
+        "'t",
+        "'re",
+        "'ve",
+        "'m",
+        "'ll",
+        "'d",
+        "'S",
+        "'LL",
+        "'Re",
+        "'l",
+        "'r",
+        "’s",
+        "a",
+        "Z",
+        "é",
+        "e\u0301",
+        "\u0308",
+    ),
+    *("说", "ʰ", "0", "12", "٣", "Ⅷ", "½", "²", "!", "--", "…", "_", "😀"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +152,9 @@ def random_ids(
         elif kind == "clusters":
             pools = [_MARKS if rng.random() < 0.4 else _BASES for _ in range(size)]
             ids = encode(ord(pool[int(rng.integers(len(pool)))]) for pool in pools)
+        elif kind == "breaks":
+            few = rng.choice(_BREAKS, 8)
+            ids = encode(map(ord, "".join(rng.choice(few, size))))
         elif kind == "one long word":
             ids = rng.choice(letters, size).tolist()
         else:
