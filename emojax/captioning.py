@@ -250,6 +250,7 @@ def restore(model: str | Path) -> tuple[Config, captioner.Params, "Tokenizer", j
     from tokenizers import Tokenizer
 
     from emojax import export
+    from emojax.training import adapters
     from emojax.training.run import trained
     from emojax.training.stages import load_params
 
@@ -257,7 +258,7 @@ def restore(model: str | Path) -> tuple[Config, captioner.Params, "Tokenizer", j
         at = trained(Path(model))
         cfg = dataclasses.replace(presets.read_json(at / "config.json"), mesh=Mesh())  # of one device
         mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
-        return cfg, load_params(at, cfg, mesh), Tokenizer.from_file(str(at / "tokenizer.json")), mesh
+        return cfg, adapters.merged(load_params(at, cfg, mesh)), Tokenizer.from_file(str(at / "tokenizer.json")), mesh
     return export.read(exported)
 
 

@@ -137,6 +137,24 @@ class Grpo:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters (arXiv 2106.09685) beside linear maps, of both stages; all are trained, whatever is frozen.
+
+    The decoder, the audio encoder or the video encoder keeps its own weights if it has adapters. What else a stage
+    trains is what its `freeze` leaves: projectors, the emotion's map, parts without adapters.
+    """
+
+    targets: tuple[str, ...] = ()  # paths of linear maps as in `sft.freeze`: "decoder.layers.attention.*"; none: off
+    rank: int = 8
+    alpha: float = 16.0  # an adapter counts alpha / rank
+    dora: bool = False  # also learn each column's length (arXiv 2402.09353)
+
+    def __post_init__(self) -> None:
+        _require(self.rank > 0, f"lora.rank wants a positive number, got {self.rank}")
+        _require(self.alpha > 0, f"lora.alpha wants a positive number, got {self.alpha}")
+
+
+@dataclass(frozen=True)
 class Mesh:
     """Devices by axis; `data` takes what the others leave."""
 
@@ -149,9 +167,8 @@ class Config:
     name: str
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
-    frozen_precision: Literal["float32", "bfloat16"] = (
-        "float32"  # that weights are kept in which a stage does not train
-    )
+    # that weights are kept in which a stage does not train; int8: their linear maps, and the rest in bfloat16
+    frozen_precision: Literal["float32", "bfloat16", "int8"] = "float32"
     steps: int = 200  # optimizer steps of a stage
     sft_steps: int | None = None  # of the cold start, where it takes another number; None: `steps`
     checkpoint_every: int = 100  # steps
@@ -164,6 +181,7 @@ class Config:
     reward: Reward = field(default_factory=Reward)
     sft: Sft = field(default_factory=Sft)
     grpo: Grpo = field(default_factory=Grpo)
+    lora: Lora = field(default_factory=Lora)
     mesh: Mesh = field(default_factory=Mesh)
 
     def __post_init__(self) -> None:

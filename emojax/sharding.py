@@ -71,6 +71,15 @@ def shardings(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
     return jax.tree.map(one, tree)
 
 
+def of_columns(sharding: Any, axes: int) -> NamedSharding | None:
+    """Of one number a column of a weight [... in out] with `axes` axes: [... 1 out]."""
+    if sharding is None:
+        return None
+    spec = [*sharding.spec, *[None] * (axes - len(sharding.spec))]
+    spec[-2] = None
+    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 

@@ -10,7 +10,9 @@ from flax import struct
 from emojax.config import Config
 from emojax.decoder import lm
 from emojax.encoders import media
-from emojax.types import Array, Batch, Prefix, Tree
+from emojax.nn.adapter import Adapted, effective, is_weight
+from emojax.nn.quantize import Quantized
+from emojax.types import Array, Batch, Prefix, Tree, Weight
 
 
 @struct.dataclass
@@ -33,8 +35,18 @@ def matmul_precision(cfg: Config) -> AbstractContextManager[Any]:
 
 
 def cast(tree: Tree, cfg: Config) -> Tree:
-    """The weights in the type they are computed with; float32 masters stay where they are, bfloat16 is not widened."""
-    return jax.tree.map(lambda w: w if w.dtype == jnp.bfloat16 else w.astype(compute_dtype(cfg)), tree)
+    """The weights in the type they are computed with; float32 masters stay where they are, what is smaller is not
+    widened. Adapters are made ready for products here, once a program and not in each layer of each token."""
+
+    def one(w: Weight) -> Weight:
+        match w:
+            case Adapted():
+                return effective(w, one(w.base), compute_dtype(cfg))
+            case Quantized():
+                return w
+        return w if w.dtype == jnp.bfloat16 else w.astype(compute_dtype(cfg))
+
+    return jax.tree.map(one, tree, is_leaf=is_weight)
 
 
 def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch, cfg: Config) -> Prefix:

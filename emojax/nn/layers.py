@@ -13,13 +13,15 @@ from einops import rearrange
 from flax import struct
 
 from emojax.families import Activation, RopeScaling
+from emojax.nn.adapter import Adapted, Effective, dense, effective
 from emojax.nn.param import Param, ones, scaled, zeros
+from emojax.nn.quantize import Quantized
 from emojax.types import Array, Weight
 
 
 @struct.dataclass
 class Linear:
-    w: Weight  # [in out]
+    w: Weight  # [in out]; Quantized or Adapted (nn/) where it is kept or trained so
     b: Weight | None  # [out]
 
 
@@ -63,8 +65,21 @@ def declare_swiglu(d: int, f: int, gain: float = 1.0, bias: bool = False) -> Swi
 
 def linear(p: Linear, x: Array) -> Array:
     """[... in] -> [... out]"""
-    y = jnp.einsum("...i,io->...o", x, p.w, preferred_element_type=jnp.float32)
+    y = _product(x, p.w)
     return (y if p.b is None else y + p.b).astype(x.dtype)
+
+
+def _product(x: Array, w: Weight) -> Array:
+    """x W in float32, of a weight in any form."""
+    match w:
+        case Quantized():
+            return _product(x, w.int8.astype(x.dtype)) * w.scale[0]
+        case Adapted():
+            return _product(x, effective(w, w.base, x.dtype))
+        case Effective():
+            y = _product(x, w.base) + _product(_product(x, w.a).astype(x.dtype), w.b)
+            return y if w.gain is None else y * w.gain
+    return jnp.einsum("...i,io->...o", x, w, preferred_element_type=jnp.float32)
 
 
 def conv1d(
@@ -77,7 +92,7 @@ def conv1d(
     """
     y = jax.lax.conv_general_dilated(
         x,
-        rearrange(p.w, "(w i) o -> w i o", w=width).astype(x.dtype),
+        rearrange(dense(p.w), "(w i) o -> w i o", w=width).astype(x.dtype),
         (stride,),
         [_around(width) if padding is None else padding],
         dimension_numbers=("NWC", "WIO", "NWC"),
@@ -91,7 +106,7 @@ def conv2d(p: Linear, x: Array, width: int, stride: int = 1) -> Array:
     """The same over two axes: [B height width in] -> [B ceil(height/stride) ceil(width/stride) out]."""
     y = jax.lax.conv_general_dilated(
         x,
-        rearrange(p.w, "(h w i) o -> h w i o", h=width, w=width).astype(x.dtype),
+        rearrange(dense(p.w), "(h w i) o -> h w i o", h=width, w=width).astype(x.dtype),
         (stride, stride),
         [_around(width)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),

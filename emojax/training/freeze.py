@@ -1,14 +1,26 @@
-"""What a stage trains: everything it could, but for what its `freeze` names."""
+"""What a stage trains: everything it could, but for what its `freeze` names; and how the rest is kept.
+
+A part of the captioner that has adapters trains them and nothing else.
+"""
 
 import fnmatch
+import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from emojax import sharding
 from emojax.config import Config, ConfigError
 from emojax.nn import param
+from emojax.nn.adapter import Adapted
+from emojax.nn.layers import Linear
+from emojax.nn.quantize import Quantized, quantize
 from emojax.presets import nearest
 from emojax.types import Tree
+
+_PARTS = ("decoder.", "encoders.audio.backbone.", "encoders.audio.", "encoders.video.")
+_ADAPTER = re.compile(r".*\.w\.(a|b|magnitude)")  # where a node nn.adapter.Adapted stands for a weight
 
 
 def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, Tree]:
@@ -16,7 +28,8 @@ def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, 
 
     Args:
       tree: of the captioner, or of a part of it that stands at the path `root`.
-      patterns: paths from the captioner's root, with * for any text; a path stands for all that is below it.
+      patterns: paths from the captioner's root, with * for any text; a path stands for all that is below it. They say
+        nothing of adapters.
     Raises:
       ConfigError: a pattern that matches nothing, or patterns that leave nothing to train.
     """
@@ -25,9 +38,16 @@ def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, 
         if not any(matches(path, pattern) for path in paths):
             parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
             raise ConfigError(f"freeze={pattern!r} matches no weight that this stage trains{nearest(pattern, parts)}")
-    if paths and all(any(matches(path, pattern) for pattern in patterns) for path in paths):
+    adapted = {part(path) for path in paths if is_adapter(path)}
+
+    def is_frozen(path: str) -> bool:
+        if is_adapter(path):
+            return False
+        return part(path) in adapted or any(matches(path, pattern) for pattern in patterns)
+
+    if paths and all(is_frozen(path) for path in paths):
         raise ConfigError(f"freeze={patterns} leaves nothing to train")
-    frozen, trained = param.split(tree, lambda path: any(matches(root + path, pattern) for pattern in patterns))
+    frozen, trained = param.split(tree, lambda path: is_frozen(root + path))
     return trained, frozen
 
 
@@ -36,12 +56,59 @@ def matches(path: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, pattern + ".*")
 
 
+def part(path: str) -> str | None:
+    """The part that a weight belongs to and that keeps its own weights if it has adapters; None: it is of no such."""
+    return next((part for part in _PARTS if path.startswith(part)), None)
+
+
+def is_adapter(path: str) -> bool:
+    return bool(_ADAPTER.fullmatch(path))
+
+
+def loaded(tree: Tree, cfg: Config) -> Tree:
+    """Frozen weights in the type that they are read and saved in: int8 is made of float32, each time anew."""
+    return _kept(tree, "float32" if cfg.frozen_precision == "int8" else cfg.frozen_precision)
+
+
 def kept(tree: Tree, cfg: Config) -> Tree:
-    """Frozen weights (arrays or shapes) in the type that they are kept in."""
+    """Frozen weights (arrays or shapes) in the form that the devices keep them in; adapters are left as they are."""
+    return _kept(tree, cfg.frozen_precision)
 
-    def one(leaf):
-        if isinstance(leaf, jax.ShapeDtypeStruct):
-            return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(cfg.frozen_precision), sharding=leaf.sharding)
-        return leaf.astype(cfg.frozen_precision)
 
-    return jax.tree.map(one, tree)
+def _kept(tree: Tree, precision: str) -> Tree:
+    def one(x: Any) -> Any:
+        match x:
+            case Linear():
+                return Linear(kept_map(x.w, precision), None if x.b is None else _rounded(x.b, precision))
+            case Adapted():
+                return kept_map(x, precision)
+        return _rounded(x, precision)
+
+    return jax.tree.map(one, tree, is_leaf=lambda x: isinstance(x, Linear | Adapted))
+
+
+def kept_map(w: Any, precision: str) -> Any:
+    """The weight of a linear map."""
+    match w:
+        case None:
+            return None
+        case Adapted():
+            return w.replace(base=kept_map(w.base, precision))
+    return _quantized(w) if precision == "int8" else _rounded(w, precision)
+
+
+def _rounded(x: Any, precision: str) -> Any:
+    dtype = jnp.dtype("bfloat16" if precision == "int8" else precision)
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(x.shape, dtype, sharding=x.sharding)
+    return x.astype(dtype)
+
+
+def _quantized(w: Any) -> Quantized:
+    if not isinstance(w, jax.ShapeDtypeStruct):
+        return quantize(w)
+    scale = (*w.shape[:-2], 1, w.shape[-1])
+    return Quantized(
+        jax.ShapeDtypeStruct(w.shape, jnp.int8, sharding=w.sharding),
+        jax.ShapeDtypeStruct(scale, jnp.float32, sharding=sharding.of_columns(w.sharding, w.ndim)),
+    )

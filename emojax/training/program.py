@@ -15,9 +15,8 @@ import optax
 
 from emojax import rewards, sharding
 from emojax.config import Config
-from emojax.decoder import captioner
 from emojax.nn import param
-from emojax.training import freeze
+from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen, RewardFunction, grpo_step
 from emojax.training.optim import make_optimizer
 from emojax.training.sft import sft_step
@@ -49,7 +48,7 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh, seconds: float | None = No
     optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"))
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batch = abstract_batch(cfg, cfg.sft.batch, seconds)
-    trained, frozen = freeze.split(captioner.declare(cfg), cfg.sft.freeze)
+    trained, frozen = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
     return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batch)
 
 
@@ -83,7 +82,7 @@ def custom_grpo_program(
     """
     optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
-    declared = captioner.declare(cfg)
+    declared = adapters.declare(cfg)
     batch = dataclasses.replace(abstract_batch(cfg, cfg.grpo.batch, seconds), references=references)
     frozen = Frozen(
         encoders=freeze.kept(abstract_weights(declared.encoders, mesh), cfg),

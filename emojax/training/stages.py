@@ -1,5 +1,6 @@
 """The two stages from a configuration to a finished run directory: the cold start, then Emo-GRPO."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from emojax.data.text import decode, train_tokenizer
 from emojax.decoder import captioner
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import checkpoint, freeze
+from emojax.training import adapters, checkpoint, freeze
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
@@ -43,14 +44,16 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
     program = sft_program(cfg, sharding.make_mesh(cfg))
     state, frozen = _restored(program, out, cfg), program.frozen
     if state is None:
-        start = pretrained.initial(cfg, param.merge(program.state.params, frozen))
+        like = adapters.plain(param.merge(program.state.params, _loaded(program, cfg)))
+        start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
         learnt, frozen = freeze.split(start, cfg.sft.freeze)
         if jax.tree.leaves(frozen):
             checkpoint.save_tree(out / "start", frozen)
         state = new_state(program, learnt)
         del start, learnt
     elif jax.tree.leaves(frozen):
-        frozen = checkpoint.restore_tree(out / "start", frozen)
+        frozen = checkpoint.restore_tree(out / "start", _loaded(program, cfg))
+    frozen = _kept(frozen, program.frozen, cfg)
     _run(program, state, frozen, clips, tokenizer, None, cfg, out, "sft", cfg.sft.batch, progress)
 
 
@@ -71,8 +74,8 @@ def grpo(
     program = grpo_program(cfg, sharding.make_mesh(cfg), model, static)
     start = _start(cfg, out, init, program)
     frozen = Frozen(
-        encoders=freeze.kept(start.encoders, cfg),
-        reference=freeze.kept(start.decoder, cfg),
+        encoders=_kept(start.encoders, program.frozen.encoders, cfg),
+        reference=_kept(start.decoder, program.frozen.reference, cfg),
         reward=jax.device_put(model, sharding.replicated(program.mesh)),
     )
     captions = [clip.captions for clip in clips]
@@ -96,6 +99,17 @@ def _begun(cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, 
 def _restored(program: Program, out: Path, cfg: Config) -> TrainState | None:
     with checkpoint.manager(out, cfg.keep) as checkpoints:
         return checkpoint.restore(checkpoints, program.state)
+
+
+def _loaded(program: Program, cfg: Config) -> captioner.Params:
+    """Shapes of what the cold start does not train, as they are read and saved."""
+    abstract = abstract_weights(adapters.declare(cfg), program.mesh)
+    return freeze.loaded(freeze.split(abstract, cfg.sft.freeze)[1], cfg)
+
+
+def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
+    """Frozen weights in the form and where the program wants them."""
+    return jax.jit(lambda tree: freeze.kept(tree, cfg), out_shardings=jax.tree.map(lambda x: x.sharding, wanted))(tree)
 
 
 def _run(
@@ -166,17 +180,25 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | No
 
 
 def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> captioner.Params:
-    """The captioner that Emo-GRPO begins with, kept in the run: its encoders and the reference policy."""
-    abstract = abstract_weights(captioner.declare(cfg), program.mesh)
+    """The captioner that Emo-GRPO begins with, kept in the run: its encoders and the reference policy.
+
+    Adapters of the run `init` that are those of `cfg` are gone on with; others become part of the weights.
+    """
+    abstract = abstract_weights(adapters.declare(cfg), program.mesh)
     path = out / "start"
     if not path.exists():
-        params = pretrained.initial(cfg, abstract) if init is None else load_params(trained(init), cfg, program.mesh)
+        if init is None:
+            plain = pretrained.initial(cfg, adapters.plain(abstract))
+            params = adapters.begin(plain, cfg, program.mesh)
+        else:
+            was = presets.read_json(trained(init) / "config.json").lora
+            params = adapters.fitted(load_params(trained(init), cfg, program.mesh), was, cfg, program.mesh)
         checkpoint.save_tree(path, params)
     return checkpoint.restore_tree(path, abstract)
 
 
 def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Params:
-    """The captioner of a run's last checkpoint, with `cfg`'s shapes, float32.
+    """The captioner of a run's last checkpoint, with `cfg`'s shapes and the run's own adapters, float32.
 
     Raises:
       RunError: no checkpoint yet, or another model.
@@ -191,7 +213,7 @@ def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Pa
             f"{run} has another model than this configuration; use the same `model`, `data.frame_size` and names of "
             "`reward.concepts`"
         )
-    abstract = abstract_weights(captioner.declare(cfg), mesh)
+    abstract = abstract_weights(adapters.declare(dataclasses.replace(cfg, lora=theirs.lora)), mesh)
     if stage_of(run) == "sft":
         learnt, rest = freeze.split(abstract, theirs.sft.freeze)
     else:
