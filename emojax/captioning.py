@@ -245,8 +245,8 @@ def load(model: str | Path) -> Captioner:
     return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh)
 
 
-def restore(model: str | Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
-    """What `load` reads, without the reward model; raises as it does."""
+def restore(model: str | Path, merge: bool = True) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
+    """What `load` reads, without the reward model; raises as it does. `merge` False: a run keeps its adapters apart."""
     from tokenizers import Tokenizer
 
     from emojax import export
@@ -258,7 +258,9 @@ def restore(model: str | Path) -> tuple[Config, captioner.Params, "Tokenizer", j
         at = trained(Path(model))
         cfg = dataclasses.replace(presets.read_json(at / "config.json"), mesh=Mesh())  # of one device
         mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
-        return cfg, adapters.merged(load_params(at, cfg, mesh)), Tokenizer.from_file(str(at / "tokenizer.json")), mesh
+        params = load_params(at, cfg, mesh)
+        params = adapters.merged(params) if merge else params
+        return cfg, params, Tokenizer.from_file(str(at / "tokenizer.json")), mesh
     return export.read(exported)
 
 

@@ -129,21 +129,26 @@ def evaluate(
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
 
 
-def export(run: tyro.conf.Positional[Path], out: Path, license: str = "", overwrite: bool = False) -> None:
+def export(
+    run: tyro.conf.Positional[Path], out: Path, license: str = "", adapter: bool = False, overwrite: bool = False
+) -> None:
     """Write a trained captioner as one directory: Hugging Face models of its parts, the rest, and a model card.
 
     Args:
         run: directory of a run.
         out: directory to write; `emojax caption --model` reads it.
         license: of the weights, for the model card, such as cc-by-4.0.
+        adapter: write adapters (`lora`) for the library peft and name their base model, instead of merging them.
         overwrite: replace an export in `out`.
     """
     from emojax import captioning, card
     from emojax import export as exporting
-    from emojax.training.run import stage_of, trained
+    from emojax.training.run import RunError, stage_of, trained
 
     stage = stage_of(trained(run))
-    cfg, params, tokenizer, _ = captioning.restore(run)
+    cfg, params, tokenizer, _ = captioning.restore(run, merge=not adapter)
+    if adapter and not cfg.lora.targets:
+        raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
     text = card.model_card(cfg, stage, card.read_report(run), license)
     exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
     print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

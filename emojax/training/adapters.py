@@ -14,7 +14,7 @@ from emojax.nn.adapter import Adapted
 from emojax.nn.layers import Linear
 from emojax.presets import nearest
 from emojax.training import freeze
-from emojax.types import Array, Tree, Weight
+from emojax.types import Array, Tree
 
 
 def declare(cfg: Config) -> captioner.Params:
@@ -29,7 +29,13 @@ def declare(cfg: Config) -> captioner.Params:
         if not any(freeze.matches(path, target) for path in maps):
             parts = sorted({path.rsplit(".", n)[0] for path in maps for n in range(path.count(".") + 1)})
             raise ConfigError(f"lora.targets: {target!r} matches no linear map{nearest(target, parts)}")
-    return _adapt(plain, lora, lambda w: adapter.declare(w, lora.rank, lora.alpha, lora.dora))
+
+    def one(at: tuple, x: Any) -> Any:
+        path = f"{param.dotted(at)}.w"
+        wanted = path in maps and any(freeze.matches(path, target) for target in lora.targets)
+        return x.replace(w=adapter.declare(x.w, lora.rank, lora.alpha, lora.dora)) if wanted else x
+
+    return jax.tree_util.tree_map_with_path(one, plain, is_leaf=lambda x: isinstance(x, Linear))
 
 
 def linear_maps(tree: Tree) -> list[str]:
@@ -46,8 +52,8 @@ def begin(params: captioner.Params, cfg: Config, mesh: jax.sharding.Mesh) -> cap
     """
     if not cfg.lora.targets:
         return params
-    declared, _ = param.split(declare(cfg), freeze.is_adapter)
-    bases = _adapt(params, cfg.lora, lambda w: Adapted(w, None, None, None, cfg.lora.alpha / cfg.lora.rank))
+    whole = declare(cfg)
+    declared, bases = of(whole), beside(whole, params)
 
     def length(w: Adapted) -> Array:
         return adapter.column_norm(freeze.kept_map(w.base, cfg.frozen_precision))
@@ -56,12 +62,26 @@ def begin(params: captioner.Params, cfg: Config, mesh: jax.sharding.Mesh) -> cap
         new = param.init(declared, key)
         if not cfg.lora.dora:
             return new
-        lengths = _each(bases, lambda w: w.replace(base=None, magnitude=length(w)))
-        return param.merge(param.split(lengths, freeze.is_adapter)[0], new)
+        lengths = _each(bases, lambda w: w.replace(magnitude=length(w)))
+        return param.merge(of(lengths), new)
 
     key = jax.random.fold_in(jax.random.key(cfg.seed), zlib.crc32(b"adapters"))
     new = jax.jit(make, out_shardings=sharding.shardings(declared, mesh))(key, bases)
     return param.merge(new, bases)
+
+
+def of(tree: Tree) -> Tree:
+    """The adapters alone, None in the place of all other weights."""
+    return param.split(tree, freeze.is_adapter)[0]
+
+
+def beside(adapted: Tree, plain: Tree) -> Tree:
+    """The weights `plain` as those that the adapters of `adapted` stand beside, None in the place of these."""
+
+    def one(like: Any, w: Any) -> Any:
+        return Adapted(w, None, None, None, like.scale) if isinstance(like, Adapted) else w
+
+    return jax.tree.map(one, adapted, plain, is_leaf=lambda x: isinstance(x, Adapted))
 
 
 def fitted(params: captioner.Params, was: Lora, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Params:
@@ -77,17 +97,6 @@ def merged(params: Tree) -> Tree:
 def plain(tree: Tree) -> Tree:
     """Without adapters: of arrays, shapes or a declaration."""
     return _each(tree, lambda w: w.base)
-
-
-def _adapt(tree: captioner.Params, lora: Lora, make: Callable[[Weight], Adapted]) -> captioner.Params:
-    """With adapters on the linear maps that `lora` names."""
-
-    def one(at: tuple, x: Any) -> Any:
-        path = f"{param.dotted(at)}.w"
-        wanted = freeze.part(path) and any(freeze.matches(path, target) for target in lora.targets)
-        return x.replace(w=make(x.w)) if isinstance(x, Linear) and wanted else x
-
-    return jax.tree_util.tree_map_with_path(one, tree, is_leaf=lambda x: isinstance(x, Linear))
 
 
 def _each(tree: Tree, change: Callable[[Adapted], Any]) -> Tree:
