@@ -1,13 +1,20 @@
 """Floating-point operations of a program, counted by hand: XLA's own count takes a loop's body once.
 
 A product of [m k] and [k n] is 2 m k n; norms, softmaxes and other pointwise work are left out. A backward pass is
-twice its forward pass, plus the forward again where activations are recomputed.
+twice its forward pass, plus the forward again where activations are recomputed; a part that has adapters needs no
+gradient of its own weights. An encoder's adapters are counted as if all its operations were those of linear maps.
 """
+
+import jax
 
 from emojax.config import Config
 from emojax.families import AudioEncoder, Bart, Decoder, Gpt2, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
+from emojax.nn import param
+from emojax.nn.adapter import Adapted
+from emojax.nn.layers import Linear
 from emojax.rewards import RewardStatic
 from emojax.rewards.modules import Dense
+from emojax.training import adapters
 from emojax.training.freeze import matches
 
 
@@ -112,30 +119,63 @@ def reward(static: RewardStatic) -> float:
 def sft_step(cfg: Config, seconds: float) -> float:
     """A backward pass ends at an encoder that is frozen."""
     p, t, b = _prefix(cfg), cfg.caption_tokens, cfg.sft.batch
-    passes = 4 if cfg.model.remat else 3
-    hears, sees = (
-        1 if any(matches(path, pattern) for pattern in cfg.sft.freeze) else passes
-        for path in ("encoders.audio.backbone", "encoders.video")
-    )
-    media = hears * audio(cfg, seconds) + sees * video(cfg)
-    return b * (media + passes * (prefix(cfg, p) + caption(cfg, t, p, t / 2)) + 4 * head(cfg, t))
+    media = 0.0
+    for part, forward in (("encoders.audio", audio(cfg, seconds)), ("encoders.video", video(cfg))):
+        backbone = f"{part}.backbone" if part == "encoders.audio" else part
+        frozen = any(matches(backbone, pattern) for pattern in cfg.sft.freeze) and not _share(cfg, part)
+        media += forward if frozen else _learnt(cfg, part, forward, forward)
+    read = prefix(cfg, p) + caption(cfg, t, p, t / 2)
+    return b * (media + _learnt(cfg, "decoder", read, _maps(cfg, p, t)) + (3 + _whole(cfg)) * head(cfg, t))
 
 
 def grpo_step(cfg: Config, static: RewardStatic, seconds: float) -> float:
     """Media once; prefix in rollout, reference and update; G captions sampled, read twice, scored, learnt from."""
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
-    read = prefix(cfg, p) + g * caption(cfg, t, p, t / 2)
+    read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
     rollout = prefix(cfg, p) + g * (caption(cfg, t, p, t) + head(cfg, t))
-    again = read if cfg.model.remat else 0
-    update = 3 * read + again + g * (4 + 1) * head(cfg, t)  # the reference's head once beside the policy's
-    media = audio(cfg, seconds) + video(cfg)
-    return b * (media + rollout + g * reward(static) + read + cfg.grpo.updates * update)
+    # the reference's head once beside the policy's
+    update = _learnt(cfg, "decoder", read, maps) + g * (3 + _whole(cfg) + 1) * head(cfg, t)
+    adapted = 2 * _share(cfg, "decoder") * maps  # in the rollout, and in the reference
+    return b * (_media(cfg, seconds) + rollout + g * reward(static) + read + adapted + cfg.grpo.updates * update)
 
 
 def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> float:
+    """Adapters are merged."""
     p, t = _prefix(cfg), cfg.caption_tokens
     decoder = prefix(cfg, p) + caption(cfg, t, p, t) + head(cfg, t)
     return clips * (audio(cfg, seconds) + video(cfg) + decoder + reward(static))
+
+
+def _media(cfg: Config, seconds: float) -> float:
+    """Both encoders with their adapters, one clip, forward."""
+    ears, eyes = (1 + _share(cfg, part) for part in ("encoders.audio", "encoders.video"))
+    return ears * audio(cfg, seconds) + eyes * video(cfg)
+
+
+def _learnt(cfg: Config, part: str, forward: float, maps: float) -> float:
+    """Forward and backward pass of a part whose linear maps take `maps` of its `forward` operations."""
+    share = _share(cfg, part)
+    return (3 + cfg.model.remat) * (forward + share * maps) - (maps if share else 0)
+
+
+def _maps(cfg: Config, p: int, t: int) -> float:
+    """The decoder's linear maps over a prefix of `p` and `t` positions of captions, forward."""
+    if isinstance(cfg.model.decoder, Bart):
+        return prefix(cfg, p) + caption(cfg, t, 0, 0)
+    return caption(cfg, p + t, 0, 0)
+
+
+def _whole(cfg: Config) -> bool:
+    """The decoder trains its own weights, its head's among them."""
+    return not _share(cfg, "decoder")
+
+
+def _share(cfg: Config, part: str) -> float:
+    """Operations of a part's adapters for one of its linear maps."""
+    nodes = jax.tree_util.tree_leaves_with_path(adapters.declare(cfg), is_leaf=lambda x: isinstance(x, Linear))
+    maps = [x.w for at, x in nodes if isinstance(x, Linear) and param.dotted(at).startswith(f"{part}.")]
+    own = sum(param.count(adapters.plain(w)) for w in maps)
+    return sum(param.count((w.a, w.b)) for w in maps if isinstance(w, Adapted)) / max(own, 1)
 
 
 def _prefix(cfg: Config) -> int:

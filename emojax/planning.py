@@ -18,8 +18,8 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
     Returns:
       program, config, topology, executables (compilations that the program took), host_callbacks, infeeds, outfeeds
       (instructions of that kind in the compiled program), peak_bytes_per_device, flops (of one step, counted by hand),
-      parameters (whole and by part), compile_seconds, fingerprint (SHA-256 of the lowered program), assumed (files that
-      are not at hand, for which the configuration's sizes stood in).
+      parameters (whole, by part, and those that the program trains), compile_seconds, fingerprint (SHA-256 of the
+      lowered program), assumed (files that are not at hand, for which the configuration's sizes stood in).
     Raises:
       ConfigError: the topology is not known, or the mesh does not divide the configuration.
     """
@@ -37,11 +37,11 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
     mesh = sharding.make_mesh(cfg, None if topology is None else _devices(topology))
     (model, static), assumed = _reward(cfg)
     seconds = cfg.data.audio_seconds[-1]
-    if program == "sft":
-        lowered, operations = sft_program(cfg, mesh).lower(), flops.sft_step(cfg, seconds)
-    elif program == "grpo":
-        lowered = grpo_program(cfg, mesh, model, static).lower()
-        operations = flops.grpo_step(cfg, static, seconds)
+    trained = 0
+    if program in ("sft", "grpo"):
+        planned = sft_program(cfg, mesh) if program == "sft" else grpo_program(cfg, mesh, model, static)
+        lowered, trained = planned.lower(), param.count(planned.state.params)
+        operations = flops.sft_step(cfg, seconds) if program == "sft" else flops.grpo_step(cfg, static, seconds)
     else:
         lowered = captioning.lower(cfg, mesh, model, static, CAPTIONED)
         operations = flops.caption_step(cfg, static, seconds, CAPTIONED)
@@ -70,6 +70,7 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
             "encoders": param.count(declared.encoders),
             "decoder": param.count(declared.decoder),
             "reward": param.count(model.sentence),
+            "trained": trained,
         },
         "compile_seconds": round(seconds, 2),
         "fingerprint": hashlib.sha256(lowered.as_text().encode()).hexdigest(),

@@ -7,6 +7,7 @@ The node stands where the weight stood. With V = W + scale · A B the map is x V
 A begins random and B at zero, so that a new adapter changes nothing; a magnitude begins at ‖W‖.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -50,7 +51,7 @@ def declare(base: Param, rank: int, alpha: float, dora: bool) -> Adapted:
     b = Param((rank, d_out), (None, o), zeros)
     magnitude = Param((d_out,), (o,), ones) if dora else None
     parts = Adapted(base=None, a=a, b=b, magnitude=magnitude, scale=alpha / rank)
-    return (stack(parts, layers[0]) if layers else parts).replace(base=base)
+    return dataclasses.replace(stack(parts, layers[0]) if layers else parts, base=base)
 
 
 def is_weight(node: Any) -> bool:
@@ -79,7 +80,7 @@ def _added(base: Weight | Quantized, a: Array, b: Array, gain: Array | None) -> 
 
 def column_norm(w: Weight | Quantized | Adapted) -> Array:
     """‖V‖ of each column, f32[... out]; of a stack a layer at a time, so that V is never there whole."""
-    bare = w.replace(magnitude=None) if isinstance(w, Adapted) else w
+    bare = dataclasses.replace(w, magnitude=None) if isinstance(w, Adapted) else w
 
     def norm(w: Any) -> Array:
         return jnp.sqrt(jnp.square(dense(w).astype(jnp.float32)).sum(-2))

@@ -1,5 +1,6 @@
 """The captioner with low-rank adapters: which linear maps have them, how they begin, how they are merged away."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,7 @@ def begin(params: captioner.Params, cfg: Config, mesh: jax.sharding.Mesh) -> cap
         new = param.init(declared, key)
         if not cfg.lora.dora:
             return new
-        lengths = _each(bases, lambda w: w.replace(magnitude=length(w)))
+        lengths = _each(bases, lambda w: dataclasses.replace(w, magnitude=length(w)))
         return param.merge(of(lengths), new)
 
     key = jax.random.fold_in(jax.random.key(cfg.seed), zlib.crc32(b"adapters"))

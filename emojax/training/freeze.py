@@ -3,6 +3,7 @@
 A part of the captioner that has adapters trains them and nothing else.
 """
 
+import dataclasses
 import fnmatch
 import re
 from typing import Any
@@ -93,7 +94,7 @@ def kept_map(w: Any, precision: str) -> Any:
         case None:
             return None
         case Adapted():
-            return w.replace(base=kept_map(w.base, precision))
+            return dataclasses.replace(w, base=kept_map(w.base, precision))
     return _quantized(w) if precision == "int8" else _rounded(w, precision)
 
 
