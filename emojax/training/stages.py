@@ -109,6 +109,8 @@ def _loaded(program: Program, cfg: Config) -> captioner.Params:
 
 def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
     """Frozen weights in the form and where the program wants them."""
+    if cfg.frozen_precision == "float32":
+        return tree  # no copy of it
     return jax.jit(lambda tree: freeze.kept(tree, cfg), out_shardings=jax.tree.map(lambda x: x.sharding, wanted))(tree)
 
 
