@@ -108,7 +108,7 @@ def loss(params: captioner.Params, cfg: Config) -> jax.Array:
 EVERYWHERE = ("decoder", "encoders.audio", "encoders.video")  # convolutions, too
 
 
-@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("dora", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_merged_weights_compute_the_same_and_new_adapters_change_nothing(dora: bool) -> None:
     cfg = dataclasses.replace(LORA, lora=Lora(EVERYWHERE, rank=3, alpha=4.0, dora=dora))
     whole = moved(cfg, 3)

@@ -42,7 +42,12 @@ class Case(NamedTuple):
         return lm.family(self.cfg.model.decoder).names(self.cfg.model.decoder)
 
 
-@pytest.fixture(scope="module", params=[(name, dora) for name in MAPS for dora in (False, True)], ids=str)
+QUICK = [("gpt2", False), ("qwen2", True)]
+OTHERS = [(name, dora) for name in MAPS for dora in (False, True) if (name, dora) not in QUICK]
+CASES = [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """No adapter is zero, no magnitude the length that it began with."""
     name, dora = request.param
