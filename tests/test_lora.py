@@ -11,7 +11,7 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import sharding
+from emojax import flops, sharding
 from emojax.config import Config, ConfigError, Lora, Mesh
 from emojax.decoder import captioner
 from emojax.nn import param
@@ -58,10 +58,14 @@ def step(cfg: Config, stage: str, whole: captioner.Params, reference: captioner.
     )
 
 
+def is_map(x: object) -> bool:
+    return isinstance(x, Linear)
+
+
 def weights_of_adapters(cfg: Config, tree: Tree, chosen: str) -> int:
     """The textbook's count, r (in + out) a map and a number a column for its length."""
     total = 0
-    for at, x in jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, Linear)):
+    for at, x in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_map):
         if isinstance(x, Linear) and re.fullmatch(chosen, param.dotted(at)):
             *layers, d_in, d_out = x.w.shape
             total += math.prod(layers) * (cfg.lora.rank * (d_in + d_out) + cfg.lora.dora * d_out)
@@ -154,6 +158,25 @@ def test_eight_devices_equal_one() -> None:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
     assert made_up.distance(alone.params, eight.params) < 1e-5
     assert made_up.distance(alone.params, start.params) > 5e-5
+
+
+def test_operations_beside_adapters() -> None:
+    """Of every position two a weight and pass; three passes for adapters, two for what they stand beside."""
+    cfg = dataclasses.replace(CFG, lora=Lora(("decoder",), rank=3))
+    every = r"decoder\..*"
+    small = weights_of_adapters(cfg, WHOLE, every)
+    own = param.count([layer.w for layer in jax.tree.leaves(WHOLE.decoder, is_leaf=is_map) if is_map(layer)])
+    hears, sees, t = CFG.model.audio, CFG.model.video, CFG.caption_tokens
+    assert hears is not None
+    assert sees is not None
+    positions = hears.tokens + sees.tokens + CFG.data.transcript_tokens + t
+    head = 2 * t * CFG.model.decoder.width * CFG.model.decoder.vocab
+    saved = 2 * positions * own + head - 3 * 2 * positions * small
+    assert flops.sft_step(CFG, 0.5) - flops.sft_step(cfg, 0.5) == CFG.sft.batch * saved
+    static = made_up.reward_model(CFG)[1]
+    one, two = (dataclasses.replace(CFG, lora=Lora(("decoder",), rank=rank)) for rank in (1, 2))
+    costs = [flops.grpo_step(cfg, static, 0.5) for cfg in (one, two, CFG)]
+    assert costs == sorted(set(costs)), "more of the adapters, or of the weights, costs more"
 
 
 def test_freeze_says_nothing_of_adapters() -> None:

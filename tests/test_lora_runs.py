@@ -45,6 +45,7 @@ def logits(model) -> np.ndarray:
         return model.eval()(input_ids=torch.arange(3, 63).reshape(3, 20)).logits.numpy()
 
 
+@pytest.mark.slow
 def test_a_run_with_adapters_resumes_and_is_exported_both_ways(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
