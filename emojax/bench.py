@@ -184,9 +184,9 @@ def bytes_of_tokens(vocab: int) -> Any:
     """f32[V]: how long each token's text is."""
     import numpy as np
 
-    from emojax.text.bytes import spell
+    from emojax.text.policy import added_bytes, build_policy
 
-    return np.array([len(token) for token in spell(policy_tokenizer(vocab))[:vocab]], np.float32)
+    return np.array([len(token) for token in added_bytes(build_policy(policy_tokenizer(vocab)))[:vocab]], np.float32)
 
 
 def prompts(work: Work, step: int, references: Any) -> Any:

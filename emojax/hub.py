@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-FILES = ("*.json", "model.safetensors", "model-*.safetensors", "*/model.safetensors")  # a star matches slashes, too
+FILES = (
+    *("*.json", "model.safetensors", "model-*.safetensors", "*/model.safetensors"),  # a star matches slashes, too
+    *("vocab.txt", "merges.txt", "tokenizer.model"),  # of tokenizers without a tokenizer.json
+)
 
 
 def locate(

@@ -16,7 +16,7 @@ import jax
 
 from emojax import hub, weights
 from emojax.config import Config, ConfigError
-from emojax.data.text import pretrained_tokenizer
+from emojax.data.text import bounds, pretrained_tokenizer
 from emojax.decoder import bart, captioner, gpt2, llama, lm
 from emojax.encoders import videomae, vit_files, wav2vec2_files, whisper
 from emojax.families import Bart, Decoder, Gpt2, Hears, Sees, VideoMae, Vit, Wav2Vec2, Whisper, Writes
@@ -115,7 +115,34 @@ def _writes(at: Path, was: Writes) -> Writes:
             found = bart.config(json)
         case _:
             raise ConfigError(f"model_type={kind!r} is no decoder; wanted qwen2, qwen3, llama, gpt2 or bart")
-    return dataclasses.replace(found, weights=was.weights, padding=-found.vocab % ROWS)
+    return dataclasses.replace(_bounded(at, found), weights=was.weights, padding=-found.vocab % ROWS)
+
+
+def _bounded(at: Path, found: Writes) -> Writes:
+    """With start and end tokens that the model has.
+
+    Where config.json gives none of its vocabulary (a Chinese GPT-2 of 21,128 tokens that is silent about them has
+    GPT-2's 50256), they are the tokenizer's.
+    """
+    known = range(found.vocab)
+    if found.start_token in known and found.end_token in known:
+        return found
+    try:
+        start, end = bounds(at)
+    except FileNotFoundError as e:
+        start, end, why = None, None, str(e)
+    else:
+        why = "the tokenizer's files name no eos_token or sep_token of the vocabulary"
+    end = found.end_token if found.end_token in known else end
+    if end not in known:
+        raise ConfigError(
+            f"no token ends a caption: eos_token_id={found.end_token} (GPT-2's, where config.json is silent) is outside"
+            f" the vocabulary of {found.vocab}, and {why}; write the id of the token that ends a text into config.json"
+            " as eos_token_id"
+        )
+    if found.start_token in known:
+        start = found.start_token
+    return dataclasses.replace(found, start_token=start if start in known else end, end_token=end)
 
 
 def files(part: Hears | Sees | Writes | None) -> Any:
@@ -186,10 +213,16 @@ def tokenizer(cfg: Config) -> "Tokenizer":
 
     Raises:
       FileNotFoundError: it has none.
-      ConfigError: one with more tokens than the decoder.
+      ConfigError: one with more tokens than the decoder, or to which the token that ends a caption is text.
     """
     at, decoder = hub.locate(cfg.model.decoder.weights), cfg.model.decoder
     found = pretrained_tokenizer(at)
     if (tokens := found.get_vocab_size(with_added_tokens=True)) > decoder.vocab:
         raise ConfigError(f"{at}: the tokenizer has {tokens} tokens, the decoder's vocabulary is {decoder.vocab}")
+    end, added = found.id_to_token(decoder.end_token), found.get_added_tokens_decoder().values()
+    if end is not None and not any(token.content == end and token.special for token in added):
+        raise ConfigError(
+            f"{at}: the token that ends a caption, {decoder.end_token}, is {end!r} to the tokenizer, which is text;"
+            " wanted a special token: correct eos_token_id in config.json, or mark it as special in tokenizer.json"
+        )
     return found

@@ -19,7 +19,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 def learned(rule: str) -> tuple[bytes, list[tuple[str, float]]]:
     """The character map of a rule, which SentencePiece puts in every model, and the pieces learned with it."""
     package = pytest.importorskip("sentencepiece", reason="the package sentencepiece is not installed")
-    from transformers.utils import sentencepiece_model_pb2_new as protocol
+    from sentencepiece import sentencepiece_model_pb2 as protocol  # transformers has another: a process takes one only
 
     model = io.BytesIO()
     package.SentencePieceTrainer.train(

@@ -270,8 +270,8 @@ def test_added_tokens_another_decoder_and_empty_sizes_are_refused(policies):
         with pytest.raises(ValueError, match="must be at least 1"):
             text.build(policies["bytes"], reward, **sizes)
     policy = byte_level(models.BPE())
-    policy.decoder = decoders.WordPiece()
-    with pytest.raises(ValueError, match="decoder WordPiece; only ByteLevel"):
+    policy.decoder = decoders.BPEDecoder()
+    with pytest.raises(ValueError, match="decoder BPEDecoder; converted exactly"):
         text.build(policy, reward, max_bytes=8, max_tokens=8)
     reward.add_tokens(["plain"])
     with pytest.raises(ValueError, match=r"added tokens \['plain'\]"):

@@ -57,16 +57,19 @@ def check_text(policy: Path, reward: Path, text: Path, sequences: int = 20_000, 
     """Check that the conversion of tokens in the graph equals the reference tokenizers on your text.
 
     Args:
-        policy: tokenizer.json of the policy.
+        policy: tokenizer.json of the policy, or the directory of a pretrained decoder.
         reward: directory of the sentence-transformers model.
         text: file of text, a caption a line.
         sequences: random token sequences to try besides.
         seed: of those.
     """
+    from emojax.data.text import pretrained_tokenizer
     from emojax.text.check import check, read_tokenizer
 
+    bare = policy.is_dir() and not (policy / "tokenizer.json").is_file()  # vocab.txt, or a SentencePiece model
+    writer = pretrained_tokenizer(policy) if bare else read_tokenizer(policy)
     lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = check(read_tokenizer(policy), read_tokenizer(reward), lines, random_sequences=sequences, seed=seed)
+    found = check(writer, read_tokenizer(reward), lines, random_sequences=sequences, seed=seed)
     for mismatch in found[:10]:
         print(mismatch)
     print(f"{len(found)} mismatches in {len(lines)} lines and {sequences} random sequences")

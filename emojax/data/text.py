@@ -1,12 +1,13 @@
-"""Words to token ids and back: the byte-level BPE tokenizer of a run, made here or taken from a pretrained decoder.
+"""Words to token ids and back: the tokenizer of a run, made here or taken from a pretrained decoder.
 
-Every byte is in its alphabet, so any text in any script comes back as it was. Text that spells a special token is
-text: a transcript that says "<end>" does not end a caption.
+One that is made here is byte-level BPE: every byte is in its alphabet, so any text in any script comes back as it was.
+Whatever the tokenizer, text that spells a special token is text: a transcript that says "<end>" does not end a caption.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +43,9 @@ def train_tokenizer(texts: Iterable[str], vocab: int) -> "Tokenizer":
 def pretrained_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a pretrained decoder; it neither pads nor cuts.
 
+    Of tokenizer.json; else of vocab.txt, which is BERT's whatever model it serves (a GPT-2 of Chinese characters, say);
+    else what transformers makes of the other files.
+
     Raises:
       FileNotFoundError: the directory has none.
     """
@@ -51,15 +55,42 @@ def pretrained_tokenizer(directory: Path) -> "Tokenizer":
     if path.is_file():
         tokenizer = Tokenizer.from_file(str(path))
     else:
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, BertTokenizer
 
+        bert = (directory / "vocab.txt").is_file() and not (directory / "vocab.json").is_file()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+            tokenizer = (BertTokenizer if bert else AutoTokenizer).from_pretrained(directory).backend_tokenizer
         except (OSError, ValueError, AttributeError) as e:
             raise FileNotFoundError(f"{directory} has no tokenizer that can be read: no tokenizer.json, and {e}") from e
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def bounds(directory: Path) -> tuple[int | None, int | None]:
+    """The ids of the tokens that begin and end a text, as the files of a pretrained tokenizer name them.
+
+    They are bos_token and eos_token of tokenizer_config.json and special_tokens_map.json; else cls_token and sep_token,
+    which are "[CLS]" and "[SEP]" in a BERT tokenizer that does not say. None: there is none.
+
+    Raises:
+      FileNotFoundError: see `pretrained_tokenizer`.
+    """
+    from tokenizers import models
+
+    tokenizer = pretrained_tokenizer(directory)
+    bert = isinstance(tokenizer.model, models.WordPiece)
+    named: dict[str, Any] = {"cls_token": "[CLS]", "sep_token": "[SEP]"} if bert else {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (path := directory / file).is_file():
+            named |= {name: token for name, token in json.loads(path.read_text("utf-8")).items() if token is not None}
+
+    def find(*names: str) -> int | None:
+        tokens = (named[name] for name in names if name in named)
+        ids = (tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token) for token in tokens)
+        return next((i for i in ids if i is not None), None)
+
+    return find("bos_token", "cls_token"), find("eos_token", "sep_token")
 
 
 def encode(tokenizer: "Tokenizer", text: str, length: int, end: int = END) -> tuple[np.ndarray, np.ndarray]:

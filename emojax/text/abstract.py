@@ -12,11 +12,16 @@ from emojax.text.bytes import TokenBytes
 from emojax.text.charsmap import Charsmap
 from emojax.text.convert import BpeTables, Tables, UnigramTables, WordpieceTables
 from emojax.text.normalize import Normalization
+from emojax.text.pieces import Pieces
+from emojax.text.policy import Policy
 from emojax.text.trie import Trie
 
 # A byte-level piece has about six bytes. As measured: all-MiniLM-L6-v2 has 30,522 pieces in 64,356 slots, a made-up
 # vocabulary of many scripts 250,000 in 946,981; nmt_nfkc turns U+FDFA, of three bytes, into eighteen characters.
 _BYTES_PER_TOKEN = 6
+# Published vocabularies that are not byte-level, by their sizes: Llama 2, TinyLlama and the first Mistral, its third;
+# Chinese BERT's, of Chinese GPT-2s and the first Chinese BART, and that of its second.
+_SENTENCEPIECE, _WORDPIECE = (32_000, 32_768), (21_128, 51_271)
 _WORDPIECE_SLOTS, _UNIGRAM_SLOTS = 2, 4  # of the trie, per piece
 _PAGES, _KIND_PAGES = 200, 134  # of 256 code points that differ from each other's
 _WORDPIECE_ROWS, _UNIGRAM_ROWS = 3_000, 15_000  # kinds of code points
@@ -32,7 +37,8 @@ def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_token
     inputs and outputs are exact. Ids that only the files tell are made up: they are numbers in a program, not shapes.
 
     Args:
-      policy_vocabulary: tokens.
+      policy_vocabulary: tokens; their number tells SentencePiece and WordPiece tokenizers that are widespread, any
+        other is taken to be of byte-level BPE.
       reward: the sentence encoder. XLM-R and CamemBERT are taken to have a SentencePiece tokenizer, RoBERTa a
         byte-level BPE, the others BERT's (multilingual MiniLM, a BERT with XLM-R's tokenizer, is the one that this
         takes for what it is not).
@@ -48,7 +54,11 @@ def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_token
     def trie(slots: int, depth: int) -> Trie:
         return Trie(i32(slots), i32(slots), i32(slots), i32(2), depth)
 
-    policy = TokenBytes(i32(policy_vocabulary + 1), small(jnp.uint8, _BYTES_PER_TOKEN * policy_vocabulary))
+    policy: Policy = TokenBytes(i32(policy_vocabulary + 1), small(jnp.uint8, _BYTES_PER_TOKEN * policy_vocabulary))
+    if (sentencepiece := policy_vocabulary in _SENTENCEPIECE) or policy_vocabulary in _WORDPIECE:
+        rows = 2 * policy_vocabulary
+        real, total = small(jnp.bool_, policy_vocabulary), small(jnp.uint8, _BYTES_PER_TOKEN * rows)
+        policy = Pieces(i32(rows + 1), total, real, small(jnp.bool_, rows) if sentencepiece else None, sentencepiece)
     page, row = i32(0x110000 // 256), i32(_PAGES, 256)
     kind = "mpnet" if isinstance(reward, Mpnet) else reward.kind
     if kind == "roberta":

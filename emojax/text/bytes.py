@@ -1,4 +1,4 @@
-"""Policy tokens -> bytes -> code points.
+"""Policy tokens -> bytes -> code points, of byte-level BPE; `pieces.py` gives the bytes of the other kinds of tokens.
 
 A byte-level BPE tokenizer spells every byte as one printable character (Radford et al. 2019, GPT-2). Its decoder joins
 the bytes of all tokens and reads them as UTF-8; each maximal part of a sequence that cannot be completed becomes one
@@ -36,33 +36,31 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(other)}
 
 
-def spell(policy: "tokenizers.Tokenizer") -> list[bytes]:
-    """The bytes that each id adds to the decoded text; none for special tokens and for ids without a token."""
-    alphabet = byte_alphabet()
+def text_tokens(policy: "tokenizers.Tokenizer") -> list[str | None]:
+    """The token of each id; None: a special token, or an id without one, which decoding passes over."""
     vocabulary = policy.get_vocab(with_added_tokens=True)
     added = policy.get_added_tokens_decoder()
     tokens = {i: token for token, i in vocabulary.items()} | {i: token.content for i, token in added.items()}
     special = {token.content for token in added.values() if token.special}
-    spelled = [b""] * (max(tokens, default=0) + 1)
-    for i, token in tokens.items():
-        if token not in special:
-            known = all(c in alphabet for c in token)  # an added token may have characters outside the alphabet
-            spelled[i] = bytes(map(alphabet.__getitem__, token)) if known else token.encode()
-    return spelled
+    told = (tokens.get(i) for i in range(max(tokens, default=0) + 1))
+    return [None if token in special else token for token in told]
+
+
+def side_by_side(spelled: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of them begins, i32[items + 1], and all their bytes, u8[total]."""
+    start = np.cumsum([0, *map(len, spelled)]).astype(np.int32)
+    return start, np.frombuffer(b"".join(spelled) or b"\0", np.uint8)
 
 
 def build_token_bytes(policy: "tokenizers.Tokenizer") -> TokenBytes:
-    """Raises ValueError where the policy's decoder does not join bytes as ByteLevel does."""
-    from tokenizers import decoders
+    """The table of a tokenizer with a ByteLevel decoder."""
+    alphabet = byte_alphabet()
 
-    if not isinstance(policy.decoder, decoders.ByteLevel):
-        raise ValueError(
-            f"the policy's tokenizer has the decoder {type(policy.decoder).__name__}; only ByteLevel (as GPT-2, Llama 3"
-            " and Qwen have) is converted exactly inside the graph: use a policy with a byte-level BPE tokenizer"
-        )
-    spelled = spell(policy)
-    start = np.cumsum([0, *map(len, spelled)]).astype(np.int32)
-    return TokenBytes(start, np.frombuffer(b"".join(spelled) or b"\0", np.uint8))
+    def spell(token: str | None) -> bytes:
+        known = all(c in alphabet for c in token or "")  # an added token may have characters outside the alphabet
+        return bytes(map(alphabet.__getitem__, token or "")) if known else str(token).encode()
+
+    return TokenBytes(*side_by_side(list(map(spell, text_tokens(policy)))))
 
 
 def token_bytes(tables: TokenBytes, ids: Array, mask: Array, max_bytes: int) -> tuple[Array, Array]:
@@ -84,27 +82,33 @@ def token_bytes(tables: TokenBytes, ids: Array, mask: Array, max_bytes: int) -> 
     return jnp.where(filled, lookup(tables.bytes, where).astype(jnp.int32), 0), filled
 
 
+def _ahead(byte: Array) -> tuple[Array, ...]:
+    """The next three bytes of each; 0 past the end."""
+    size = byte.shape[1]
+    padded = jnp.pad(byte, ((0, 0), (0, 3)))
+    return tuple(padded[:, k : k + size] for k in (1, 2, 3))
+
+
 def _between(x: Array, low: Array | int, high: Array | int) -> Array:
     return (x >= low) & (x <= high)
 
 
-def code_points(byte: Array, filled: Array) -> tuple[Array, Array]:
-    """UTF-8, lossy. A code point stands at its first byte.
+def sequences(byte: Array) -> tuple[Array, Array, Array]:
+    """UTF-8 sequences: every position is settled by its neighbours alone, without a scan.
 
     Only a byte 80..BF can belong to a sequence that began before it, and it does if a lead one to three bytes before
-    reaches it: so each position is settled by its neighbours alone, without a scan.
+    reaches it.
 
     Args:
-      byte: i32[N Y], 0 past the end.
-      filled: bool[N Y]
+      byte: i32[N Y]; 0 and what lies past the end continue no sequence.
     Returns:
-      i32[N Y] code points and bool[N Y], True where one begins.
+      need i32[N Y], bytes of the sequence that this one begins, 0 where it begins none; taken i32[N Y], how many of
+      them are there (1 at least); continues bool[N Y], True where the byte belongs to a sequence begun before.
     """
     size = byte.shape[1]
-    ahead = jnp.pad(byte, ((0, 0), (0, 3)))  # 0 never continues a sequence, so a sequence cut off by the end is broken
-    b1, b2, b3 = (ahead[:, k : k + size] for k in (1, 2, 3))
+    b1, b2, b3 = _ahead(byte)
     need = 1 * (byte < 0x80) + 2 * _between(byte, 0xC2, 0xDF) + 3 * _between(byte, 0xE0, 0xEF)
-    need = need + 4 * _between(byte, 0xF0, 0xF4)  # 0: the byte begins nothing
+    need = need + 4 * _between(byte, 0xF0, 0xF4)
     # No overlong forms, no surrogates, nothing above U+10FFFF: all four are a matter of the second byte.
     low = jnp.where(byte == 0xE0, 0xA0, jnp.where(byte == 0xF0, 0x90, 0x80))
     high = jnp.where(byte == 0xED, 0x9F, jnp.where(byte == 0xF4, 0x8F, 0xBF))
@@ -115,7 +119,20 @@ def code_points(byte: Array, filled: Array) -> tuple[Array, Array]:
 
     behind = jnp.pad(taken, ((0, 0), (3, 0)))
     continues = (behind[:, 2 : 2 + size] > 1) | (behind[:, 1 : 1 + size] > 2) | (behind[:, :size] > 3)
-    c1, c2, c3 = b1 & 0x3F, b2 & 0x3F, b3 & 0x3F
+    return need, taken, continues
+
+
+def code_points(byte: Array, filled: Array) -> tuple[Array, Array]:
+    """UTF-8, lossy. A code point stands at its first byte.
+
+    Args:
+      byte: i32[N Y], 0 past the end.
+      filled: bool[N Y]
+    Returns:
+      i32[N Y] code points and bool[N Y], True where one begins.
+    """
+    need, taken, continues = sequences(byte)
+    c1, c2, c3 = (b & 0x3F for b in _ahead(byte))
     point = jnp.select(
         [need == 1, need == 2, need == 3],
         [byte, (byte & 0x1F) << 6 | c1, (byte & 0x0F) << 12 | c1 << 6 | c2],

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from emojax.text.bytes import spell
 from emojax.text.convert import Tables, build, retokenize
+from emojax.text.policy import added_bytes, build_policy, spell
 
 if TYPE_CHECKING:
     import tokenizers
@@ -124,8 +124,8 @@ def random_ids(
     policy: "tokenizers.Tokenizer", sequences: int, length: int, seed: int
 ) -> Iterator[tuple[str, list[int]]]:
     """Token sequences, most of which no good policy would emit, with the name of their kind."""
-    rng = np.random.default_rng(seed)
-    spelled = spell(policy)
+    rng, tear = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    spelled = added_bytes(build_policy(policy))
     silent = [i for i, piece in enumerate(spelled) if not piece] + [len(spelled), len(spelled) + 999]
     single = [i for i, piece in enumerate(spelled) if len(piece) == 1] or silent
     letters = [i for i, piece in enumerate(spelled) if piece.isalpha()] or single  # ASCII letters
@@ -160,6 +160,9 @@ def random_ids(
         else:
             words = [list(map(ord, spellings[k])) for k in rng.integers(0, len(spellings), 1 + size // 4)]
             ids = [token for word in words for token in [*encode(word), int(rng.choice(silent))]]
+        if i // len(_MIXES) % 4 == 3:  # some tokens are lost, so parts of characters, and silent ones come between
+            pairs = [(token, int(tear.choice(silent))) for token in ids if tear.random() < 0.97]
+            ids = [token for pair in pairs for token in (pair if tear.random() < 0.2 else pair[:1])]
         yield f"random tokens ({kind})", ids[:length]
 
 
@@ -172,7 +175,7 @@ def compare(
       reward: made `plain`.
       sources: (name, ids) of each sequence.
     """
-    spelled = spell(policy)
+    spelling = build_policy(policy)
     width = max((len(ids) for _, ids in sources), default=1)
     run = jax.jit(retokenize)
     on_device = jax.device_put(tables)
@@ -185,7 +188,7 @@ def compare(
         out, kept = map(np.asarray, run(on_device, ids, mask))
         texts = policy.decode_batch([sequence for _, sequence in part])
         for row, (_, sequence) in enumerate(part):
-            raw = b"".join(spelled[i] for i in sequence if i < len(spelled))
+            raw = spell(spelling, sequence)
             if len(raw) > tables.max_bytes:
                 texts[row] = raw[: tables.max_bytes].decode(errors="replace")
         wanted = reward.encode_batch(texts, add_special_tokens=False)
@@ -215,8 +218,8 @@ def check(
         ids = policy.encode(line, add_special_tokens=False).ids
         sources += [(f"line {number}", ids[k : k + WINDOW]) for k in range(0, len(ids), WINDOW)]
     sources += random_ids(policy, random_sequences, 64, seed)
-    spelled = spell(policy)
-    longest = max((sum(len(spelled[i]) for i in ids if i < len(spelled)) for _, ids in sources), default=1)
+    spelling = build_policy(policy)
+    longest = max((len(spell(spelling, ids)) for _, ids in sources), default=1)
     size = 1 << max(longest - 1, 63).bit_length()  # all is read, and nearly always all is kept
     tables = build(policy, reward, max_bytes=size, max_tokens=size)
     return list(compare(tables, policy, reward, sources))

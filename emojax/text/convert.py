@@ -11,10 +11,11 @@ from flax import struct
 from emojax.text import bpe, byte_level, charsmap, settings
 from emojax.text.bpe import Rules
 from emojax.text.byte_level import ByteLevel
-from emojax.text.bytes import TokenBytes, build_token_bytes, code_points, token_bytes
+from emojax.text.bytes import code_points
 from emojax.text.charsmap import Charsmap, build_charsmap
 from emojax.text.expand import Table
 from emojax.text.normalize import Normalization, build_normalization, classes, normalize
+from emojax.text.policy import Policy, build_policy, policy_bytes
 from emojax.text.trie import Trie, build_trie
 from emojax.text.unigram import Join, Strip, fixed_point, unigram, words
 from emojax.text.wordpiece import usable_pieces, wordpiece
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class WordpieceTables:
     """All that `retokenize` reads: numpy arrays, to be passed to the program as an argument. For a BERT tokenizer."""
 
-    policy: TokenBytes
+    policy: Policy
     normalization: Normalization
     trie: Trie
     unknown: int = struct.field(pytree_node=False)  # id of a word that the vocabulary cannot spell
@@ -41,7 +42,7 @@ class WordpieceTables:
 class UnigramTables:
     """The same for a SentencePiece tokenizer as XLM-R has it."""
 
-    policy: TokenBytes
+    policy: Policy
     charsmap: Charsmap
     trie: Trie
     cost: Table  # i32[V + 1 3] of each piece by id, and of an unknown character
@@ -56,7 +57,7 @@ class UnigramTables:
 class BpeTables:
     """The same for a byte-level BPE tokenizer as RoBERTa has it."""
 
-    policy: TokenBytes
+    policy: Policy
     words: ByteLevel
     rules: Rules
     max_bytes: int = struct.field(pytree_node=False)
@@ -70,7 +71,7 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
     """The tables that turn `policy`'s tokens into `reward`'s, on the host.
 
     Args:
-      policy: a tokenizer with a ByteLevel decoder.
+      policy: a byte-level BPE tokenizer, or one of SentencePiece's kind or of BERT's (see `pieces.build_pieces`).
       reward: a BERT tokenizer (BertNormalizer and BertPreTokenizer with any options, WordPiece), a SentencePiece
         tokenizer as XLM-R has it (see `settings`) or a byte-level BPE tokenizer as RoBERTa has it (see `bpe.read`).
       max_bytes: of a text that are read; the rest is cut.
@@ -128,7 +129,7 @@ def _build_wordpiece(
     policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
 ) -> WordpieceTables:
     unknown = _unknown(reward)
-    token_table = build_token_bytes(policy)
+    token_table = build_policy(policy)
     kinds = classes(reward.pre_tokenizer)
     pieces = usable_pieces(reward, kinds)
     normalization, symbol = build_normalization(reward.normalizer, kinds, {c for text, _, _ in pieces for c in text})
@@ -165,7 +166,7 @@ def _build_unigram(
     letters, ids = zip(*spelled, strict=True)
     longest = math.ceil(max_bytes * table.growth) + 1
     return UnigramTables(
-        policy=build_token_bytes(policy),
+        policy=build_policy(policy),
         charsmap=table,
         trie=build_trie(
             list(letters), np.array(ids), np.zeros(len(ids), bool), 1 + max(table.letter, *symbol.values())
@@ -185,7 +186,7 @@ def _build_bpe(
     told = bpe.read(reward)
     _no_added_tokens(reward, "BPE")
     return BpeTables(
-        policy=build_token_bytes(policy),
+        policy=build_policy(policy),
         words=byte_level.build_byte_level(told.prefix),
         rules=bpe.build_rules(told.byte, told.merges, told.vocabulary),
         max_bytes=max_bytes,
@@ -200,7 +201,7 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
     `reward.encode_special_tokens = True`: text that spells a special token is text. (To the library it then is what the
     vocabulary makes of it, and that of XLM-R has "</s>" as a piece like any other.) Where the tokens spell more than
     `max_bytes` bytes, `text` is the lossy UTF-8 of the first `max_bytes` of them; of the result, the first `max_tokens`
-    tokens are kept.
+    tokens are kept. A byte that is not UTF-8, and so is read as U+FFFD or as a part of it, counts as one.
 
     Args:
       ids: i32[N T] policy tokens. Special tokens and ids outside the vocabulary spell nothing.
@@ -210,7 +211,7 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
     """
     if mask is None:
         mask = jnp.ones(ids.shape, bool)
-    byte, filled = token_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes)
+    byte, filled = policy_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes)
     point, begins = code_points(byte, filled)
     match tables:
         case WordpieceTables():
