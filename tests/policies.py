@@ -1,6 +1,7 @@
 """Made-up policy tokenizers of every kind that a pretrained decoder may have, as its files give them."""
 
 import functools
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -34,8 +35,6 @@ def llama2(prefix_space: bool = True) -> Tokenizer:
 
 @functools.cache
 def _sentencepiece(kind: str, vocab: int) -> bytes:
-    import io
-
     package = pytest.importorskip("sentencepiece", reason="the package sentencepiece is not installed")
     model = io.BytesIO()
     package.SentencePieceTrainer.train(
@@ -53,6 +52,7 @@ def _sentencepiece(kind: str, vocab: int) -> bytes:
 
 
 def write_llama2(at: Path) -> Path:
+    at.mkdir(exist_ok=True)
     (at / "tokenizer.model").write_bytes(_sentencepiece("bpe", 2411))
     (at / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer", **BOUNDS}))
     return at
@@ -71,6 +71,7 @@ def _pieces() -> str:
 
 def write_bert(at: Path) -> Path:
     """The files of a Chinese GPT-2 (uer/gpt2-chinese-cluecorpussmall has these): a vocab.txt and nothing of GPT-2's."""
+    at.mkdir(exist_ok=True)
     (at / "vocab.txt").write_text("\n".join(dict.fromkeys(_pieces().split("\n"))) + "\n", "utf-8")
     (at / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
     return at

@@ -10,7 +10,10 @@ import pytest
 from test_retokenize import TEXTS, byte_level
 from tokenizers import Regex, Tokenizer, decoders, models
 
+from emojax import text
+from emojax.families import Bert
 from emojax.text.check import random_ids
+from emojax.text.pieces import Pieces
 from emojax.text.policy import Policy, added_bytes, build_policy, policy_bytes, spell
 
 KINDS = {"gpt-2": policies.gpt2, "llama 2": policies.llama2, "no prefix": lambda: policies.llama2(False)}
@@ -125,3 +128,15 @@ def test_a_pattern_of_replace_may_be_an_expression():
     ids, mask = sequences(policy)
     raw = in_graph(build_policy(policy), ids, mask, 20 * LONGEST)
     assert [row.decode() for row in raw] == decoded(policy, ids, mask)
+
+
+@pytest.mark.parametrize(("vocabulary", "policy"), [(32_000, policies.llama2), (21_128, policies.bert)])
+def test_a_plan_knows_the_sizes_of_vocabularies_that_are_not_byte_level(vocabulary, policy):
+    guess, real = text.abstract(vocabulary, Bert(), max_bytes=9, max_tokens=9), build_policy(policy())
+    assert isinstance(guess.policy, Pieces)
+    assert isinstance(real, Pieces)
+    leaves, guessed = map(jax.tree.leaves, (real, guess.policy))
+    assert [(x.dtype, x.ndim) for x in leaves] == [(x.dtype, x.ndim) for x in guessed]
+    assert (guess.policy.real.shape, guess.policy.strip) == ((vocabulary,), real.strip)
+    ids, _ = jax.eval_shape(text.retokenize, guess, jax.ShapeDtypeStruct((2, 3), np.int32))
+    assert ids.shape == (2, 9)

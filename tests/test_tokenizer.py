@@ -1,14 +1,27 @@
 """Any text comes back as it was; text never becomes a control token; the same texts give the same tokenizer."""
 
+import json
 import os
 import pickle
 import subprocess
 import sys
 
 import numpy as np
+import policies
 import pytest
 
-from emojax.data.text import END, PAD, SPECIAL, START, decode, encode, encode_transcript, train_tokenizer
+from emojax.data.text import (
+    END,
+    PAD,
+    SPECIAL,
+    START,
+    bounds,
+    decode,
+    encode,
+    encode_transcript,
+    pretrained_tokenizer,
+    train_tokenizer,
+)
 
 TEXTS = [f"a {a} voice, {b} and slow" for a in ("calm", "bright", "tense") for b in ("low", "high", "thin")] + [
     "伤心不已，悲伤凄凉",
@@ -107,3 +120,49 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"vocabulary of 200 .* 259"):
         train_tokenizer(TEXTS, 200)
     assert train_tokenizer(TEXTS, 259).get_vocab_size() == 259
+
+
+def test_a_pretrained_tokenizer_of_any_kind_reads_and_writes_text() -> None:
+    """Text that spells a special token is text; special tokens have none; what comes back is the text, where it can."""
+    kinds = {"gpt-2": policies.gpt2(), "llama 2": policies.llama2(), "bert": policies.bert()}
+    text, spaced = "她的声音 sounds low 低沉", "她 的 声 音 sounds low 低 沉"
+    for kind, pretrained in kinds.items():
+        end = pretrained.token_to_id({"gpt-2": "<|end|>", "llama 2": "</s>", "bert": "[SEP]"}[kind])
+        ids, mask = encode(pretrained, text, 90, end)
+        assert (ids[mask][-1], (ids[mask][:-1] == end).sum()) == (end, 0)
+        assert decode(pretrained, ids, mask) == (spaced if kind == "bert" else text)
+        ids, mask = encode_transcript(pretrained, "[SEP] </s> <|end|>", 90)
+        assert end not in ids[mask]
+        assert decode(pretrained, ids, mask).replace(" ", "").lower().startswith("[sep]" if kind != "bert" else "[")
+
+
+def test_a_pretrained_tokenizer_is_found_in_files_of_any_kind(tmp_path) -> None:
+    """vocab.txt is BERT's even where config.json says gpt2, of which transformers makes a tokenizer of one token."""
+    for kind in ("gpt2", "bart"):
+        at = policies.write_bert(tmp_path / kind)
+        (at / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 1510}))
+        found = pretrained_tokenizer(at)
+        assert found.encode("她 sounds", add_special_tokens=False).tokens[0] == "她"
+        assert [found.id_to_token(i) for i in bounds(at)] == ["[CLS]", "[SEP]"]
+    (at / "vocab.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="nothing but special tokens; wanted a"):
+        pretrained_tokenizer(at)
+    at = policies.write_llama2(tmp_path / "llama")
+    assert [pretrained_tokenizer(at).id_to_token(i) for i in bounds(at)] == ["<s>", "</s>"]
+
+
+def test_the_bounds_of_a_text_are_those_that_the_files_name(tmp_path) -> None:
+    at = policies.write_bert(tmp_path / "bert")
+    tokens = pretrained_tokenizer(at)
+    tokens.save(str(at / "tokenizer.json"))
+    (at / "tokenizer_config.json").unlink()
+
+    def told(file: str, **named: object) -> list[str | None]:
+        (at / file).write_text(json.dumps(named))
+        return [None if i is None else tokens.id_to_token(i) for i in bounds(at)]
+
+    assert told("special_tokens_map.json", sep_token={"content": "[PAD]"}) == ["[CLS]", "[PAD]"]
+    assert told("tokenizer_config.json", eos_token="[MASK]", bos_token=None) == ["[CLS]", "[MASK]"]
+    assert told("tokenizer_config.json", eos_token="not there") == ["[CLS]", "[PAD]"]
+    train_tokenizer(TEXTS, 320).save(str(tmp_path / "tokenizer.json"))
+    assert bounds(tmp_path) == (None, None)

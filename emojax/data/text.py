@@ -62,6 +62,11 @@ def pretrained_tokenizer(directory: Path) -> "Tokenizer":
             tokenizer = (BertTokenizer if bert else AutoTokenizer).from_pretrained(directory).backend_tokenizer
         except (OSError, ValueError, AttributeError) as e:
             raise FileNotFoundError(f"{directory} has no tokenizer that can be read: no tokenizer.json, and {e}") from e
+    if tokenizer.get_vocab_size(with_added_tokens=True) <= len(tokenizer.get_added_tokens_decoder()):
+        raise FileNotFoundError(  # what transformers makes of a model's name alone
+            f"{directory} has no tokenizer that can be read: nothing but special tokens; wanted a tokenizer.json,"
+            " vocab.txt or tokenizer.model beside config.json"
+        )
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
