@@ -11,6 +11,7 @@ import numpy as np
 import policies
 import pytest
 from sentencepieces import bge, xlm_r
+from test_bpe import trained
 from test_retokenize import SECAP, TEXTS, minilm, trained_pieces
 from tokenizers import Tokenizer
 
@@ -31,6 +32,7 @@ REWARDS = {
     "chinese bert": lambda: trained_pieces(lowercase=False, strip_accents=False),
     "xlm-r": xlm_r,
     "bge": bge,
+    "roberta": lambda: trained(1500, prefix=True),
 }
 SEQUENCES, LONGEST, MAX_BYTES = 1500, 48, 256
 USUAL = [pytest.param(kind, marks=pytest.mark.slow if kind == "bge" else ()) for kind in REWARDS]  # xlm-r is its like
