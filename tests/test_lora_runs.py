@@ -15,7 +15,7 @@ from emojax import captioning, export, presets, pretrained, sharding
 from emojax.config import Config, Lora
 from emojax.data import source
 from emojax.training import adapters, stages
-from emojax.training.run import RunError
+from emojax.training.run import RunError, open_run
 from emojax.types import Tree
 
 torch = pytest.importorskip("torch", reason="parity with peft")
@@ -43,6 +43,17 @@ def same(a: Tree, b: Tree) -> bool:
 def logits(model) -> np.ndarray:
     with torch.no_grad():
         return model.eval()(input_ids=torch.arange(3, 63).reshape(3, 20)).logits.numpy()
+
+
+def test_a_run_from_before_there_were_adapters_is_gone_on_with(tmp_path: Path) -> None:
+    cfg = presets.load("tiny")
+    open_run(tmp_path, "sft", cfg, resume=False, overwrite=False)
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["lora"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    open_run(tmp_path, "sft", cfg, resume=True, overwrite=False)
+    with pytest.raises(RunError, match=r"lora.rank: 8 there, 4 now"):
+        open_run(tmp_path, "sft", presets.override(cfg, ["lora.rank=4"]), resume=True, overwrite=False)
 
 
 @pytest.mark.slow

@@ -53,7 +53,8 @@ def _same(out: Path, stage: str, cfg: Config) -> None:
     was = json.loads((out / "run.json").read_text())["stage"]
     if was != stage:
         raise RunError(f"{out} is a run of `{was}`, not of `{stage}`")
-    differ = differences(json.loads((out / "config.json").read_text()), json.loads(presets.dumps(cfg)))
+    theirs = presets.read_json(out / "config.json")  # fields that are newer than the run have their defaults
+    differ = differences(json.loads(presets.dumps(theirs)), json.loads(presets.dumps(cfg)))
     if differ:
         raise RunError(
             f"{out} was begun with another configuration, a resumed run would not be the unbroken one:\n"
