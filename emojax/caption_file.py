@@ -56,12 +56,7 @@ def write(
         out.write_bytes(b"")  # emptied before the settings change: no line is ever said to be of other settings
         write_atomically(_beside(out), json.dumps(settings, indent=2))
     left = [clip for clip in clips if clip.id not in done] if done else clips
-    clock, errors = time.perf_counter(), 0
-
-    def start() -> None:
-        nonlocal clock
-        clock = time.perf_counter()
-
+    began, errors, compiling = time.perf_counter(), 0, []
     records = model.records(
         left,
         batch_size=batch_size,
@@ -70,7 +65,7 @@ def write(
         seed=seed,
         ordered=ordered,
         workers=workers,
-        ready=start,
+        compiled=compiling.append,
     )
     # a file name need not be UTF-8: what Python makes of its bytes is written as JSON's escapes
     with out.open("a", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
@@ -78,7 +73,7 @@ def write(
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             errors += "error" in record
             progress(n, len(left))
-    seconds = time.perf_counter() - clock
+    seconds = time.perf_counter() - began - sum(compiling)
     return {
         "clips": len(left),
         "errors": errors,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -123,7 +124,7 @@ class Captioner:
         seed: int = 0,
         ordered: bool = False,
         workers: int | None = None,
-        ready: Callable[[], None] = lambda: None,
+        compiled: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[dict[str, Any]]:
         """Captions clips, each batch as soon as the clips read so far fill one of a length bucket.
 
@@ -136,7 +137,7 @@ class Captioner:
           ordered: in the order given. A clip whose length is rare then goes in a batch that is partly filled, once
             16 batches of clips were read after it.
           workers: processes that decode; None: as many as in training.
-          ready: called when the programs of all length buckets are compiled.
+          compiled: told the seconds that compilation took, at the first batch of each length bucket.
         Yields:
           `id`, `caption`, `logprob` (nats, of the whole caption) and `emotions` (concept -> coordinate); with several
           samples those are the most probable one's, and `samples` lists all. Of a file that cannot be decoded `id`,
@@ -173,19 +174,25 @@ class Captioner:
             reach=_REACH * batch_size if ordered else None,
         )
         with closing(batches), jax.set_mesh(self.mesh):
-            for seconds in data.audio_seconds:
-                blank = jax.tree.map(
-                    lambda x: np.zeros(x.shape, x.dtype), abstract_batch(self.cfg, batch_size, seconds)
-                )
-                jax.block_until_ready(run(batch=sharding.to_devices(blank, self.mesh)))
-            ready()
-            made = self._records(run, batches)
+            made = self._records(run, batches, compiled)
             yield from _in_order(clips, made) if ordered else made
 
-    def _records(self, run: Callable[..., Captions], batches: "Iterator[Bulk]") -> Iterator[dict[str, Any]]:
+    def _records(
+        self, run: Callable[..., Captions], batches: "Iterator[Bulk]", compiled: Callable[[float], None]
+    ) -> Iterator[dict[str, Any]]:
         pending: tuple[list[Clip], Captions] | None = None
+        lengths: set[int] = set()
         for kept, batch, errors in batches:
-            now = None if batch is None else (kept, run(batch=sharding.to_devices(batch, self.mesh)))
+            new = batch is not None and batch.audio.shape[1] not in lengths
+            if pending and new:  # words do not wait for the next program to be compiled
+                yield from self._words(*pending)
+                pending = None
+            began, now = time.perf_counter(), None
+            if batch is not None:
+                now = kept, run(batch=sharding.to_devices(batch, self.mesh))  # returns once it is compiled
+                lengths.add(batch.audio.shape[1])
+            if new:
+                compiled(time.perf_counter() - began)
             if pending:
                 yield from self._words(*pending)  # words of one batch while the device makes the next
             pending = now

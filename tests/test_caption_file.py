@@ -102,6 +102,25 @@ def test_order_is_kept_where_it_is_asked_for(clips: list[Clip]) -> None:
         list(model().records([clips[0]] * 2, batch_size=4, workers=0, ordered=True))
 
 
+def test_only_the_lengths_that_occur_are_compiled(clips: list[Clip]) -> None:
+    """The first caption waits for no program but its own."""
+    short = [c for c in clips if c.audio is not None and c.audio.stem == "short"]
+    long = next(c for c in clips if c.audio is not None and c.audio.stem == "long")
+    programs: list[str] = []
+
+    def note(event: str, duration: float, **about: str | int) -> None:
+        if "backend_compile" in event and "caption_step" in str(about.get("fun_name")):
+            programs.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    told: list[float] = []
+    records = model().records([*short[:5], long], batch_size=5, workers=0, compiled=told.append)
+    for there, _ in zip((1, 1, 1, 1, 1, 2), records, strict=True):
+        assert len(programs) == len(told) == there
+    assert len(list(model().records(short, batch_size=5, workers=0))) == len(short)
+    assert len(programs) == 2
+
+
 def test_what_waits_for_its_turn_is_bounded(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     """A clip whose length is rare comes first: the others must not all be captioned before it is written."""
     monkeypatch.setattr(captioning, "_REACH", 4)
