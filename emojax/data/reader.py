@@ -117,9 +117,7 @@ def collate(
     cfg, b = reader.cfg, len(rows)
     samples = round(seconds * SAMPLE_RATE)
     batch: dict[str, Any] = {
-        "clip": np.array(
-            [zlib.crc32(reader.clips[row].id.encode(errors="surrogateescape")) for row, _ in rows], np.uint32
-        ),
+        "clip": np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
         "audio": np.zeros((b, samples), np.float32),
         "audio_length": np.zeros(b, np.int32),
         "video": np.zeros((b, cfg.frames, cfg.frame_size, cfg.frame_size, 3), np.uint8),
