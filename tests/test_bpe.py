@@ -13,7 +13,7 @@ from sentencepieces import law_on
 from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from emojax import text
+from emojax import bench_text, text
 from emojax.families import Bert
 from emojax.text import byte_level as cut
 from emojax.text.bytes import build_token_bytes, byte_alphabet
@@ -273,3 +273,19 @@ def test_abstract_tables_have_the_kinds_of_arrays_that_real_ones_have():
     assert [x.shape for x in jax.tree.leaves(tables.words)] == [x.shape for x in jax.tree.leaves(guess.words)]
     out, mask = jax.eval_shape(text.retokenize, guess, jax.ShapeDtypeStruct((8, 64), np.int32))
     assert (out.shape, out.dtype, mask.shape, mask.dtype) == ((8, 256), np.int32, (8, 256), bool)
+
+
+def test_the_cost_of_each_pair_is_told(tmp_path):
+    """Of tokenizers that are given; those made up keep the law, at the sizes that their names tell."""
+    tokenizer = bench_text.byte_level(1000)
+    assert bench_text.wordpiece(30_000).get_vocab_size() == 30_000
+    reward = plain(tokenizer)
+    tables = text.build(tokenizer, reward, max_bytes=99, max_tokens=99)
+    assert law_on(tables, tokenizer, reward, [tokenizer.encode(s).ids[:30] for s in bench_text.sentences(20, 9)]) == []
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    work = bench_text.TextWork(8, 5, 20, 9, repeats=2, steps=0, policies=(tmp_path,), rewards=(tmp_path,))
+    (pair,) = bench_text.measure(work)["pairs"]
+    assert (pair["policy"], pair["reward"]) == (str(tmp_path), str(tmp_path))
+    assert 0 < pair["least_ms"] <= pair["ms"]
+    with pytest.raises(ValueError, match="--captions wants a multiple of 8"):
+        bench_text.main(replace(work, captions=9))

@@ -35,7 +35,7 @@ REFERENCES = [
 
 def directory(root: Path, tokenizer: Tokenizer, ends: tuple[str, str], model: str, **fields: int) -> Path:
     """A random sentence-transformers model with that tokenizer: the mean of the vectors, at unit length."""
-    start, stop = ((token, tokenizer.token_to_id(token)) for token in ends)
+    start, stop = ((token, tokenizer.get_vocab()[token]) for token in ends)
     tokenizer.post_processor = processors.RobertaProcessing(stop, start)
     tokenizer.save(str(root / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "cls_token": start[0], "sep_token": stop[0]}

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from emojax import bench as benchmark
+from emojax import bench_text as conversion
+from emojax.bench_text import TextWork
 from emojax.commands.train import Set
 
 
@@ -85,11 +87,15 @@ def doctor() -> None:
 
 
 def bench(
-    program: tyro.conf.Positional[Literal["grpo"]], work: Annotated[benchmark.Work, tyro.conf.arg(name="")]
+    work: Annotated[
+        Annotated[benchmark.Work, tyro.conf.subcommand("grpo", description="One Emo-GRPO step on random weights.")]
+        | Annotated[TextWork, tyro.conf.subcommand("text", description="Captions to the reward model's tokens.")],
+        tyro.conf.arg(name=""),
+    ],
 ) -> None:
-    """Time one Emo-GRPO step on random weights and prompts of ids; prints one JSON line.
-
-    Args:
-        program: which.
-    """
-    benchmark.main(work)
+    """Time one Emo-GRPO step, or the conversion of captions for each pair of tokenizers; prints one JSON line."""
+    match work:
+        case benchmark.Work():
+            benchmark.main(work)
+        case TextWork():
+            conversion.main(work)
