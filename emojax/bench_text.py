@@ -20,10 +20,10 @@ from emojax import bench
 from emojax.config import ConfigError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer, models
 
 _CONSONANTS = ("", *"bcdfghjklmnprstvwz", "ch", "sh", "th", "st", "tr", "br", "pl")
-_VOWELS = "aeiou"
+_LETTERS, _VOWELS = "abcdefghijklmnopqrstuvwxyz", "aeiou"
 _CODAS = ("", "", "", *"nrsltdm")
 _PROMPTS = 8  # of the step beside
 _FIRST_RARE = 0x4E00  # ideographs fill a large vocabulary, as they do a published one
@@ -148,20 +148,18 @@ def _numbered(pieces: list[str]) -> dict[str, int]:
     return {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
 
 
-def byte_level(size: int = 50_000) -> "Tokenizer":
-    """GPT-2's and RoBERTa's kind: syllables from letters, words from syllables, then the space before a word."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+def _merged(vocabulary: dict[str, int], space: str, size: int) -> "models.BPE":
+    """Rules as trained ones: syllables from letters, words from syllables, then the space before a word."""
+    from tokenizers import models
 
-    from emojax.text.bytes import byte_alphabet
-
-    vocabulary, merges = dict(byte_alphabet()), {}
+    merges = []
 
     def join(parts: tuple[str, ...]) -> str:
         whole = parts[0]
         for part in parts[1:]:
             if len(vocabulary) < size and whole + part not in vocabulary:
                 vocabulary[whole + part] = len(vocabulary)
-                merges[whole, part] = None
+                merges.append((whole, part))
             whole += part
         return whole
 
@@ -169,10 +167,31 @@ def byte_level(size: int = 50_000) -> "Tokenizer":
     for syllable in dict.fromkeys(s for word in known for s in word):
         join(tuple(syllable))
     for word in known:
-        join(("Ġ", join(word)))
-    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges)))
+        join((space, join(word)))
+    return models.BPE(vocabulary, merges, byte_fallback="<0x00>" in vocabulary)
+
+
+def byte_level(size: int = 50_000) -> "Tokenizer":
+    """GPT-2's and RoBERTa's kind."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+
+    from emojax.text.bytes import byte_alphabet
+
+    tokenizer = Tokenizer(_merged(byte_alphabet(), "Ġ", size))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def byte_fallback(size: int = 32_000) -> "Tokenizer":
+    """Llama 2's kind."""
+    from tokenizers import Tokenizer, decoders, normalizers
+
+    base = _numbered([*(f"<0x{i:02X}>" for i in range(256)), "▁", ".", *_LETTERS])
+    tokenizer = Tokenizer(_merged(base, "▁", size))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(parts)
     return tokenizer
 
 
@@ -181,7 +200,7 @@ def wordpiece(size: int = 30_000) -> "Tokenizer":
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     known = words(12_000)
-    parts = ["[UNK]", ".", *"abcdefghijklmnopqrstuvwxyz", *(s for word in known for s in word)]
+    parts = ["[UNK]", ".", *_LETTERS, *(s for word in known for s in word)]
     vocabulary = _filled(_numbered([*parts, *("##" + p for p in parts[1:]), *map("".join, known)]), size)
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -200,7 +219,7 @@ def unigram(size: int = 250_000) -> "Tokenizer":
 
     known = words(24_000)
     parts = ["<unk>", *("▁" + "".join(word) for word in known), *(s for word in known for s in word), "▁", "."]
-    pieces = _filled(_numbered([*parts, *"abcdefghijklmnopqrstuvwxyz"]), size)
+    pieces = _filled(_numbered([*parts, *_LETTERS]), size)
     tokenizer = Tokenizer(models.Unigram([(p, -math.log(100.0 + i)) for p, i in pieces.items()], 0))
     forms = {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}
     tokenizer.normalizer = normalizers.Precompiled(write_charsmap(forms))
@@ -208,7 +227,11 @@ def unigram(size: int = 250_000) -> "Tokenizer":
     return tokenizer
 
 
-MADE_UP_POLICIES: "dict[str, Callable[[], Tokenizer]]" = {"byte-level BPE, 50,000": byte_level}
+MADE_UP_POLICIES: "dict[str, Callable[[], Tokenizer]]" = {
+    "byte-level BPE, 50,000": byte_level,
+    "BPE with byte fallback, 32,000": byte_fallback,
+    "WordPiece, 30,000": wordpiece,
+}
 MADE_UP_REWARDS: "dict[str, Callable[[], Tokenizer]]" = {
     "WordPiece, 30,000": wordpiece,
     "unigram, 250,000": unigram,
