@@ -20,9 +20,10 @@ from emojax import presets, rewards, sharding, text
 from emojax.config import Config, ConfigError, Mesh, Sampling
 from emojax.decoder import captioner, lm
 from emojax.decoder.sample import rollout
-from emojax.encoders import media
+from emojax.encoders import media, stored
 from emojax.nn import param
 from emojax.rewards import emotion, sentence
+from emojax.training import cached
 from emojax.training.program import abstract_batch, place
 from emojax.types import Array, Batch
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from emojax.data.bulk import Bulk
     from emojax.data.clips import Clip
+    from emojax.data.shards import Shards
 
 
 @struct.dataclass
@@ -95,6 +97,7 @@ class Captioner:
     reward: rewards.RewardModel | None  # for the emotion coordinates; None: they are left out
     static: rewards.RewardStatic | None
     mesh: jax.sharding.Mesh
+    shards: "Shards | None" = None  # features that `cfg.data.features` names, read instead of media
 
     def caption(
         self,
@@ -143,7 +146,8 @@ class Captioner:
           samples those are the most probable one's, and `samples` lists all. Of a file that cannot be decoded `id`,
           `file` and `error`.
         Raises:
-          ConfigError: several samples without sampling: they would all be the same; `ordered`, and an id is not unique.
+          ConfigError: several samples without sampling: they would all be the same; `ordered`, and an id is not unique;
+            clips without features, where these are read.
         """
         from emojax.data.bulk import bulk_batches
 
@@ -172,6 +176,7 @@ class Captioner:
             caption_tokens=self.cfg.caption_tokens,
             batch=batch_size,
             reach=_REACH * batch_size if ordered else None,
+            given=cached.given(self.cfg, clips, self.shards),
         )
         with closing(batches), jax.set_mesh(self.mesh):
             made = self._records(run, batches, compiled)
@@ -236,20 +241,28 @@ def _in_order(clips: Sequence["Clip"], records: Iterator[dict[str, Any]]) -> Ite
         yield early.pop(clip.id)
 
 
-def load(model: str | Path) -> Captioner:
+def load(model: str | Path, features: str | Path = "") -> Captioner:
     """A trained captioner: of a run directory (its last complete checkpoint), or exported, as a directory or a hub id.
 
+    Args:
+      features: a directory that `emojax encode` wrote with the captioner's encoders: clips are read from there, and the
+        encoders are left out. Empty: media are read, also by a captioner that was trained from features.
     Raises:
+      ConfigError, ValueError: features that were made otherwise, or that are damaged.
       RunError: a run that has no checkpoint yet.
       FileNotFoundError: there is neither a run nor an exported captioner.
     """
     cfg, params, tokenizer, mesh = restore(model)
+    cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, features=str(features)))
+    shards = cached.check(cfg)
+    cached.check_weights(shards, params.encoders, cfg)
+    params = dataclasses.replace(params, encoders=stored.without(params.encoders, cfg))
     try:
         reward, static = rewards.build(cfg.reward, tokenizer)
     except FileNotFoundError as e:
         warnings.warn(f"captions come without emotion coordinates: {e}", stacklevel=2)
         reward, static = None, None
-    return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh)
+    return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh, shards)
 
 
 def restore(model: str | Path, merge: bool = True) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
@@ -276,6 +289,7 @@ def lower(
 ) -> jax.stages.Lowered:
     """The captioning program by shapes alone, greedy, for `emojax plan`."""
     declared = captioner.declare(cfg)
+    declared = dataclasses.replace(declared, encoders=stored.without(declared.encoders, cfg))
     params = place(param.abstract(declared), sharding.shardings(declared, mesh))
     batch = place(abstract_batch(cfg, clips), sharding.by_clip(mesh))
     everywhere = sharding.replicated(mesh)

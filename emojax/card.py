@@ -8,6 +8,7 @@ from typing import Any
 from emojax import __version__, hub
 from emojax.config import Config
 from emojax.evaluate.report import markdown
+from emojax.families import FeatureFiles
 
 LIMITS = """\
 - It describes how a clip sounds and looks to those who wrote its training captions. That is no fact about what a person
@@ -70,6 +71,8 @@ def _what(cfg: Config, stage: str) -> str:
 def _part(part: Any) -> str:
     if part is None:
         return "none"
+    if isinstance(part, FeatureFiles):
+        return f"none: features of width {part.width} from files, made by an extractor that these do not name"
     sizes = f"{type(part).__name__}, width {part.width}"
     return f"{sizes}, from {_shown(part.weights)}" if part.weights else f"{sizes}, trained from random weights"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import tools, train, use
+from emojax.commands import encode, tools, train, use
 
 COMMANDS = {
     "demo": train.demo,
@@ -15,6 +15,7 @@ COMMANDS = {
     "sft": train.sft,
     "grpo": train.grpo,
     "train": train.train,
+    "encode": encode.encode,
     "caption": use.caption,
     "evaluate": use.evaluate,
     "export": use.export,

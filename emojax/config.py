@@ -4,7 +4,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from emojax.concepts import CONCEPTS, TEMPLATES, Concept
-from emojax.families import AudioEncoder, Decoder, Hears, Reads, Sees, VideoEncoder, VideoMae, Whisper, Writes
+from emojax.families import (
+    AudioEncoder,
+    Decoder,
+    FeatureFiles,
+    Hears,
+    Reads,
+    Sees,
+    VideoEncoder,
+    VideoMae,
+    Vit,
+    Whisper,
+    Writes,
+)
 
 
 class ConfigError(ValueError):
@@ -31,6 +43,7 @@ class Corpus:
 class Data:
     manifest: str = ""  # a JSONL manifest; empty: the built-in corpus
     corpus: Corpus = field(default_factory=Corpus)
+    features: str = ""  # a directory that `emojax encode` wrote, read instead of media; empty: media are read
     audio_seconds: tuple[float, ...] = (4.0,)  # length buckets, ascending; a clip beyond the last is cut there
     frames: int = 8  # S, frames per clip, evenly spaced in time
     frame_size: int = 48  # pixels, height and width that frames are resized to
@@ -213,13 +226,13 @@ class Config:
             _require(lm.width % lm.heads == 0, f"decoder.width wants a multiple of decoder.heads, got {lm}")
         for name, encoder in (("audio", self.model.audio), ("video", self.model.video)):
             _require(
-                encoder is None or encoder.width % encoder.heads == 0,
+                encoder is None or isinstance(encoder, FeatureFiles) or encoder.width % encoder.heads == 0,
                 f"{name}.width wants a multiple of {name}.heads, got {encoder}",
             )
         sees, size = self.model.video, self.data.frame_size
         if isinstance(sees, VideoEncoder):
             _require(size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {size}")
-        elif sees is not None:
+        elif isinstance(sees, Vit | VideoMae):
             wants = f"{type(sees).__name__}'s image_size={sees.image_size}"
             _require(size == sees.image_size, f"data.frame_size wants {wants}, got {size}")
         if isinstance(sees, VideoMae):

@@ -15,7 +15,7 @@ from emojax.data.clips import Clip
 from emojax.data.text import train_tokenizer
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import stages
+from emojax.training import cached, stages
 from emojax.training.run import open_run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ BATCH = 16  # clips captioned at once
 def train(cfg: Config, out: Path, track: Track, *, resume: bool = False, overwrite: bool = False) -> None:
     """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
     source.check(cfg)
-    pretrained.resolve(cfg, fetch=not resume)  # what is missing is told before a run is begun
+    cached.check(pretrained.resolve(cfg, fetch=not resume), "sft")  # what is missing is told before a run is begun
     open_run(out, "train", cfg, resume, overwrite)
     bar = track("corpus")
     source.manifest(cfg, lambda done, total: bar(done, total, {}))
@@ -58,7 +58,7 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     captions: dict[str, dict[str, str]] = {}
     facts: dict[str, Any] = {"seed": cfg.seed}
     for stage in ("sft", "grpo"):
-        model = captioning.load(out / stage)
+        model = captioning.load(out / stage, cfg.data.features)
         path = out / f"captions-{stage}.jsonl"
         captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
         if stage == "grpo" and ablate:

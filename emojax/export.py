@@ -22,6 +22,7 @@ import numpy as np
 from emojax import hub, peft_files, presets, pretrained, sharding, weights
 from emojax.config import Config, Lora, Mesh
 from emojax.decoder import captioner
+from emojax.families import FeatureFiles
 from emojax.nn import param
 from emojax.training import adapters
 from emojax.training.program import abstract_weights
@@ -159,13 +160,15 @@ def _portable(cfg: Config, adapted: Sequence[str]) -> Config:
 
     def here(name: str) -> Any:
         part = getattr(cfg.model, name)
+        if isinstance(part, FeatureFiles):
+            return dataclasses.replace(part, path="")
         return dataclasses.replace(part, weights=part.weights if name in kept else "") if part else None
 
     return dataclasses.replace(
         cfg,
         model=dataclasses.replace(cfg.model, **{name: here(name) for name in ("audio", "video", "decoder")}),
         mesh=Mesh(),
-        data=dataclasses.replace(cfg.data, manifest=""),
+        data=dataclasses.replace(cfg.data, manifest="", features=""),
         lora=cfg.lora if adapted else Lora(),
     )
 

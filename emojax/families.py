@@ -239,7 +239,23 @@ class Bart:
     weights: str = ""
 
 
-Hears = AudioEncoder | Wav2Vec2 | Whisper
-Sees = VideoEncoder | Vit | VideoMae
+@dataclass(frozen=True)
+class FeatureFiles:
+    """No encoder: features that somebody else's extractor made, a NumPy file a clip, [S width] or one vector [width].
+
+    EmotionTalk's code writes such files: features/{model}-FRA/{id}.npy a row a frame, features/{model}-UTT/{id}.npy a
+    vector a clip. They say nothing of what made them, so nothing but their shapes is checked. A clip has the stream if
+    its line of the manifest names `audio` (or `video`), a medium or, where `path` is empty, the NumPy file itself.
+    """
+
+    width: int = 768
+    positions: int = 256  # S of a batch; a longer file is cut there
+    path: str = ""  # the directory with {id}.npy
+    tokens: int = 12  # prefix positions that the stream is pooled to
+    weights: ClassVar[str] = ""
+
+
+Hears = AudioEncoder | Wav2Vec2 | Whisper | FeatureFiles
+Sees = VideoEncoder | Vit | VideoMae | FeatureFiles
 Writes = Decoder | Gpt2 | Bart
 Reads = Bert | Mpnet

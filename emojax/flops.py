@@ -8,6 +8,7 @@ gradient of its own weights. An encoder's adapters are counted as if all its ope
 import jax
 
 from emojax.config import Config
+from emojax.encoders import stored
 from emojax.families import AudioEncoder, Bart, Decoder, Gpt2, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
 from emojax.nn import param
 from emojax.nn.adapter import Adapted
@@ -19,10 +20,11 @@ from emojax.training.freeze import matches
 
 
 def audio(cfg: Config, seconds: float) -> float:
-    """The audio encoder and its projector, one clip, forward."""
-    match cfg.model.audio:
-        case None:
-            return 0.0
+    """The audio encoder, where the program has it, and its projector, one clip, forward."""
+    if cfg.model.audio is None:
+        return 0.0
+    total = 0.0
+    match None if stored.in_batch(cfg, "audio") else cfg.model.audio:
         case AudioEncoder() as a:
             frames = round(seconds * 100)
             stem = 2 * 3 * a.width * (a.mels * frames / 2 + a.width * frames / 4)
@@ -43,10 +45,11 @@ def audio(cfg: Config, seconds: float) -> float:
 
 
 def video(cfg: Config) -> float:
-    """The video encoder and its projector, one clip, forward."""
-    match cfg.model.video:
-        case None:
-            return 0.0
+    """The video encoder, likewise, and its projector, one clip, forward."""
+    if cfg.model.video is None:
+        return 0.0
+    total = 0.0
+    match None if stored.in_batch(cfg, "video") else cfg.model.video:
         case VideoEncoder() as v:
             w, side, patches = v.width, cfg.data.frame_size, (cfg.data.frame_size // 8) ** 2
             stem = 2 * 9 * (3 * w / 4 * side**2 / 4 + w / 4 * w / 2 * side**2 / 16 + w / 2 * w * side**2 / 64)

@@ -176,18 +176,19 @@ def initial(cfg: Config, like: captioner.Params) -> captioner.Params:
     """The weights that training begins with: pretrained where the configuration names files, random elsewhere.
 
     Args:
-      like: their shapes, types and shardings (`jax.ShapeDtypeStruct`s).
+      like: their shapes, types and shardings (`jax.ShapeDtypeStruct`s); None for weights that are not wanted.
     Raises:
       FileNotFoundError, ValueError: see `weights.read`.
     """
+    wanted = {param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(like)}
     read = {
         path: weights.read(hub.locate(part.weights), operator.attrgetter(path)(like), files(part).names(part))
         for path, part in backbones(cfg).items()
-        if part.weights
+        if part.weights and jax.tree.leaves(operator.attrgetter(path)(like))
     }
 
     def is_random(path: str) -> bool:
-        return not any(path.startswith(f"{part}.") for part in read)
+        return path in wanted and not any(path.startswith(f"{part}.") for part in read)
 
     declared, shapes = (param.split(tree, is_random)[0] for tree in (captioner.declare(cfg), like))
 

@@ -31,10 +31,19 @@ class References:
 
 
 @struct.dataclass
+class Features:
+    """One stream of each clip as its encoder gives it, before it is projected; made once, and read instead of media."""
+
+    x: Array  # f32[B S D]
+    mask: Array  # bool[B S] True on the first positions, as many as are sound
+
+
+@struct.dataclass
 class Batch:
     """Clips of one length bucket, as numpy arrays on the host and as device arrays in the program.
 
-    A missing stream has length 0 or an all-False mask; what the array holds there is never read as data.
+    A missing stream has length 0 or an all-False mask; what the array holds there is never read as data. A stream that
+    is read from features is missing in the same way; of its media the array has no samples or no frames.
     """
 
     clip: Array  # u32[B] a hash of the clip's id: its name in the sampling noise
@@ -48,6 +57,8 @@ class Batch:
     caption_mask: Array  # bool[B M T] True up to and including the end token; False throughout where there are fewer
     emotion: Array  # i32[B] the label's number among the concepts; -1: the clip has none
     references: References | None = None
+    audio_features: Features | None = None  # in the place of `audio`
+    video_features: Features | None = None  # in the place of `video`
 
 
 @struct.dataclass

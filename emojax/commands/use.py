@@ -29,6 +29,7 @@ def caption(
     resume: bool = False,
     overwrite: bool = False,
     strict: bool = False,
+    features: str = "",
 ) -> None:
     """Caption media files or a manifest's clips; JSONL, a line a clip.
 
@@ -48,6 +49,7 @@ def caption(
         resume: leave out the clips that `out` already names.
         overwrite: replace `out`.
         strict: stop with an error if a file was broken.
+        features: directory that `emojax encode` wrote, read instead of the manifest's media.
     """
     from emojax import caption_file, captioning
     from emojax.data.clips import clips_of_files, read_manifest
@@ -56,12 +58,14 @@ def caption(
 
     if bool(files) == bool(manifest):
         raise ConfigError("give either media files or --manifest")
+    if features and not manifest:
+        raise ConfigError("--features holds clips by the ids of a manifest; give --manifest, or leave it out")
     if out is not None and out.exists() and not (resume or overwrite):
         raise RunError(f"{out} exists; go on with it by --resume, or replace it by --overwrite")
     clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
     sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
     batch_size = min(batch_size, max(1, len(clips)))
-    loaded = captioning.load(model)
+    loaded = captioning.load(model, features)
     if out is None:
         errors = 0
         records = loaded.records(

@@ -13,6 +13,7 @@ import numpy as np
 from emojax.config import Data
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
+from emojax.data.features import MEDIA, Given
 from emojax.data.order import Order, bits, clips_in, make_order
 from emojax.data.reader import Decoded, Part, Reader, collate, decode, error_record, seconds_of
 from emojax.data.text import END
@@ -39,6 +40,7 @@ def training_batches(
     emotions: np.ndarray | None = None,
     references: References | None = None,
     process: tuple[int, int] = (0, 1),
+    given: Given = MEDIA,
 ) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, ... without end.
 
@@ -50,6 +52,7 @@ def training_batches(
       end_token: closes a target caption.
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
       references: one row per clip, likewise.
+      given: streams that are read from features instead of media.
       process: (p, n): the p-th of n equal runs of rows of the same global batches.
     Raises:
       ValueError: no clips, a clip without a caption, or a batch that n does not divide.
@@ -63,8 +66,9 @@ def training_batches(
     bare = [c.id for c in clips if not c.captions]
     if bare:
         raise ValueError(f"training needs captions; {len(bare)} of {len(clips)} clips have none, the first: {bare[0]}")
-    order = make_order(seconds_of(clips, cfg), cfg.audio_seconds, batch, seed)
-    reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, cfg.cache_gb * 2**30 / max(cfg.workers, 1))
+    order = make_order(seconds_of(clips, cfg, given), cfg.audio_seconds, batch, seed)
+    room = cfg.cache_gb * 2**30 / max(cfg.workers, 1)
+    reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, room, given)
     rows = slice(p * batch // n, (p + 1) * batch // n)
     drawn = ahead(partial(_training_batch, reader, order, rows), range(start, _ENDLESS), cfg.workers)
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emojax.config import Data
+from emojax.data import shards
 from emojax.data.audio import SAMPLE_RATE, decode_audio
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError, probe
+from emojax.data.features import MEDIA, Given, features_of, lay
 from emojax.data.order import bucket_of
 from emojax.data.text import PAD, encode, encode_transcript
 from emojax.data.video import decode_video
@@ -32,28 +34,55 @@ class ErrorRecord:
 
 @dataclass(frozen=True)
 class Decoded:
-    audio: np.ndarray | None  # f32[A]
-    video: np.ndarray | None  # u8[S size size 3]
+    """The streams of a clip; of one that is read from features, these."""
+
+    audio: np.ndarray | None  # f32[A]; or f32[S D]
+    video: np.ndarray | None  # u8[S size size 3]; or f32[S D]
+    samples: int = 0  # of sound; 0: the clip has none
+    frames: bool = False  # the clip has video
 
 
-def load(clip: Clip, cfg: Data) -> Decoded:
+def load(clip: Clip, cfg: Data, given: Given = MEDIA) -> Decoded:
     """Decodes the media of a clip, its audio up to the last bucket; a stream that its file does not hold is absent.
 
+    Args:
+      given: streams that are read from features instead.
     Raises:
-      MediaError: a file cannot be decoded, holds nothing, or is too long for the bucket that `clip.seconds` says.
+      MediaError: a file cannot be decoded, holds nothing, or is too long for the bucket that `clip.seconds` says; or
+        it is recorded so.
+      ConfigError, ValueError: features that are missing or damaged.
     """
-    audio = None if clip.audio is None else decode_audio(clip.audio, cfg.audio_seconds[-1])
-    video = None
-    if clip.video is not None:
-        video = decode_video(clip.video, cfg.frames, cfg.frame_size, cfg.frame_resize, cfg.frame_filter)
-    if audio is None and video is None and clip.transcript is None:
+    if given.shards is not None:
+        facts = shards.facts_of(given.shards, clip)
+        samples = facts.samples if clip.audio is not None else 0
+        frames = facts.frames and clip.video is not None
+        audio = features_of(given.audio, clip, given) if given.audio and samples else None
+        video = features_of(given.video, clip, given) if given.video and frames else None
+    else:
+        audio, video = _audio(clip, cfg, given), _video(clip, cfg, given)
+        samples, frames = 0 if audio is None else len(audio), video is not None
+    if not samples and not frames and clip.transcript is None:
         raise MediaError(clip.audio or clip.video or Path(clip.id), "holds no stream that its clip names")
-    if audio is not None and clip.seconds is not None:
+    if clip.audio is not None and clip.seconds is not None and given.audio is None:
         bucket = cfg.audio_seconds[bucket_of(clip.seconds, cfg.audio_seconds)]
-        if len(audio) > (bucket + 0.1) * SAMPLE_RATE and clip.audio is not None:
-            found = len(audio) / SAMPLE_RATE
+        if samples > (bucket + 0.1) * SAMPLE_RATE:
+            found = samples / SAMPLE_RATE
             raise MediaError(clip.audio, f"is listed with {clip.seconds:.1f} s of sound and has {found:.1f} s or more")
-    return Decoded(audio, video)
+    return Decoded(audio, video, samples, frames)
+
+
+def _audio(clip: Clip, cfg: Data, given: Given) -> np.ndarray | None:
+    if clip.audio is None:
+        return None
+    return features_of(given.audio, clip, given) if given.audio else decode_audio(clip.audio, cfg.audio_seconds[-1])
+
+
+def _video(clip: Clip, cfg: Data, given: Given) -> np.ndarray | None:
+    if clip.video is None:
+        return None
+    if given.video:
+        return features_of(given.video, clip, given)
+    return decode_video(clip.video, cfg.frames, cfg.frame_size, cfg.frame_resize, cfg.frame_filter)
 
 
 @dataclass(frozen=True)
@@ -79,6 +108,7 @@ class Reader:
     caption_tokens: int
     end_token: int
     room: float  # bytes left for decoded clips
+    given: Given = MEDIA
     kept: dict[int, Decoded | MediaError] = field(default_factory=dict)
 
 
@@ -86,7 +116,7 @@ def decode(reader: Reader, row: int) -> Decoded | MediaError:
     if row in reader.kept:
         return reader.kept[row]
     try:
-        decoded = load(reader.clips[row], reader.cfg)
+        decoded = load(reader.clips[row], reader.cfg, reader.given)
     except MediaError as e:
         if reader.cfg.strict:
             raise
@@ -115,13 +145,8 @@ def collate(
     reader: Reader, rows: list[tuple[int, Decoded]], captions: Sequence[Sequence[str]], seconds: float
 ) -> Batch:
     cfg, b = reader.cfg, len(rows)
-    samples = round(seconds * SAMPLE_RATE)
-    batch: dict[str, Any] = {
+    batch: dict[str, Any] = media([decoded for _, decoded in rows], cfg, reader.given, seconds) | {
         "clip": np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
-        "audio": np.zeros((b, samples), np.float32),
-        "audio_length": np.zeros(b, np.int32),
-        "video": np.zeros((b, cfg.frames, cfg.frame_size, cfg.frame_size, 3), np.uint8),
-        "video_mask": np.zeros((b, cfg.frames), bool),
         "transcript": np.full((b, cfg.transcript_tokens), PAD, np.int32),
         "transcript_mask": np.zeros((b, cfg.transcript_tokens), bool),
         "caption": np.full((b, cfg.targets, reader.caption_tokens), PAD, np.int32),
@@ -132,13 +157,8 @@ def collate(
     def put(name: str, k: int | tuple[int, int], row: tuple[np.ndarray, np.ndarray | bool]) -> None:
         batch[name][k], batch[f"{name}_mask"][k] = row
 
-    for k, ((row, decoded), targets) in enumerate(zip(rows, captions, strict=True)):
+    for k, ((row, _), targets) in enumerate(zip(rows, captions, strict=True)):
         transcript = reader.clips[row].transcript
-        if decoded.audio is not None:
-            audio = decoded.audio[:samples]
-            batch["audio"][k, : len(audio)], batch["audio_length"][k] = audio, len(audio)
-        if decoded.video is not None:
-            put("video", k, (decoded.video, True))
         if transcript is not None:
             put("transcript", k, encode_transcript(reader.tokenizer, transcript, cfg.transcript_tokens))
         for m, caption in enumerate(targets):
@@ -146,17 +166,44 @@ def collate(
     return Batch(**batch)
 
 
-def seconds_of(clips: Sequence[Clip], cfg: Data) -> list[float]:
-    """Duration of each clip's audio, from the manifest or the file's headers; 0 where it has none or is broken."""
+def media(rows: Sequence[Decoded], cfg: Data, given: Given, seconds: float) -> dict[str, Any]:
+    """The fields of a Batch that hold media or features, for a length bucket of `seconds`."""
+    b, s, size, samples = len(rows), cfg.frames, cfg.frame_size, round(seconds * SAMPLE_RATE)
+    audio = np.zeros((b, 0 if given.audio else samples), np.float32)
+    video = np.zeros((b, 0 if given.video else s, size, size, 3), np.uint8)
+    for k, row in enumerate(rows):
+        if row.audio is not None and not given.audio:
+            audio[k, : len(row.audio)] = row.audio[:samples]
+        if row.video is not None and not given.video:
+            video[k] = row.video
+    return {
+        "audio": audio,
+        "audio_length": np.array([min(row.samples, samples) for row in rows], np.int32),
+        "audio_features": given.audio and lay(given.audio, [row.audio for row in rows], seconds),
+        "video": video,
+        "video_mask": np.repeat(np.array([row.frames for row in rows], bool)[:, None], s, 1),
+        "video_features": given.video and lay(given.video, [row.video for row in rows], seconds),
+    }
 
-    def of(clip: Clip) -> float:
-        if len(cfg.audio_seconds) == 1 or clip.audio is None:
-            return 0.0
-        if clip.seconds is not None:
-            return clip.seconds
-        try:
-            return probe(clip.audio).seconds or cfg.audio_seconds[-1]
-        except MediaError:
-            return 0.0  # decoding it will say what is wrong
 
-    return [of(clip) for clip in clips]
+def seconds_of(clips: Sequence[Clip], cfg: Data, given: Given = MEDIA) -> list[float]:
+    """Duration of each clip's audio, as `measure` has it; 0 where there is one bucket, or where it does not count."""
+    if len(cfg.audio_seconds) == 1 or (given.audio and given.audio.folder is not None):
+        return [0.0] * len(clips)
+    return [measure(clip, cfg, given) for clip in clips]
+
+
+def measure(clip: Clip, cfg: Data, given: Given = MEDIA) -> float:
+    """Seconds of a clip's audio, from the manifest, the file's headers, or from when it was encoded; 0 where it has
+    none or is broken."""
+    if clip.audio is None:
+        return 0.0
+    if clip.seconds is not None:
+        return clip.seconds
+    if given.shards is not None:
+        known = given.shards.broken.get(clip.id) or given.shards.clips[clip.id][1]
+        return known.seconds
+    try:
+        return probe(clip.audio).seconds or cfg.audio_seconds[-1]
+    except MediaError:
+        return 0.0  # decoding it will say what is wrong

@@ -10,10 +10,10 @@ from flax import struct
 
 from emojax.config import Config
 from emojax.encoders import audio, video, videomae, vit, wav2vec2, whisper
-from emojax.families import AudioEncoder, Hears, Sees, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
+from emojax.families import AudioEncoder, FeatureFiles, Hears, Sees, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
 from emojax.nn.layers import Linear, Norm, declare_linear, declare_norm, layer_norm, linear
 from emojax.nn.transformer import pool
-from emojax.types import Array, Batch, Prefix, Tree
+from emojax.types import Array, Batch, Features, Prefix, Tree
 
 
 @struct.dataclass
@@ -40,8 +40,8 @@ def declare(cfg: Config) -> Encoders:
         return Projector(declare_norm(d), declare_linear(d, cfg.model.decoder.width, "- D"))
 
     return Encoders(
-        audio=_ears(hears).declare(hears) if hears else None,
-        video=_declare_video(sees, cfg.data.frame_size) if sees else None,
+        audio=_ears(hears).declare(hears) if hears and not isinstance(hears, FeatureFiles) else None,
+        video=_declare_video(sees, cfg.data.frame_size) if sees and not isinstance(sees, FeatureFiles) else None,
         audio_projector=projector(hears.width) if hears else None,
         video_projector=projector(sees.width) if sees else None,
         emotion=declare_linear(cfg.model.decoder.width, len(cfg.reward.concepts), "D -"),
@@ -94,8 +94,12 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
 def audio_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> tuple[Array, Array]:
     """What the clips' sound becomes before it is projected: [B S audio.width], and bool[B S], True where there is any.
 
+    It is encoded here, or was before and stands in the batch.
+
     `cfg.model.audio` must not be None.
     """
+    if batch.audio_features is not None:
+        return _stored(batch.audio_features, batch.audio_length > 0, dtype)
     hears = cfg.model.audio
     assert hears is not None
     return _ears(hears).encode(p.audio, batch.audio, batch.audio_length, hears, dtype, cfg.model.remat)
@@ -103,9 +107,16 @@ def audio_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> 
 
 def video_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> tuple[Array, Array]:
     """Likewise of the frames: [B S video.width], bool[B S]."""
+    if batch.video_features is not None:
+        return _stored(batch.video_features, batch.video_mask.any(-1), dtype)
     sees = cfg.model.video
     assert sees is not None
     return _eyes(sees).encode(p.video, batch.video, batch.video_mask, sees, dtype, cfg.model.remat)
+
+
+def _stored(features: Features, there: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """Features that were made before, of the clips that have the stream or were left it (bool[B])."""
+    return features.x.astype(dtype), features.mask & there[:, None]
 
 
 def name_emotion(p: Encoders, streams: Prefix) -> Array:

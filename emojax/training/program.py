@@ -15,6 +15,7 @@ import optax
 
 from emojax import rewards, sharding
 from emojax.config import Config
+from emojax.encoders import stored
 from emojax.nn import param
 from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen, RewardFunction, grpo_step
@@ -49,6 +50,7 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh, seconds: float | None = No
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batch = abstract_batch(cfg, cfg.sft.batch, seconds)
     trained, frozen = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
+    frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
     return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batch)
 
 
@@ -85,7 +87,7 @@ def custom_grpo_program(
     declared = adapters.declare(cfg)
     batch = dataclasses.replace(abstract_batch(cfg, cfg.grpo.batch, seconds), references=references)
     frozen = Frozen(
-        encoders=freeze.kept(abstract_weights(declared.encoders, mesh), cfg),
+        encoders=freeze.kept(abstract_weights(stored.without(declared.encoders, cfg), mesh), cfg),
         reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
         reward=place(reward, sharding.replicated(mesh)),
     )
@@ -161,7 +163,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float | None = None) -> Bat
     def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
         return jax.ShapeDtypeStruct((clips, *shape), jnp.dtype(dtype))
 
-    return Batch(
+    batch = Batch(
         clip=of("uint32"),
         audio=of("float32", round((seconds or data.audio_seconds[-1]) * 16_000)),
         audio_length=of("int32"),
@@ -173,6 +175,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float | None = None) -> Bat
         caption_mask=of("bool", data.targets, cfg.caption_tokens),
         emotion=of("int32"),
     )
+    return stored.batch_shapes(cfg, batch)
 
 
 def abstract_references(cfg: Config, reward: rewards.RewardModel, static: rewards.RewardStatic) -> References:

@@ -14,11 +14,14 @@ from emojax.config import Config, ConfigError
 from emojax.data import source
 from emojax.data.batches import training_batches
 from emojax.data.clips import Clip, label_numbers
+from emojax.data.features import Given
+from emojax.data.shards import Shards
 from emojax.data.text import decode, train_tokenizer
 from emojax.decoder import captioner
+from emojax.encoders import stored
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import adapters, checkpoint, freeze
+from emojax.training import adapters, cached, checkpoint, freeze
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
@@ -38,8 +41,9 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
       RunError, ConfigError, ManifestError.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
-    cfg = _begun(cfg, out, "sft", None, resume, overwrite)
+    cfg, shards = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
+    given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, None)
     program = sft_program(cfg, sharding.make_mesh(cfg))
     state, frozen = _restored(program, out, cfg), program.frozen
@@ -53,8 +57,10 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
         del start, learnt
     elif jax.tree.leaves(frozen):
         frozen = checkpoint.restore_tree(out / "start", _loaded(program, cfg))
+    cached.check_weights(shards, frozen.encoders, cfg)
+    frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
     frozen = _kept(frozen, program.frozen, cfg)
-    _run(program, state, frozen, clips, tokenizer, None, cfg, out, "sft", cfg.sft.batch, progress)
+    _run(program, state, frozen, clips, given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, progress)
 
 
 def grpo(
@@ -67,14 +73,16 @@ def grpo(
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
-    cfg = _begun(cfg, out, "grpo", init, resume, overwrite)
+    cfg, shards = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
+    given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, init)
     model, static = rewards.build(cfg.reward, tokenizer)
     program = grpo_program(cfg, sharding.make_mesh(cfg), model, static)
     start = _start(cfg, out, init, program)
+    cached.check_weights(shards, start.encoders, cfg)
     frozen = Frozen(
-        encoders=_kept(start.encoders, program.frozen.encoders, cfg),
+        encoders=_kept(stored.without(start.encoders, cfg), program.frozen.encoders, cfg),
         reference=_kept(start.decoder, program.frozen.reference, cfg),
         reward=jax.device_put(model, sharding.replicated(program.mesh)),
     )
@@ -84,16 +92,19 @@ def grpo(
     if state is None:
         state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
     del start
-    _run(program, state, frozen, clips, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, progress)
+    _run(program, state, frozen, clips, given, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, progress)
 
 
-def _begun(cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, overwrite: bool) -> Config:
+def _begun(
+    cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, overwrite: bool
+) -> tuple[Config, Shards | None]:
     """The configuration with the sizes of its pretrained parts, once all that it needs is there; opens the run."""
     source.check(cfg)
     fresh = init is None and not (resume and (out / "run.json").exists())
     cfg = pretrained.resolve(cfg, fetch=fresh)
+    shards = cached.check(cfg, stage)
     open_run(out, stage, cfg, resume, overwrite)
-    return cfg
+    return cfg, shards
 
 
 def _restored(program: Program, out: Path, cfg: Config) -> TrainState | None:
@@ -119,6 +130,7 @@ def _run(
     state: TrainState,
     frozen: Tree,
     clips: Sequence[Clip],
+    given: Given,
     tokenizer: "Tokenizer",
     references: References | None,
     cfg: Config,
@@ -142,6 +154,7 @@ def _run(
         emotions=np.array(label_numbers([clip.emotion for clip in clips], cfg.reward.concepts), np.int32),
         references=references,
         process=(jax.process_index(), jax.process_count()),
+        given=given,
     )
     train(
         program,

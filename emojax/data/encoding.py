@@ -1,0 +1,77 @@
+"""Batches for `emojax encode`: every clip once, in whole files of one length bucket, decoded ahead of the device.
+
+What a batch holds depends on the clips that are left and their order alone. A file is whole batches, so that a run
+that was killed and goes on computes the same batches as the unbroken one.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from emojax.config import Data
+from emojax.data.audio import SAMPLE_RATE
+from emojax.data.clips import Clip
+from emojax.data.container import MediaError
+from emojax.data.features import MEDIA
+from emojax.data.order import bucket_of
+from emojax.data.reader import Decoded, load, measure, media, seconds_of
+from emojax.data.shards import Broken
+from emojax.data.workers import ahead
+from emojax.types import Batch
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker sends. Not a pytree, so Grain pickles it whole."""
+
+    batch: Batch  # of media alone; rows after the clips are blank
+    clips: list[tuple[Clip, Decoded, float]]  # without their media; and their seconds
+    broken: dict[str, Broken]
+    closes: bool  # the last batch of its file
+
+
+def encoding_batches(clips: Sequence[Clip], cfg: Data, batch: int, file: int) -> Generator[Work, None, None]:
+    """Bucket after bucket, in the order given within a bucket.
+
+    Args:
+      batch: clips at once.
+      file: clips a file, a multiple of `batch`.
+    Raises:
+      MediaError: a clip that cannot be decoded, with `cfg.strict`.
+    """
+    buckets = [cfg.audio_seconds[bucket_of(s, cfg.audio_seconds)] for s in seconds_of(clips, cfg)]
+    parts: list[tuple[float, list[Clip], bool]] = []
+    for bucket in cfg.audio_seconds:
+        members = [clip for clip, own in zip(clips, buckets, strict=True) if own == bucket]
+        for i in range(0, len(members), batch):
+            closes = (i + batch) % file == 0 or i + batch >= len(members)
+            parts.append((bucket, members[i : i + batch], closes))
+    with closing(ahead(partial(_work, cfg, batch), parts, cfg.workers)) as made:
+        yield from made
+
+
+def _work(cfg: Data, size: int, part: tuple[float, list[Clip], bool]) -> Work:
+    """In a worker."""
+    seconds, members, closes = part
+    found, broken = [], {}
+    for clip in members:
+        try:
+            found.append((clip, load(clip, cfg)))
+        except MediaError as e:
+            if cfg.strict:
+                raise
+            broken[clip.id] = Broken(str(e.path), e.why, measure(clip, cfg))
+    rows = [decoded for _, decoded in found] + [Decoded(None, None)] * (size - len(found))
+    # what is listed a little too short is not cut here: features must not depend on the buckets
+    longest = max(decoded.samples for decoded in rows) / SAMPLE_RATE
+    seconds = max(seconds, cfg.audio_seconds[bucket_of(longest, cfg.audio_seconds)])
+    nothing, none = np.zeros((size, 0), np.int32), np.zeros((size, 0), bool)
+    text: dict[str, Any] = {"transcript": nothing, "transcript_mask": none, "caption": nothing, "caption_mask": none}
+    others: dict[str, Any] = {"clip": np.zeros(size, np.uint32), "emotion": np.zeros(size, np.int32)}
+    batch = Batch(**media(rows, cfg, MEDIA, seconds), **text, **others)
+    known = [(clip, Decoded(None, None, d.samples, d.frames), measure(clip, cfg)) for clip, d in found]
+    return Work(batch, known, broken, closes)

@@ -1,0 +1,89 @@
+"""What a worker reads instead of media: features of our own encoders (`shards.py`), or files of somebody else's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emojax.config import ConfigError
+from emojax.data.clips import Clip
+from emojax.data.shards import Shards, read
+from emojax.types import Features
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Features of one stream and how a batch lays them out."""
+
+    name: str  # audio or video
+    width: int  # D
+    positions: Mapping[float, int]  # S, by the seconds of the length bucket
+    folder: str | None = None  # of {id}.npy; "": the manifest names the file; None: they are in `Given.shards`
+
+
+@dataclass(frozen=True)
+class Given:
+    """The streams that are read from features; None: from media."""
+
+    audio: Stream | None = None
+    video: Stream | None = None
+    shards: Shards | None = None  # what `data.features` names
+
+
+MEDIA = Given()
+
+
+def features_of(stream: Stream, clip: Clip, given: Given) -> np.ndarray | None:
+    """f32[S D]; None where the clip was encoded without the stream.
+
+    Raises:
+      ValueError: a file that is damaged or of another shape. ConfigError: it is missing.
+    """
+    if stream.folder is not None:
+        return read_npy(npy_of(stream, clip), clip.id, stream.width)
+    assert given.shards is not None, "features that are no files of their own come from shards"
+    return read(given.shards, clip, stream.name, stream.width)
+
+
+def npy_of(stream: Stream, clip: Clip) -> Path:
+    """Where the features of a clip lie; the clip has the stream."""
+    return Path(stream.folder) / f"{clip.id}.npy" if stream.folder else getattr(clip, stream.name)
+
+
+def read_npy(path: Path, clip: str, width: int) -> np.ndarray:
+    """f32[S width] of a NumPy file: a row a frame, or of one vector a single row.
+
+    Raises:
+      ConfigError: there is no such file.
+      ValueError: no NumPy file, another rank or width, no numbers, none at all, or not finite.
+    """
+    wanted = f"wanted floats [S {width}] (a row a frame) or [{width}] (one vector)"
+    try:
+        x = np.load(path, allow_pickle=False)  # a pickle can run code
+    except FileNotFoundError as e:
+        raise ConfigError(
+            f"clip {clip!r} has no features at {path}; make the file, or leave the stream out of the clip's line"
+        ) from e
+    except (ValueError, OSError, EOFError) as e:
+        raise ValueError(f"{path} (clip {clip!r}): not a whole .npy file of numbers ({e}); {wanted}") from e
+    if not isinstance(x, np.ndarray):
+        raise ValueError(f"{path} (clip {clip!r}): an archive of arrays; {wanted}")
+    if x.dtype.kind != "f" or x.ndim not in (1, 2) or x.shape[-1] != width or not x.size:
+        raise ValueError(f"{path} (clip {clip!r}): got {x.dtype} {list(x.shape)}; {wanted}")
+    if not np.isfinite(x := x.astype(np.float32)).all():
+        raise ValueError(f"{path} (clip {clip!r}): holds numbers that are not finite in float32; make the file again")
+    return x.reshape(-1, width)
+
+
+def lay(stream: Stream, found: list[np.ndarray | None], seconds: float) -> Features:
+    """The features of a batch of one length bucket; what is longer is cut, as media are."""
+    positions = stream.positions[seconds]
+    x: Any = np.zeros((len(found), positions, stream.width), np.float32)
+    mask: Any = np.zeros((len(found), positions), bool)
+    for k, one in enumerate(found):
+        if one is not None:
+            n = min(len(one), positions)
+            x[k, :n], mask[k, :n] = one[:n], True
+    return Features(x, mask)

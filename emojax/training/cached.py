@@ -1,0 +1,140 @@
+"""Features that a run reads instead of media: made by the very encoders, settings and weights that it would run, or
+refused."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emojax import hub
+from emojax.config import Config, ConfigError
+from emojax.data.clips import Clip
+from emojax.data.features import Given, Stream
+from emojax.data.shards import FORMAT, Shards, check_clips, differences, open_shards
+from emojax.decoder import captioner
+from emojax.encoders.stored import streams
+from emojax.families import FeatureFiles
+from emojax.nn import param
+from emojax.training import checkpoint, freeze
+from emojax.training.program import abstract_batch
+from emojax.types import Tree
+
+_DATA = {
+    "audio": ("audio_seconds",),
+    "video": ("frames", "frame_size", "frame_resize", "frame_filter"),
+}  # the fields of `Data` that say what an encoder is shown
+_OTHERS = ("tokens", "weights")  # fields of an encoder that its features do not depend on
+
+
+def extractors(cfg: Config, stored: tuple[str, ...], encoders: Tree = None) -> dict[str, Any]:
+    """What says how the features of the streams `stored` are made, as it is written into every file.
+
+    Args:
+      encoders: their weights; without them the hashes are left out.
+    """
+    made: dict[str, Any] = {}
+    for stream in stored:
+        part = getattr(cfg.model, stream)
+        sizes = {name: value for name, value in dataclasses.asdict(part).items() if name not in _OTHERS}
+        shown = {f"data.{name}": getattr(cfg.data, name) for name in _DATA[stream]}
+        if stream == "audio":
+            shown = {"data.audio_seconds[-1]": cfg.data.audio_seconds[-1]}  # where a clip is cut; buckets only pad
+        made[stream] = {"family": type(part).__name__, **sizes, **shown, "name": _name(part.weights)}
+        if encoders is not None:
+            made[stream]["sha256"] = _sha256(getattr(encoders, stream), cfg)
+    about = {"format": FORMAT, "precision": cfg.precision, "frozen_precision": cfg.frozen_precision, "streams": made}
+    return json.loads(json.dumps(about))  # as it will be read back
+
+
+def _name(source: str) -> str:
+    """A hub id, or the last part of a path."""
+    return Path(source).name if source and hub.is_path(source) else source
+
+
+def _sha256(weights: Tree, cfg: Config) -> str:
+    """Of weights as a stage that freezes them has them."""
+    dtype = jnp.bfloat16 if cfg.frozen_precision == "bfloat16" else jnp.float32
+    return checkpoint.sha256(jax.tree.map(lambda w: w.astype(dtype), weights))
+
+
+def check(cfg: Config, stage: str | None = None) -> Shards | None:
+    """Looks at all that can be told of `data.features` before weights are read; None: the run reads media.
+
+    Args:
+      stage: that would train; None: none.
+    Raises:
+      ConfigError: no such directory, features of other settings or another extractor, or of an encoder that the stage
+        trains; names the fields.
+      ValueError: a damaged file.
+    """
+    folder, wanted = Path(cfg.data.features), streams(cfg)
+    if not cfg.data.features:
+        return None
+    if not wanted:
+        raise ConfigError(
+            f"data.features={str(folder)!r}: the captioner has no encoder that features could stand in for"
+        )
+    shards = open_shards(folder) if folder.is_dir() else None
+    if shards is None:
+        raise ConfigError(f"data.features: {folder} holds no features; `emojax encode --out {folder}` writes them")
+    _refuse(shards, extractors(cfg, wanted))
+    if stage == "sft":
+        trained, _ = freeze.split(captioner.declare(cfg), cfg.sft.freeze)
+        for stream in wanted:
+            leaves = jax.tree_util.tree_leaves_with_path(getattr(trained.encoders, stream))
+            paths = [param.dotted(at) for at, _ in leaves]
+            do = f"add encoders.{stream} to sft.freeze"
+            if paths == ["mix"]:
+                do = f"set {stream}.layer to a number and encode again, or add encoders.{stream}.mix to sft.freeze"
+            if paths:
+                raise ConfigError(
+                    f"data.features: the cold start trains encoders.{stream}.{paths[0]}, but features of {folder} stay "
+                    f"as they are; {do}, or read media (data.features=)"
+                )
+    return shards
+
+
+def check_weights(shards: Shards | None, encoders: Tree, cfg: Config) -> None:
+    """Raises ConfigError where the features were made with other weights than the encoders' of this run."""
+    if shards is not None:
+        _refuse(shards, extractors(cfg, streams(cfg), encoders))
+
+
+def _refuse(shards: Shards, wanted: dict[str, Any]) -> None:
+    if wrong := differences(shards.extractors, wanted):
+        raise ConfigError(
+            f"data.features: {shards.folder} was made otherwise than this run's encoders would:\n"
+            + "\n".join(wrong)
+            + "\nencode into another directory with this configuration (`emojax encode`), configure what is there, or "
+            "read media (data.features=)"
+        )
+
+
+def given(cfg: Config, clips: Sequence[Clip], shards: Shards | None) -> Given:
+    """What is read of these clips instead of media.
+
+    Raises:
+      ConfigError: clips that were not encoded, and are not recorded as broken.
+    """
+    if shards is not None:
+        check_clips(shards, clips)
+        ids = {clip.id for clip in clips}
+        shards = dataclasses.replace(  # a worker is sent no more than it needs
+            shards,
+            clips={name: facts for name, facts in shards.clips.items() if name in ids},
+            broken={name: broken for name, broken in shards.broken.items() if name in ids},
+        )
+    shapes = {seconds: abstract_batch(cfg, 1, seconds) for seconds in cfg.data.audio_seconds}
+
+    def stream(name: str) -> Stream | None:
+        part = getattr(cfg.model, name)
+        if name not in streams(cfg) and not isinstance(part, FeatureFiles):
+            return None
+        positions = {seconds: getattr(batch, f"{name}_features").x.shape[1] for seconds, batch in shapes.items()}
+        return Stream(name, part.width, positions, part.path if isinstance(part, FeatureFiles) else None)
+
+    return Given(stream("audio"), stream("video"), shards)

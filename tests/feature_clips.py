@@ -1,0 +1,33 @@
+"""Clips of the built-in corpus as people have them: two lengths, streams that are missing, files that are broken."""
+
+import dataclasses
+from pathlib import Path
+
+from emojax.config import Config, Corpus
+from emojax.data.clips import read_manifest, write_manifest
+from emojax.data.synthetic import make_corpus
+
+FREEZE = ("sft.freeze=encoders.audio,encoders.video", "audio_seconds=0.8,1.0,2.0")
+SMALL = Corpus(clips=40, speakers=10, seconds=1.0, frame_size=32, fps=6)
+
+
+def make_clips(folder: Path, corpus: Corpus = SMALL) -> Path:
+    """The manifest; of every six clips one lacks its audio and one its video, of the broken ones one has a duration."""
+    clips = read_manifest(make_corpus(folder / "corpus", corpus, 0, processes=1))
+    cut = folder / "cut.wav"
+    sound = clips[0].audio
+    assert sound is not None
+    cut.write_bytes(sound.read_bytes()[:3000])
+    for i, clip in enumerate(clips):
+        if i % 6 == 1:
+            clips[i] = dataclasses.replace(clip, audio=None, seconds=None)
+        if i % 6 == 3:
+            clips[i] = dataclasses.replace(clip, video=None)
+        if i % 20 == 14:
+            clips[i] = dataclasses.replace(clip, audio=cut, seconds=None if i < 20 else 0.9)
+    write_manifest(folder / "manifest.jsonl", clips)
+    return folder / "manifest.jsonl"
+
+
+def with_data(cfg: Config, **fields) -> Config:
+    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, **fields))
