@@ -7,7 +7,7 @@ from emojax.config import Config, Corpus
 from emojax.data.clips import read_manifest, write_manifest
 from emojax.data.synthetic import make_corpus
 
-FREEZE = ("sft.freeze=encoders.audio,encoders.video", "audio_seconds=0.8,1.0,2.0")
+FREEZE = ("sft.freeze=encoders.audio,encoders.video", "audio_seconds=1.0,2.0")
 SMALL = Corpus(clips=40, speakers=10, seconds=1.0, frame_size=32, fps=6)
 
 
