@@ -229,6 +229,10 @@ class Config:
                 encoder is None or isinstance(encoder, FeatureFiles) or encoder.width % encoder.heads == 0,
                 f"{name}.width wants a multiple of {name}.heads, got {encoder}",
             )
+            if isinstance(encoder, FeatureFiles):
+                for field_name in ("width", "positions", "tokens"):
+                    got = getattr(encoder, field_name)
+                    _require(got > 0, f"{name}.{field_name} wants a positive number, got {got}")
         sees, size = self.model.video, self.data.frame_size
         if isinstance(sees, VideoEncoder):
             _require(size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {size}")

@@ -72,7 +72,9 @@ def read_npy(path: Path, clip: str, width: int) -> np.ndarray:
         raise ValueError(f"{path} (clip {clip!r}): an archive of arrays; {wanted}")
     if x.dtype.kind != "f" or x.ndim not in (1, 2) or x.shape[-1] != width or not x.size:
         raise ValueError(f"{path} (clip {clip!r}): got {x.dtype} {list(x.shape)}; {wanted}")
-    if not np.isfinite(x := x.astype(np.float32)).all():
+    with np.errstate(over="ignore"):  # told of below
+        x = x.astype(np.float32)
+    if not np.isfinite(x).all():
         raise ValueError(f"{path} (clip {clip!r}): holds numbers that are not finite in float32; make the file again")
     return x.reshape(-1, width)
 

@@ -12,6 +12,7 @@ from emojax.config import Config
 from emojax.encoders import media
 from emojax.families import FeatureFiles
 from emojax.nn import param
+from emojax.nn.adapter import Adapted
 from emojax.types import Batch, Features, Tree
 
 
@@ -30,8 +31,8 @@ def in_batch(cfg: Config, stream: str) -> bool:
 def without(encoders: Tree, cfg: Config) -> Tree:
     """The encoders' tree with None for every weight that a program reading features does not need."""
 
-    def none(tree: Tree) -> Tree:
-        return jax.tree.map(lambda _: None, tree)
+    def none(tree: Tree) -> Tree:  # of an adapted weight the whole, which is made ready for products as one
+        return jax.tree.map(lambda _: None, tree, is_leaf=lambda x: isinstance(x, Adapted))
 
     return encoders.replace(**{name: none(getattr(encoders, name)) for name in streams(cfg)})
 

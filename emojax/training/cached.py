@@ -15,11 +15,10 @@ from emojax.config import Config, ConfigError
 from emojax.data.clips import Clip
 from emojax.data.features import Given, Stream
 from emojax.data.shards import FORMAT, Shards, check_clips, differences, open_shards
-from emojax.decoder import captioner
 from emojax.encoders.stored import streams
 from emojax.families import FeatureFiles
 from emojax.nn import param
-from emojax.training import checkpoint, freeze
+from emojax.training import adapters, checkpoint, freeze
 from emojax.training.program import abstract_batch
 from emojax.types import Tree
 
@@ -58,7 +57,7 @@ def _name(source: str) -> str:
 def _sha256(weights: Tree, cfg: Config) -> str:
     """Of weights as a stage that freezes them has them."""
     dtype = jnp.bfloat16 if cfg.frozen_precision == "bfloat16" else jnp.float32
-    return checkpoint.sha256(jax.tree.map(lambda w: w.astype(dtype), weights))
+    return checkpoint.sha256(jax.tree.map(lambda w: w.astype(dtype), adapters.merged(weights)))
 
 
 def check(cfg: Config, stage: str | None = None) -> Shards | None:
@@ -83,13 +82,15 @@ def check(cfg: Config, stage: str | None = None) -> Shards | None:
         raise ConfigError(f"data.features: {folder} holds no features; `emojax encode --out {folder}` writes them")
     _refuse(shards, extractors(cfg, wanted))
     if stage == "sft":
-        trained, _ = freeze.split(captioner.declare(cfg), cfg.sft.freeze)
+        trained, _ = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
         for stream in wanted:
             leaves = jax.tree_util.tree_leaves_with_path(getattr(trained.encoders, stream))
             paths = [param.dotted(at) for at, _ in leaves]
             do = f"add encoders.{stream} to sft.freeze"
             if paths == ["mix"]:
                 do = f"set {stream}.layer to a number and encode again, or add encoders.{stream}.mix to sft.freeze"
+            if any(map(freeze.is_adapter, paths)):
+                do = f"leave encoders.{stream} out of lora.targets"
             if paths:
                 raise ConfigError(
                     f"data.features: the cold start trains encoders.{stream}.{paths[0]}, but features of {folder} stay "

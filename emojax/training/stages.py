@@ -46,9 +46,9 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
     given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, None)
     program = sft_program(cfg, sharding.make_mesh(cfg))
-    state, frozen = _restored(program, out, cfg), program.frozen
+    state, frozen = _restored(program, out, cfg), _loaded(program, cfg)
     if state is None:
-        like = adapters.plain(param.merge(program.state.params, _loaded(program, cfg)))
+        like = adapters.plain(param.merge(program.state.params, frozen))
         start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
         learnt, frozen = freeze.split(start, cfg.sft.freeze)
         if jax.tree.leaves(frozen):
@@ -56,7 +56,7 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
         state = new_state(program, learnt)
         del start, learnt
     elif jax.tree.leaves(frozen):
-        frozen = checkpoint.restore_tree(out / "start", _loaded(program, cfg))
+        frozen = checkpoint.restore_tree(out / "start", frozen)
     cached.check_weights(shards, frozen.encoders, cfg)
     frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
     frozen = _kept(frozen, program.frozen, cfg)
