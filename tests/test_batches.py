@@ -68,7 +68,8 @@ def take(count: int, clips: Sequence[Clip], cfg: Data = CFG, batch: int = 4, see
 
 
 def arrays(batch: Batch) -> dict[str, np.ndarray]:
-    return {f.name: np.asarray(getattr(batch, f.name)) for f in fields(batch) if f.name != "references"}
+    held = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "references"}
+    return {name: np.asarray(value) for name, value in held.items() if value is not None}
 
 
 def assert_same(a: Batch, b: Batch) -> None:
