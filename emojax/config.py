@@ -1,6 +1,6 @@
 """The configuration: frozen dataclasses. `presets.py` reads them from files and applies overrides."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from emojax.concepts import CONCEPTS, TEMPLATES, Concept
@@ -9,6 +9,10 @@ from emojax.families import (
     Decoder,
     FeatureFiles,
     Hears,
+    LinearProjector,
+    PreFusion,
+    Projects,
+    QFormer,
     Reads,
     Sees,
     VideoEncoder,
@@ -26,6 +30,13 @@ class ConfigError(ValueError):
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ConfigError(message)
+
+
+def _positive(name: str, sizes: QFormer | PreFusion) -> None:
+    """All fields are sizes."""
+    for f in fields(sizes):
+        size = getattr(sizes, f.name)
+        _require(size > 0, f"{name}.{f.name} wants a positive number, got {size}")
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,34 @@ class Data:
 class Model:
     audio: Hears | None = field(default_factory=AudioEncoder)  # None: the captioner does not hear
     video: Sees | None = field(default_factory=VideoEncoder)  # None: it does not see
+    audio_projector: Projects = field(default_factory=LinearProjector)  # how the stream becomes prefix positions
+    video_projector: Projects = field(default_factory=LinearProjector)
+    fusion: PreFusion | None = None  # prefix positions made of both streams, beside their own
     decoder: Writes = field(default_factory=Decoder)
     remat: bool = False  # recompute each layer's activations in the backward pass: less memory, more time
+
+    def __post_init__(self) -> None:
+        for stream, projector in (("audio", self.audio_projector), ("video", self.video_projector)):
+            name = f"model.{stream}_projector"
+            _require(
+                getattr(self, stream) is not None or projector == LinearProjector(),
+                f"{name}={projector} is for a stream that model.{stream}=None does not read; leave it out",
+            )
+            if isinstance(projector, QFormer):
+                _positive(name, projector)
+                _require(
+                    projector.width % projector.heads == 0,
+                    f"{name}.width wants a multiple of {name}.heads={projector.heads}, got {projector.width}",
+                )
+                _require(
+                    projector.layers % projector.cross_every == 0,
+                    f"{name}.layers wants a multiple of {name}.cross_every={projector.cross_every}, "
+                    f"got {projector.layers}",
+                )
+        if self.fusion:
+            _positive("model.fusion", self.fusion)
+            missing = [stream for stream in ("audio", "video") if getattr(self, stream) is None]
+            _require(not missing, f"model.fusion wants both streams, got model.{' and model.'.join(missing)}=None")
 
 
 @dataclass(frozen=True)
@@ -246,3 +283,16 @@ class Config:
         if isinstance(self.model.audio, Whisper):
             window = self.model.audio.positions / 50
             _require(seconds[-1] <= window, f"data.audio_seconds wants at most {window} s (Whisper), got {seconds}")
+
+
+def stream_positions(encoder: Hears | Sees | None, projector: Projects) -> int:
+    """Prefix positions of a stream."""
+    if encoder is None:
+        return 0
+    return projector.queries if isinstance(projector, QFormer) else encoder.tokens
+
+
+def media_positions(model: Model) -> int:
+    """Prefix positions of both streams and of what is fused of them: the transcript's come after these."""
+    own = stream_positions(model.audio, model.audio_projector) + stream_positions(model.video, model.video_projector)
+    return own + (model.fusion.tokens if model.fusion else 0)

@@ -255,7 +255,43 @@ class FeatureFiles:
     weights: ClassVar[str] = ""
 
 
+@dataclass(frozen=True)
+class LinearProjector:
+    """Frames averaged to the encoder's `tokens`, layer norm, a linear map."""
+
+
+@dataclass(frozen=True)
+class MlpProjector:
+    """Frames averaged to the encoder's `tokens`, layer norm, two linear maps with GELU between (LLaVA-1.5)."""
+
+
+@dataclass(frozen=True)
+class QFormer:
+    """Learned queries that attend to the frames: they are the stream's prefix positions, instead of `tokens`.
+
+    Defaults: Video-LLaMA's (arXiv 2306.02858), trained from nothing. BLIP-2's own: layers=12, cross_every=2.
+    """
+
+    queries: int = 32
+    width: int = 768
+    layers: int = 2
+    heads: int = 12
+    ff: int = 3072
+    cross_every: int = 1  # of so many layers the first attends to the frames
+
+
+@dataclass(frozen=True)
+class PreFusion:
+    """Both streams made into common positions, beside their own. Defaults but `tokens`: Emotion-LLaMAv2's code."""
+
+    tokens: int = 16  # fused prefix positions; 64 there
+    width: int = 128
+    ff: int = 512
+    convolutions: int = 4
+
+
 Hears = AudioEncoder | Wav2Vec2 | Whisper | FeatureFiles
 Sees = VideoEncoder | Vit | VideoMae | FeatureFiles
 Writes = Decoder | Gpt2 | Bart
 Reads = Bert | Mpnet
+Projects = LinearProjector | MlpProjector | QFormer

@@ -2,6 +2,9 @@
 
 A preset is a Python file with `config() -> Config`. An override is `name=value`; the name is a path (`grpo.group`) or
 its last parts, where only one field is called so (`group`). A wrong name is refused and the nearest one offered.
+
+A part that may be of several kinds, or left out, is chosen by `name.family=KIND` or `name.family=none`: the kind's
+defaults, which the overrides after it then change (`model.audio_projector.family=QFormer`, `queries=16`).
 """
 
 import ast
@@ -103,11 +106,27 @@ def override(cfg: Config, overrides: Sequence[str]) -> Config:
 
 
 def _paths(cfg: Any, prefix: str = "") -> list[str]:
-    out = []
+    hints, out = typing.get_type_hints(type(cfg)), []
     for f in dataclasses.fields(cfg):
         value = getattr(cfg, f.name)
         out += _paths(value, f"{prefix}{f.name}.") if dataclasses.is_dataclass(value) else [prefix + f.name]
+        out += [f"{prefix}{f.name}.family"] if _families(hints[f.name]) else []
     return out
+
+
+def _families(hint: Any) -> dict[str, type | None]:
+    """What a part may be by name, where it may be several things; none of them needs a value to be made."""
+    if typing.get_origin(hint) is not types.UnionType:
+        return {}
+    nothing = {"none": None} if type(None) in typing.get_args(hint) else {}
+    kinds = {kind.__name__: kind for kind in _kinds(hint) if not _required(kind)}
+    return kinds | nothing if kinds else {}
+
+
+def _required(kind: type) -> bool:
+    """Some field has no default."""
+    missing = dataclasses.MISSING
+    return any(f.default is missing and f.default_factory is missing for f in dataclasses.fields(kind))
 
 
 def _find(cfg: Config, name: str) -> str:
@@ -125,12 +144,22 @@ def _find(cfg: Config, name: str) -> str:
 
 def _replace(node: Any, parts: list[str], path: str, text: str) -> Any:
     name, *rest = parts
-    if rest:
+    if rest == ["family"]:
+        value = _chosen(getattr(node, name), _families(typing.get_type_hints(type(node))[name]), path, text)
+    elif rest:
         value = _replace(getattr(node, name), rest, path, text)
     else:
         hint = typing.get_type_hints(type(node))[name]
         value = _coerce(text if typing.get_origin(hint) is Literal else _parse(text), hint, path)  # "none" is a name
     return dataclasses.replace(node, **{name: value})
+
+
+def _chosen(value: Any, families: dict[str, type | None], path: str, text: str) -> Any:
+    """A part of the kind that `text` names, with its defaults; the part itself, where it is of that kind."""
+    if text not in families:
+        raise ConfigError(f"{path} is one of {', '.join(families)}, got {text!r}{nearest(text, list(families))}")
+    kind = families[text]
+    return value if kind is type(value) else kind and kind()
 
 
 def _parse(text: str) -> Any:

@@ -88,7 +88,7 @@ def declare(cfg: families.Bert) -> Bert:
     )
 
 
-def declare_layers(cfg: families.Reads) -> Layer:
+def declare_layers(cfg: families.Reads | families.QFormer) -> Layer:
     d = cfg.width
     layer = Layer(
         attention=declare_attention(d, cfg.heads, cfg.heads, d // cfg.heads, qkv_bias=True, o_bias=True),

@@ -9,17 +9,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from emojax.config import Config
-from emojax.encoders import audio, video, videomae, vit, wav2vec2, whisper
+from emojax.encoders import audio, fusion, project, video, videomae, vit, wav2vec2, whisper
 from emojax.families import AudioEncoder, FeatureFiles, Hears, Sees, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
-from emojax.nn.layers import Linear, Norm, declare_linear, declare_norm, layer_norm, linear
-from emojax.nn.transformer import pool
+from emojax.nn.layers import Linear, declare_linear, linear
 from emojax.types import Array, Batch, Features, Prefix, Tree
-
-
-@struct.dataclass
-class Projector:
-    norm: Norm
-    linear: Linear
 
 
 @struct.dataclass
@@ -28,23 +21,23 @@ class Encoders:
 
     audio: Tree  # of the family that the configuration names
     video: Tree
-    audio_projector: Projector | None
-    video_projector: Projector | None
+    audio_projector: Tree  # of the kind that the configuration names
+    video_projector: Tree
     emotion: Linear  # D -> C
+    fusion: Tree  # None: nothing is fused
 
 
 def declare(cfg: Config) -> Encoders:
-    hears, sees = cfg.model.audio, cfg.model.video
-
-    def projector(d: int) -> Projector:
-        return Projector(declare_norm(d), declare_linear(d, cfg.model.decoder.width, "- D"))
-
+    model, width = cfg.model, cfg.model.decoder.width
+    hears, sees = model.audio, model.video
+    widths = tuple(stream.width for stream in (hears, sees) if stream)
     return Encoders(
         audio=_ears(hears).declare(hears) if hears and not isinstance(hears, FeatureFiles) else None,
         video=_declare_video(sees, cfg.data.frame_size) if sees and not isinstance(sees, FeatureFiles) else None,
-        audio_projector=projector(hears.width) if hears else None,
-        video_projector=projector(sees.width) if sees else None,
-        emotion=declare_linear(cfg.model.decoder.width, len(cfg.reward.concepts), "D -"),
+        audio_projector=project.declare(model.audio_projector, hears.width, width) if hears else None,
+        video_projector=project.declare(model.video_projector, sees.width, width) if sees else None,
+        emotion=declare_linear(width, len(cfg.reward.concepts), "D -"),
+        fusion=fusion.declare(model.fusion, widths, width) if model.fusion else None,
     )
 
 
@@ -74,20 +67,24 @@ def _eyes(cfg: Sees) -> Any:
 
 
 def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
-    """The media part of the prefix, [B audio.tokens + video.tokens D]; a stream that a clip lacks is masked."""
-    hears, sees = cfg.model.audio, cfg.model.video
-    embed = [jnp.zeros((batch.clip.shape[0], 0, cfg.model.decoder.width), dtype)]
-    mask = [jnp.zeros((batch.clip.shape[0], 0), bool)]
+    """The media part of the prefix, [B media_positions D]: audio, video, what is fused of both.
 
-    def add(projector: Projector, features: tuple[Array, Array], tokens: int) -> None:
-        x, there = pool(*features, tokens)
-        embed.append(linear(projector.linear, layer_norm(projector.norm, x)))
-        mask.append(there)
-
-    if p.audio_projector and hears:
-        add(p.audio_projector, audio_features(p, batch, cfg, dtype), hears.tokens)
-    if p.video_projector and sees:
-        add(p.video_projector, video_features(p, batch, cfg, dtype), sees.tokens)
+    A stream that a clip lacks is masked; so is what is fused of none.
+    """
+    model, clips = cfg.model, batch.clip.shape[0]
+    parts = [(jnp.zeros((clips, 0, model.decoder.width), dtype), jnp.zeros((clips, 0), bool))]
+    streams: list[tuple[Array, Array]] = []
+    if model.audio:
+        streams.append(heard := audio_features(p, batch, cfg, dtype))
+        kind, tokens = model.audio_projector, model.audio.tokens
+        parts.append(project.run(p.audio_projector, *heard, tokens, kind, model.remat))
+    if model.video:
+        streams.append(seen := video_features(p, batch, cfg, dtype))
+        kind, tokens = model.video_projector, model.video.tokens
+        parts.append(project.run(p.video_projector, *seen, tokens, kind, model.remat))
+    if model.fusion:
+        parts.append(fusion.run(p.fusion, streams, model.fusion))
+    embed, mask = zip(*parts, strict=True)
     return Prefix(jnp.concatenate(embed, 1), jnp.concatenate(mask, 1))
 
 

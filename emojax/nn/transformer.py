@@ -51,9 +51,10 @@ def sinusoids(positions: int, d: int) -> Array:
 
     At full size they drown what stands at a position: untrained clips would differ in 1 % of their variance.
     """
-    frequency = 10_000.0 ** (-jnp.arange(d // 2) / max(d // 2 - 1, 1))
+    half = (d + 1) // 2
+    frequency = 10_000.0 ** (-jnp.arange(half) / max(half - 1, 1))
     angle = jnp.arange(positions)[:, None] * frequency
-    return 0.1 * jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+    return 0.1 * jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)[:, :d]
 
 
 def pool(x: Array, mask: Array, tokens: int) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from emojax.nn.param import dotted
 from emojax.types import TrainState, Tree
 
 
@@ -28,8 +29,7 @@ def save(checkpoints: ocp.CheckpointManager, state: TrainState, step: int) -> No
 def restore(checkpoints: ocp.CheckpointManager, state: TrainState) -> TrainState | None:
     """The last complete checkpoint with the shapes and shardings of `state` (abstract); None where there is none."""
     step = checkpoints.latest_step()
-    restored: Any = None if step is None else checkpoints.restore(step, args=ocp.args.StandardRestore(state))
-    return restored
+    return None if step is None else _whole(checkpoints.restore(step, args=_wanted(state)))
 
 
 def restore_params(checkpoints: ocp.CheckpointManager, params: Tree) -> Tree | None:
@@ -37,11 +37,7 @@ def restore_params(checkpoints: ocp.CheckpointManager, params: Tree) -> Tree | N
     step = checkpoints.latest_step()
     if step is None:
         return None
-    item = {"params": params}
-    wanted = ocp.args.PyTreeRestore(
-        item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
-    )
-    return checkpoints.restore(step, args=wanted)["params"]
+    return _whole(checkpoints.restore(step, args=_wanted({"params": params})))["params"]
 
 
 def save_tree(path: Path, tree: Tree) -> None:
@@ -52,8 +48,27 @@ def save_tree(path: Path, tree: Tree) -> None:
 
 def restore_tree(path: Path, tree: Tree) -> Tree:
     """Reads it back with the shapes and shardings of `tree` (abstract)."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path.absolute(), tree)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return _whole(checkpointer.restore(path.absolute(), args=_wanted(tree)))
+
+
+def _wanted(tree: Tree) -> ocp.args.PyTreeRestore:
+    """Partial: a part that is None in `tree` may not have had a name yet when the checkpoint was written.
+
+    What else the checkpoint holds is not looked at: whether it is of the same model, the configuration says.
+    """
+    args = ocp.checkpoint_utils.construct_restore_args(tree)
+    return ocp.args.PyTreeRestore(tree, restore_args=args, partial_restore=True)
+
+
+def _whole(restored: Any) -> Any:
+    """Raises ValueError where the checkpoint lacked leaves: Orbax leaves their shapes in their place."""
+    leaves = jax.tree_util.tree_leaves_with_path(restored)
+    lacking = [dotted(at) for at, leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)]
+    if lacking:
+        more = ", ..." if len(lacking) > 5 else ""
+        raise ValueError(f"it is the checkpoint of another model: it has no {', '.join(lacking[:5])}{more}")
+    return restored
 
 
 def sha256(params: Tree) -> str:

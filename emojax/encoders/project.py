@@ -1,0 +1,71 @@
+"""How a stream's frames become prefix positions of the decoder's width: a projector a stream, by configuration.
+
+LinearProjector   shares of the frames averaged -> norm -> linear
+MlpProjector      shares of the frames averaged -> norm -> linear, GELU, linear
+QFormer           norm -> learned queries that attend to the frames -> linear
+"""
+
+import jax.numpy as jnp
+from flax import struct
+
+from emojax.encoders import qformer
+from emojax.families import LinearProjector, MlpProjector, Projects, QFormer
+from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
+from emojax.nn.transformer import pool, sinusoids
+from emojax.types import Array
+
+
+@struct.dataclass
+class Projector:
+    norm: Norm
+    linear: Linear
+
+
+@struct.dataclass
+class Deep:
+    """As LLaVA-1.5 has it (Liu et al. 2023, arXiv 2310.03744): two linear maps, both to the decoder's width."""
+
+    norm: Norm
+    mlp: Mlp
+
+
+@struct.dataclass
+class Queries:
+    norm: Norm  # of the frames, BLIP-2's `ln_vision`
+    qformer: qformer.QFormer
+    linear: Linear
+
+
+def declare(cfg: Projects, d: int, width: int) -> Projector | Deep | Queries:
+    """From frames of width `d` to a decoder of width `width`."""
+    match cfg:
+        case LinearProjector():
+            return Projector(declare_norm(d), declare_linear(d, width, "- D"))
+        case MlpProjector():
+            both = Mlp(declare_linear(d, width, "- F"), declare_linear(width, width, "F D"))
+            return Deep(declare_norm(d), both)
+        case QFormer():
+            return Queries(declare_norm(d), qformer.declare(cfg, d), declare_linear(cfg.width, width, "- D"))
+
+
+def run(
+    p: Projector | Deep | Queries, frames: Array, mask: Array, tokens: int, cfg: Projects, remat: bool
+) -> tuple[Array, Array]:
+    """A stream's part of the prefix.
+
+    Args:
+      frames: [B S d], finite; those off the mask are not read.
+      mask: bool[B S], True on the first n frames of a row (n may differ by row).
+      tokens: prefix positions; a Q-Former has its queries instead.
+    Returns:
+      [B tokens D], and bool[B tokens], False throughout where n = 0.
+    """
+    if isinstance(p, Queries):
+        assert isinstance(cfg, QFormer)
+        # frames of an image encoder bear no position; a table of them as in Video-LLaMA, but not learned
+        x = layer_norm(p.norm, frames) + sinusoids(*frames.shape[1:]).astype(frames.dtype)
+        x = linear(p.linear, qformer.run(p.qformer, x, mask, cfg, remat))
+        return x, jnp.broadcast_to(mask.any(-1, keepdims=True), x.shape[:2])
+    x, there = pool(frames, mask, tokens)
+    x = layer_norm(p.norm, x)
+    return (linear(p.linear, x) if isinstance(p, Projector) else mlp(p.mlp, x)), there
