@@ -7,9 +7,24 @@ gradient of its own weights. An encoder's adapters are counted as if all its ope
 
 import jax
 
-from emojax.config import Config
+from emojax.config import Config, media_positions
 from emojax.encoders import stored
-from emojax.families import AudioEncoder, Bart, Decoder, Gpt2, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
+from emojax.families import (
+    AudioEncoder,
+    Bart,
+    Decoder,
+    FeatureFiles,
+    Gpt2,
+    LinearProjector,
+    MlpProjector,
+    Projects,
+    QFormer,
+    VideoEncoder,
+    VideoMae,
+    Vit,
+    Wav2Vec2,
+    Whisper,
+)
 from emojax.nn import param
 from emojax.nn.adapter import Adapted
 from emojax.nn.layers import Linear
@@ -20,9 +35,7 @@ from emojax.training.freeze import matches
 
 
 def audio(cfg: Config, seconds: float) -> float:
-    """The audio encoder, where the program has it, and its projector, one clip, forward."""
-    if cfg.model.audio is None:
-        return 0.0
+    """The audio encoder, where the program has it, one clip, forward."""
     total = 0.0
     match None if stored.in_batch(cfg, "audio") else cfg.model.audio:
         case AudioEncoder() as a:
@@ -41,13 +54,11 @@ def audio(cfg: Config, seconds: float) -> float:
             stem = 2 * 3 * a.width * (2 * a.positions * a.mels + a.positions * a.width)
             layers = _transformer(a.positions, a.width, a.ff, _read_layers(a))
             total = _spectrum(2 * a.positions, a.mels) + stem + layers
-    return total + 2 * cfg.model.audio.tokens * cfg.model.audio.width * cfg.model.decoder.width
+    return total
 
 
 def video(cfg: Config) -> float:
-    """The video encoder, likewise, and its projector, one clip, forward."""
-    if cfg.model.video is None:
-        return 0.0
+    """The video encoder, likewise."""
     total = 0.0
     match None if stored.in_batch(cfg, "video") else cfg.model.video:
         case VideoEncoder() as v:
@@ -64,7 +75,56 @@ def video(cfg: Config) -> float:
             tubes = v.frames // v.tubelet * (v.image_size // v.patch) ** 2
             embed = 2 * tubes * 3 * v.tubelet * v.patch**2 * v.width
             total = embed + _transformer(tubes, v.width, v.ff, v.layers)
-    return total + 2 * cfg.model.video.tokens * cfg.model.video.width * cfg.model.decoder.width
+    return total
+
+
+def projector(cfg: Config, stream: str, seconds: float) -> float:
+    """That of the stream ("audio", "video"), one clip, forward."""
+    encoder, d = getattr(cfg.model, stream), cfg.model.decoder.width
+    kind: Projects = getattr(cfg.model, f"{stream}_projector")
+    if encoder is None:
+        return 0.0
+    match kind:
+        case LinearProjector():
+            return 2 * encoder.tokens * encoder.width * d
+        case MlpProjector():
+            return 2 * encoder.tokens * (encoder.width * d + d * d)
+        case QFormer() as q:
+            s = _frames(cfg, stream, seconds)
+            ends = 2 * 2 * q.queries * q.width**2 + 2 * 2 * s * encoder.width * q.width  # queries, out; keys, values
+            cross = ends + 2 * 2 * q.queries * s * q.width
+            layers = _transformer(q.queries, q.width, q.ff, q.layers) + q.layers // q.cross_every * cross
+            return layers + 2 * q.queries * q.width * d
+
+
+def fusion(cfg: Config) -> float:
+    """What makes common positions of both streams, one clip, forward."""
+    f, hears, sees, d = cfg.model.fusion, cfg.model.audio, cfg.model.video, cfg.model.decoder.width
+    if f is None or hears is None or sees is None:
+        return 0.0
+    streams = (hears.width + sees.width) * f.ff + 2 * f.ff * f.width
+    weights = 2 * f.width * f.ff + f.ff * f.width + 2 * f.width + 2 * f.width  # and the sum that they weigh
+    local = 2 * f.width**2 + f.convolutions * 3 * f.width**2
+    return 2 * f.tokens * (streams + weights + local + f.width * d)
+
+
+def _frames(cfg: Config, stream: str, seconds: float) -> int:
+    """Frames that a projector reads of a clip."""
+    match getattr(cfg.model, stream):
+        case AudioEncoder():
+            return round(seconds * 100) // 4
+        case Wav2Vec2() as a:
+            n = round(seconds * 16_000)
+            for kernel, stride in zip(a.conv_kernel, a.conv_stride, strict=True):
+                n = (n - kernel) // stride + 1
+            return n
+        case Whisper() as a:
+            return a.positions
+        case VideoMae() as v:
+            return v.frames // v.tubelet
+        case FeatureFiles() as f:
+            return f.positions
+    return cfg.data.frames
 
 
 def _spectrum(frames: int, mels: int) -> float:
@@ -123,7 +183,7 @@ def sft_step(cfg: Config, seconds: float) -> float:
     """A backward pass ends at an encoder that is frozen."""
     p, t, b = _prefix(cfg), cfg.caption_tokens, cfg.sft.batch
     media = 0.0
-    for part, forward in (("encoders.audio", audio(cfg, seconds)), ("encoders.video", video(cfg))):
+    for part, forward in _parts(cfg, seconds).items():
         backbone = f"{part}.backbone" if part == "encoders.audio" else part
         frozen = any(matches(backbone, pattern) for pattern in cfg.sft.freeze) and not _share(cfg, part)
         media += forward if frozen else _learnt(cfg, part, forward, forward)
@@ -146,13 +206,23 @@ def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) 
     """Adapters are merged."""
     p, t = _prefix(cfg), cfg.caption_tokens
     decoder = prefix(cfg, p) + caption(cfg, t, p, t) + head(cfg, t)
-    return clips * (audio(cfg, seconds) + video(cfg) + decoder + reward(static))
+    return clips * (sum(_parts(cfg, seconds).values()) + decoder + reward(static))
+
+
+def _parts(cfg: Config, seconds: float) -> dict[str, float]:
+    """What a clip's media go through, by its path: one clip, forward."""
+    return {
+        "encoders.audio": audio(cfg, seconds),
+        "encoders.video": video(cfg),
+        "encoders.audio_projector": projector(cfg, "audio", seconds),
+        "encoders.video_projector": projector(cfg, "video", seconds),
+        "encoders.fusion": fusion(cfg),
+    }
 
 
 def _media(cfg: Config, seconds: float) -> float:
-    """Both encoders with their adapters, one clip, forward."""
-    ears, eyes = (1 + _share(cfg, part) for part in ("encoders.audio", "encoders.video"))
-    return ears * audio(cfg, seconds) + eyes * video(cfg)
+    """All of them with their adapters."""
+    return sum((1 + _share(cfg, part)) * forward for part, forward in _parts(cfg, seconds).items())
 
 
 def _learnt(cfg: Config, part: str, forward: float, maps: float) -> float:
@@ -182,4 +252,4 @@ def _share(cfg: Config, part: str) -> float:
 
 
 def _prefix(cfg: Config) -> int:
-    return sum(e.tokens for e in (cfg.model.audio, cfg.model.video) if e) + cfg.data.transcript_tokens
+    return media_positions(cfg.model) + cfg.data.transcript_tokens

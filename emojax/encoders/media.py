@@ -112,8 +112,12 @@ def video_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> 
 
 
 def _stored(features: Features, there: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-    """Features that were made before, of the clips that have the stream or were left it (bool[B])."""
-    return features.x.astype(dtype), features.mask & there[:, None]
+    """Features that were made before, of the clips that have the stream or were left it (bool[B]); 0 off the mask.
+
+    An encoder's are finite everywhere, a file's need not be, and 0 times infinity would reach a projector's sums.
+    """
+    mask = features.mask & there[:, None]
+    return jnp.where(mask[..., None], features.x, 0).astype(dtype), mask
 
 
 def name_emotion(p: Encoders, streams: Prefix) -> Array:
