@@ -1,13 +1,25 @@
 """Clips of the built-in corpus as people have them: two lengths, streams that are missing, files that are broken."""
 
 import dataclasses
+import functools
 from pathlib import Path
+from typing import Any
 
+import jax
+
+from emojax import presets, pretrained, sharding
 from emojax.config import Config, Corpus
-from emojax.data.clips import read_manifest, write_manifest
+from emojax.data.clips import Clip, read_manifest, write_manifest
 from emojax.data.synthetic import make_corpus
+from emojax.decoder import captioner
+from emojax.encode import encode
+from emojax.encoders import media
+from emojax.training.program import abstract_weights
+from emojax.types import Tree
 
 FREEZE = ("sft.freeze=encoders.audio,encoders.video", "audio_seconds=1.0,2.0")
+CFG = presets.load("tiny", FREEZE)
+MESH = sharding.make_mesh(CFG, jax.devices()[:1])
 SMALL = Corpus(clips=40, speakers=10, seconds=1.0, frame_size=32, fps=6)
 
 
@@ -27,6 +39,16 @@ def make_clips(folder: Path, corpus: Corpus = SMALL) -> Path:
             clips[i] = dataclasses.replace(clip, audio=cut, seconds=None if i < 20 else 0.9)
     write_manifest(folder / "manifest.jsonl", clips)
     return folder / "manifest.jsonl"
+
+
+@functools.cache
+def weights(cfg: Config) -> media.Encoders:
+    return pretrained.initial(cfg, abstract_weights(captioner.declare(cfg), MESH)).encoders
+
+
+def run(cfg: Config, clips: list[Clip], out: Path, encoders: Tree = None, **how: Any) -> dict[str, int]:
+    how = {"batch": 4, "file": 8, "mesh": MESH, "progress": lambda done, total: None} | how
+    return encode(cfg, encoders or weights(cfg), clips, out, **how)
 
 
 def with_data(cfg: Config, **fields) -> Config:
