@@ -4,6 +4,7 @@ a vector a clip."""
 import dataclasses
 import zlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ def test_frames_and_vectors_are_read_cut_and_masked(folder: Path) -> None:
 
 def test_they_become_a_prefix_and_padding_changes_nothing(folder: Path) -> None:
     cfg = config(folder)
-    found = batch(cfg, clips(folder)).replace(references=None)
+    found: Any = batch(cfg, clips(folder))
     encoders = param.init(media.declare(cfg), jax.random.key(0))
     assert encoders.audio is None
     assert encoders.video is None
@@ -116,7 +117,8 @@ def test_they_become_a_prefix_and_padding_changes_nothing(folder: Path) -> None:
 
 def test_the_manifest_may_name_the_files_themselves(folder: Path) -> None:
     cfg = config(folder)
-    model = dataclasses.replace(cfg.model, audio=dataclasses.replace(cfg.model.audio, path=""), video=None)
+    hears = FeatureFiles(width=11, positions=6, tokens=3)
+    model = dataclasses.replace(cfg.model, audio=hears, video=None)
     named = [Clip(f"x{i}", audio=folder / "hubert-FRA" / f"c{i}.npy", captions=("a",)) for i in range(4)]
     write_manifest(folder / "named.jsonl", named)
     found = batch(dataclasses.replace(cfg, model=model), read_manifest(folder / "named.jsonl"), 4)
@@ -131,11 +133,12 @@ def test_programs_and_exports_do_without_an_encoder(folder: Path, tmp_path: Path
     assert "fft" not in program.lower().as_text()
     assert program.batch.audio_features is not None
     assert program.batch.audio_features.x.shape == (4, 6, 11)
-    assert flops.audio(cfg, 2.0) == 2 * 3 * 11 * cfg.model.decoder.width
+    assert flops.audio(cfg, 2.0) == flops.video(cfg) == 0
+    assert flops.projector(cfg, "audio", 2.0) == 2 * 3 * 11 * cfg.model.decoder.width
     params = param.init(captioner.declare(cfg), jax.random.key(0))
     export.write(cfg, params, TOKENIZER, "card", tmp_path / "out")
     back, same, _, _ = export.read(tmp_path / "out")
-    assert back.model.audio == dataclasses.replace(cfg.model.audio, path="")
+    assert back.model.audio == FeatureFiles(width=11, positions=6, tokens=3)
     jax.tree.map(np.testing.assert_array_equal, same.encoders, params.encoders)
 
 

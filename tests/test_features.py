@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from feature_clips import CFG, FREEZE, make_clips, run, weights
-from safetensors.numpy import load_file, safe_open
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from emojax.config import ConfigError
 from emojax.data.clips import Clip, read_manifest
@@ -115,7 +117,7 @@ def test_half_types_round_and_say_so(stored: str, clips: list[Clip], features: P
 
 
 def test_what_float16_cannot_hold_is_refused(clips: list[Clip], tmp_path: Path) -> None:
-    encoders = weights(CFG)
+    encoders: Any = weights(CFG)
     large = jax.tree.map(lambda w: w * 1e6, encoders.audio.transformer.norm)
     loud = encoders.replace(audio=encoders.audio.replace(transformer=encoders.audio.transformer.replace(norm=large)))
     with pytest.raises(ValueError, match="audio features are not finite in float16"):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from emojax.data.batches import training_batches
 from emojax.data.clips import read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.encode import encode
-from emojax.encoders import stored
+from emojax.encoders import media, stored
 from emojax.nn import param
 from emojax.training import cached, stages
 from emojax.training.program import abstract_batch, sft_program
@@ -144,7 +145,7 @@ def batches(cfg: Config, count: int, process: tuple[int, int] = (0, 1)) -> list[
 
 
 def test_streams_are_dropped_from_the_same_clips(cfg: Config, read: Config) -> None:
-    dropped = 0
+    dropped, no_encoders = 0, stored.without(media.declare(read), read)
     for raw, found in zip(batches(cfg, 8), batches(read, 8), strict=True):
         np.testing.assert_array_equal(raw.clip, found.clip)
         np.testing.assert_array_equal(raw.audio_length, found.audio_length)
@@ -153,11 +154,12 @@ def test_streams_are_dropped_from_the_same_clips(cfg: Config, read: Config) -> N
         np.testing.assert_array_equal(raw.audio_length, found.audio_length)
         np.testing.assert_array_equal(raw.video_mask, found.video_mask)
         heard, seen = (
-            stored.media.audio_features(None, found, read, np.dtype("float32"))[1],
-            stored.media.video_features(None, found, read, np.dtype("float32"))[1],
+            media.audio_features(no_encoders, found, read, np.dtype("float32"))[1],
+            media.video_features(no_encoders, found, read, np.dtype("float32"))[1],
         )
         np.testing.assert_array_equal(heard.any(-1), raw.audio_length > 0)
         np.testing.assert_array_equal(seen.any(-1), raw.video_mask.any(-1))
+        assert found.audio_features is not None
         dropped += int((np.asarray(found.audio_features.mask).any(-1) & ~np.asarray(heard).any(-1)).sum())
     assert dropped > 3
 
@@ -171,9 +173,11 @@ def test_processes_read_their_rows_of_the_same_batches(read: Config) -> None:
 
 def test_batches_have_the_shapes_that_programs_are_compiled_for(read: Config) -> None:
     read, seen = with_data(read, audio_seconds=BUCKETS), set()
-    for batch in batches(read, 8):
-        seconds = {abstract_batch(read, 1, s).audio_features.x.shape[1]: s for s in BUCKETS}
-        planned = abstract_batch(read, 8, seconds[batch.audio_features.x.shape[1]])
+    for found in batches(read, 8):
+        batch: Any = found
+        shapes_of: dict[float, Any] = {s: abstract_batch(read, 1, s) for s in BUCKETS}
+        seconds = {shape.audio_features.x.shape[1]: s for s, shape in shapes_of.items()}
+        planned: Any = abstract_batch(read, 8, seconds[batch.audio_features.x.shape[1]])
         shapes = [
             [(x.shape, x.dtype) for x in jax.tree.leaves(b.replace(caption=None, caption_mask=None))]
             for b in (batch, planned)
@@ -196,5 +200,6 @@ def test_the_program_has_no_encoder(cfg: Config, read: Config) -> None:
     text = [p.lower().as_text() for p in programs]
     assert "fft" in text[0]
     assert "fft" not in text[1]
-    assert flops.audio(cfg, 2.0) > flops.audio(read, 2.0) == 2 * 5 * 16 * cfg.model.decoder.width
+    assert flops.audio(cfg, 2.0) > flops.audio(read, 2.0) == flops.video(read) == 0
+    assert flops.projector(cfg, "audio", 2.0) == flops.projector(read, "audio", 2.0) > 0
     assert flops.sft_step(cfg, 2.0) > flops.sft_step(read, 2.0)
