@@ -1,0 +1,300 @@
+"""Padding, missing streams and what stands off the mask change nothing, however media meet the decoder."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import made_up
+import numpy as np
+import pytest
+
+from emojax import export, flops, presets
+from emojax import weights as weights_files
+from emojax.config import Config, ConfigError, Mesh, media_positions
+from emojax.decoder import captioner
+from emojax.encoders import fusion, media, project
+from emojax.families import LinearProjector, MlpProjector, PreFusion, QFormer
+from emojax.nn import param
+from emojax.sharding import make_mesh
+from emojax.training import checkpoint, freeze, stages
+from emojax.training.run import RunError
+
+CFG = made_up.config()
+QUERIES = QFormer(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)
+FUSED = PreFusion(tokens=4, width=10, ff=14, convolutions=2)
+PROJECTORS = {
+    "linear": LinearProjector(),
+    "mlp": MlpProjector(),
+    "q-former": QUERIES,
+    "q-former, frames in every layer": QFormer(queries=3, width=15, layers=2, heads=3, ff=22),
+}
+D, WIDTH, ROWS, FRAMES = 21, 14, 5, 9
+LENGTHS, EVERY = np.array([9, 4, 0, 1, 6]), np.arange(5)
+
+
+def model(**fields) -> Config:
+    return dataclasses.replace(CFG, model=dataclasses.replace(CFG.model, **fields))
+
+
+ALL = model(audio_projector=QUERIES, video_projector=MlpProjector(), fusion=FUSED)
+
+
+def frames(seed: int, width: int = D, lengths: np.ndarray = LENGTHS) -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(seed).normal(size=(ROWS, FRAMES, width)).astype(np.float32)
+    return x, np.arange(FRAMES) < lengths[:, None]
+
+
+def weights(declared):
+    r = np.random.default_rng(3)
+    tree = param.init(declared, jax.random.key(0))
+    return jax.tree.map(lambda w: np.asarray(w) + r.normal(size=w.shape, scale=0.1).astype(np.float32), tree)
+
+
+class Stream:
+    """A projector, or the fusion of the stream with another of which every second clip lacks it, as a function."""
+
+    def __init__(self, name: str) -> None:
+        self.cfg = FUSED if name == "fusion" else PROJECTORS[name]
+        if isinstance(self.cfg, PreFusion):
+            self.p = weights(fusion.declare(self.cfg, (D, 8), WIDTH))
+        else:
+            self.p = weights(project.declare(self.cfg, D, WIDTH))
+
+    def __call__(self, p, x, mask, rows=EVERY):
+        if isinstance(self.cfg, PreFusion):
+            y, there = frames(1, 8, np.array([2, 0, 0, 7, 9]))
+            return fusion.run(p, ((x, mask), (jnp.asarray(y)[rows], jnp.asarray(there)[rows])), self.cfg)
+        return project.run(p, x, mask, 4, self.cfg, False)
+
+
+@pytest.fixture(scope="module", params=[*PROJECTORS, "fusion"])
+def stream(request: pytest.FixtureRequest) -> Stream:
+    return Stream(request.param)
+
+
+def test_padding_other_rows_and_what_stands_off_the_mask_change_nothing(stream: Stream) -> None:
+    x, mask = frames(0)
+    y, there = jax.jit(stream)(stream.p, x, mask)
+    assert np.isfinite(y).all()
+    has = LENGTHS > 0 if not isinstance(stream.cfg, PreFusion) else (LENGTHS > 0) | [True, False, False, True, True]
+    np.testing.assert_array_equal(there, np.repeat(has[:, None], y.shape[1], 1))
+    assert np.abs(np.diff(y[has], axis=0)).max() > 0.1, "clips that hardly differ show nothing"
+
+    garbage = np.where(mask[..., None], x, 1e3 * np.random.default_rng(9).normal(size=x.shape)).astype(np.float32)
+    np.testing.assert_allclose(jax.jit(stream)(stream.p, garbage, mask)[0], y, atol=1e-6)
+    longer = np.pad(garbage, ((0, 0), (0, 7), (0, 0)), constant_values=3.0), np.pad(mask, ((0, 0), (0, 7)))
+    np.testing.assert_allclose(jax.jit(stream)(stream.p, *longer)[0], y, atol=2e-6)
+    order = np.array([3, 0, 4, 2, 1])
+    np.testing.assert_allclose(jax.jit(stream)(stream.p, x[order], mask[order], order)[0], y[order], atol=1e-6)
+
+
+def test_gradients_are_finite_and_none_reaches_what_stands_off_the_mask(stream: Stream) -> None:
+    x, mask = frames(0)
+
+    def loss(p, x):
+        y, there = stream(p, x, mask)
+        return jnp.where(there[..., None], jnp.sin(y), 0).sum()
+
+    by_weight, by_frame = jax.jit(jax.grad(loss, (0, 1)))(stream.p, 50 * x)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves((by_weight, by_frame)))
+    assert (np.asarray(by_frame)[~mask] == 0).all()
+    assert (np.abs(by_frame)[mask].max(-1) > 0).all()
+
+
+def test_a_missing_stream_changes_nothing_of_the_others() -> None:
+    batch: Any = made_up.batch(ALL)
+    p = made_up.params(ALL).encoders
+    encode = jax.jit(lambda batch: media.encode(p, batch, ALL, jnp.float32))
+    whole = encode(batch)
+    q, v, f = QUERIES.queries, 2, FUSED.tokens
+    assert whole.embed.shape[1] == media_positions(ALL.model) == q + v + f
+    hears, sees = batch.audio_length > 0, batch.video_mask.any(-1)
+    want = np.repeat(np.stack([hears, sees, hears | sees], 1), (q, v, f), 1)
+    np.testing.assert_array_equal(whole.mask, want)
+
+    deaf = encode(batch.replace(audio_length=np.zeros_like(batch.audio_length), audio=1 + 9 * batch.audio))
+    np.testing.assert_array_equal(deaf.embed[:, q : q + v], whole.embed[:, q : q + v])
+    assert not deaf.mask[:, :q].any()
+    assert np.abs(deaf.embed[:, -f:] - whole.embed[:, -f:])[hears & sees].min() > 1e-4  # what is fused is another
+    np.testing.assert_array_equal(deaf.embed[~hears], whole.embed[~hears])
+    blind = encode(batch.replace(video_mask=np.zeros_like(batch.video_mask), video=255 - batch.video))
+    np.testing.assert_array_equal(blind.embed[:, :q], whole.embed[:, :q])
+    assert not blind.mask[:, q : q + v].any()
+    np.testing.assert_array_equal(blind.embed[~sees], whole.embed[~sees])
+    neither = encode(
+        batch.replace(video_mask=np.zeros_like(batch.video_mask), audio_length=np.zeros_like(batch.audio_length))
+    )
+    assert not neither.mask.any()
+    assert np.isfinite(neither.embed).all()
+
+
+@pytest.mark.parametrize(
+    "sizes", [(5, 20, 4, 4, 28, 2, 23), (1, 15, 2, 3, 22, 1, 15), (7, 32, 3, 2, 9, 3, 10)], ids=str
+)
+def test_the_q_former_is_blip_2s(sizes: tuple[int, ...]) -> None:
+    torch, t = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    queries, width, layers, heads, ff, every, d = sizes
+    cfg = QFormer(queries, width, layers, heads, ff, every)
+    p = weights(project.qformer.declare(cfg, d))
+    theirs = t.Blip2QFormerModel(
+        t.Blip2QFormerConfig(
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=ff,
+            cross_attention_frequency=every,
+            encoder_hidden_size=d,
+            attn_implementation="eager",
+        )
+    ).eval()
+    state = {}
+
+    def put(name: str, ours) -> None:
+        if hasattr(ours, "scale"):
+            state[f"{name}.weight"], state[f"{name}.bias"] = ours.scale, ours.bias
+        else:
+            state[f"{name}.weight"], state[f"{name}.bias"] = ours.w.T, ours.b
+
+    def put_attention(name: str, ours, norm) -> None:
+        for part, w in (("query", ours.q), ("key", ours.k), ("value", ours.v)):
+            put(f"{name}.attention.{part}", w)
+        put(f"{name}.output.dense", ours.o)
+        put(f"{name}.output.LayerNorm", norm)
+
+    put("layernorm", p.norm)
+    for i in range(layers):
+        layer, at = jax.tree.map(lambda w, i=i: w[i], p.layers), f"encoder.layer.{i}"
+        put_attention(f"{at}.attention", layer.attention, layer.attention_norm)
+        put(f"{at}.intermediate_query.dense", layer.mlp.up)
+        put(f"{at}.output_query.dense", layer.mlp.down)
+        put(f"{at}.output_query.LayerNorm", layer.mlp_norm)
+        if i % every == 0:
+            cross = jax.tree.map(lambda w, i=i: w[i // every], p.cross)
+            put_attention(f"{at}.crossattention", cross.attention, cross.norm)
+    theirs.load_state_dict({name: torch.tensor(np.array(w)) for name, w in state.items()})
+    x, mask = frames(0, d, np.array([9, 4, 2, 1, 6]))
+    with torch.no_grad():
+        wanted = theirs(
+            query_embeds=torch.tensor(np.broadcast_to(p.queries, (ROWS, queries, width)).copy()),
+            encoder_hidden_states=torch.tensor(x),
+            encoder_attention_mask=torch.tensor(mask.astype(np.int64)),
+        ).last_hidden_state.numpy()
+    ours = project.qformer.run(p, jnp.asarray(x), jnp.asarray(mask), cfg, False)
+    assert wanted.std() > 0.3
+    np.testing.assert_allclose(ours, wanted, atol=1e-5)
+
+
+def test_every_weight_of_a_projector_learns() -> None:
+    """But the keys' biases: they add the same number to all scores of a query, and no softmax sees that."""
+    batch, p = made_up.batch(ALL), made_up.params(ALL).encoders
+
+    def loss(p) -> jax.Array:
+        prefix = media.encode(p, batch, ALL, jnp.dtype("float32"))
+        return jnp.where(prefix.mask[..., None], jnp.sin(prefix.embed), 0).sum()
+
+    grad = jax.jit(jax.grad(loss))(p)
+    parts = {"audio_projector": grad.audio_projector, "video_projector": grad.video_projector, "fusion": grad.fusion}
+    size = {param.dotted(at): np.abs(g).max() for at, g in jax.tree_util.tree_leaves_with_path(parts)}
+    assert {at for at, most in size.items() if most < 1e-3} == {
+        "audio_projector.qformer.cross.attention.k.b",
+        "audio_projector.qformer.layers.attention.k.b",
+    }
+
+
+def test_projectors_are_exported_and_read_again(tmp_path: Path) -> None:
+    params = made_up.params(ALL)
+    names = export._identity(params.encoders)
+    weights_files.write(tmp_path / "own.safetensors", params.encoders, names)
+    read = weights_files.read(tmp_path / "own.safetensors", captioner.declare(ALL).encoders, names)
+    assert made_up.distance(read, params.encoders) == 0
+    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(export._own(ALL, params))]
+    assert sum(path.startswith(("encoders.audio_projector.", "encoders.fusion.")) for path in paths) == 57
+
+
+def test_a_checkpoint_of_another_projector_is_refused(tmp_path: Path) -> None:
+    """One that was written before a part had a name is read as one without it; one that lacks a weight is not."""
+    old = {"norm": np.ones(3, np.float32)}
+    checkpoint.save_tree(tmp_path / "tree", old)
+
+    def like(**more) -> dict:
+        one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return {"norm": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=one), **more}
+
+    assert checkpoint.restore_tree(tmp_path / "tree", like(fusion=None))["norm"].tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match=r"checkpoint of another model: it has no fusion\.norm"):
+        checkpoint.restore_tree(tmp_path / "tree", like(fusion=like()))
+    (tmp_path / "config.json").write_text(presets.dumps(CFG))
+    with pytest.raises(RunError, match="has another model than this configuration"):
+        stages.load_params(tmp_path, ALL, make_mesh(ALL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_both_stages_run_and_eight_devices_equal_one(stage: str) -> None:
+    build = made_up.sft if stage == "sft" else made_up.grpo
+    alone, spread = build(ALL), build(dataclasses.replace(ALL, mesh=Mesh(fsdp=2, model=2)), 8)
+    start, batch = made_up.state(alone, ALL, step=2), made_up.batch(ALL)
+    one, ours = made_up.run(alone, start, made_up.frozen(alone, ALL), batch)
+    eight, theirs = made_up.run(spread, start, made_up.frozen(spread, ALL), batch)
+    for name in ours.keys() - {"samples"}:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    assert np.isfinite(ours["loss"])
+    assert ours["grad_norm"] > 0.01
+    # Adam's first step is the gradient's sign, whose rounding shows: its moments are compared
+    assert made_up.distance(one.opt_state, eight.opt_state) < 1e-5
+
+
+def test_freeze_patterns_name_projectors() -> None:
+    declared = captioner.declare(ALL)
+    frozen = freeze.split(declared, ("encoders.audio_projector.qformer", "encoders.fusion"))[1]
+    kept = (declared.encoders.audio_projector.qformer, declared.encoders.fusion)
+    assert param.count(frozen) == param.count(kept)
+
+
+def test_operations_are_those_of_the_products() -> None:
+    """A weight of a linear map costs two operations a position that it is applied to."""
+    d, lm, s = 24, ALL.model.decoder.width, 12  # half a second: 12 frames of 40 ms
+    q, f = QUERIES, FUSED
+    own = q.queries * q.layers * (4 * q.width**2 + 2 * q.width * q.ff + 2 * q.queries * q.width)
+    cross = 2 * q.queries * q.width**2 + 2 * s * d * q.width + 2 * q.queries * s * q.width
+    assert flops.projector(ALL, "audio", 0.5) == 2 * (own + 2 * cross + q.queries * q.width * lm)
+    assert flops.projector(ALL, "video", 0.5) == 2 * 2 * (d * lm + lm**2)
+    declared = fusion.declare(f, (d, d), lm)
+    maps = sum(np.prod(p.shape) for p in jax.tree.leaves(declared) if len(p.shape) > 1 and p.axes != ("L", "D"))
+    assert flops.fusion(ALL) == 2 * f.tokens * (maps + 2 * f.width)  # and the weighted sum of two streams
+    assert flops.sft_step(ALL, 0.5) > flops.sft_step(CFG, 0.5)
+
+
+def test_kinds_are_chosen_by_name_and_survive_json(tmp_path: Path) -> None:
+    items = ["model.audio_projector.family=QFormer", "queries=7", "audio_projector.heads=4", "fusion.family=PreFusion"]
+    again = ["fusion.tokens=3", "video_projector.family=MlpProjector", "audio_projector.family=QFormer"]
+    cfg = presets.load("tiny", [*items, *again])
+    assert cfg.model.audio_projector == QFormer(queries=7, heads=4)  # naming the kind that it is changes nothing
+    assert (cfg.model.video_projector, cfg.model.fusion) == (MlpProjector(), PreFusion(tokens=3))
+    (tmp_path / "config.json").write_text(presets.dumps(cfg))
+    assert presets.read_json(tmp_path / "config.json") == cfg
+    assert presets.override(cfg, ["fusion.family=none"]).model.fusion is None
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (
+            ["audio_projector.family=Qformer"],
+            "is one of LinearProjector, MlpProjector, QFormer, got 'Qformer', did you",
+        ),
+        (["audio_projector.family=QFormer", "queries=0"], "audio_projector.queries wants a positive number, got 0"),
+        (["audio_projector.family=QFormer", "audio_projector.heads=5"], "wants a multiple of .*heads=5, got 768"),
+        (["audio_projector.family=QFormer", "cross_every=3"], "layers wants a multiple of .*cross_every=3, got 2"),
+        (["fusion.family=PreFusion", "convolutions=0"], "model.fusion.convolutions wants a positive number"),
+        (["fusion.family=PreFusion", "video.family=none"], r"fusion wants both streams, got model\.video=None"),
+        (["video_projector.family=QFormer", "video.family=none"], r"a stream that model\.video=None does not read"),
+        (["fusion.family=QFormer"], "fusion.family is one of PreFusion, none, got 'QFormer'"),
+    ],
+    ids=lambda x: x[-1] if isinstance(x, list) else "",
+)
+def test_what_does_not_fit_is_refused(items: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        presets.load("tiny", items)
