@@ -1,7 +1,6 @@
 """Padding, missing streams and what stands off the mask change nothing, however media meet the decoder."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,16 +9,11 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import export, flops, presets
-from emojax import weights as weights_files
-from emojax.config import Config, ConfigError, Mesh, media_positions
-from emojax.decoder import captioner
+from emojax.config import Config, Mesh, media_positions
 from emojax.encoders import fusion, media, project
 from emojax.families import LinearProjector, MlpProjector, PreFusion, QFormer
 from emojax.nn import param
-from emojax.sharding import make_mesh
-from emojax.training import checkpoint, freeze, stages
-from emojax.training.run import RunError
+from emojax.types import Features
 
 CFG = made_up.config()
 QUERIES = QFormer(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)
@@ -203,31 +197,31 @@ def test_every_weight_of_a_projector_learns() -> None:
     }
 
 
-def test_projectors_are_exported_and_read_again(tmp_path: Path) -> None:
-    params = made_up.params(ALL)
-    names = export._identity(params.encoders)
-    weights_files.write(tmp_path / "own.safetensors", params.encoders, names)
-    read = weights_files.read(tmp_path / "own.safetensors", captioner.declare(ALL).encoders, names)
-    assert made_up.distance(read, params.encoders) == 0
-    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(export._own(ALL, params))]
-    assert sum(path.startswith(("encoders.audio_projector.", "encoders.fusion.")) for path in paths) == 57
+def test_a_stream_that_a_clip_lacks_has_no_term_in_what_is_fused() -> None:
+    """Its own weights do not move a clip's fused positions, though the zeros that it is pooled to would, by biases."""
+    fused = Stream("fusion")
+    x, mask = frames(0)
+    other = fused.p.replace(streams=(jax.tree.map(lambda w: w + 1, fused.p.streams[0]), fused.p.streams[1]))
+    (y, _), (z, _) = (jax.jit(fused)(p, x, mask) for p in (fused.p, other))
+    np.testing.assert_array_equal(y[LENGTHS == 0], z[LENGTHS == 0])
+    assert np.abs(y - z)[LENGTHS > 0].min(axis=(1, 2)).max() > 1e-3
 
 
-def test_a_checkpoint_of_another_projector_is_refused(tmp_path: Path) -> None:
-    """One that was written before a part had a name is read as one without it; one that lacks a weight is not."""
-    old = {"norm": np.ones(3, np.float32)}
-    checkpoint.save_tree(tmp_path / "tree", old)
+def test_what_a_file_holds_off_the_mask_reaches_nothing() -> None:
+    """Features that were made before need not be finite there."""
+    p, x, mask = made_up.params(ALL).encoders, *frames(0, 24)
+    batch: Any = jax.tree.map(lambda a: a[:ROWS], made_up.batch(ALL))
 
-    def like(**more) -> dict:
-        one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        return {"norm": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=one), **more}
+    def loss(p, x) -> tuple[jax.Array, Any]:
+        features = Features(x, jnp.asarray(mask))
+        prefix = media.encode(p, batch.replace(audio_features=features), ALL, jnp.dtype("float32"))
+        return jnp.where(prefix.mask[..., None], jnp.sin(prefix.embed), 0).sum(), prefix.embed
 
-    assert checkpoint.restore_tree(tmp_path / "tree", like(fusion=None))["norm"].tolist() == [1, 1, 1]
-    with pytest.raises(ValueError, match=r"checkpoint of another model: it has no fusion\.norm"):
-        checkpoint.restore_tree(tmp_path / "tree", like(fusion=like()))
-    (tmp_path / "config.json").write_text(presets.dumps(CFG))
-    with pytest.raises(RunError, match="has another model than this configuration"):
-        stages.load_params(tmp_path, ALL, make_mesh(ALL))
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, clean), grad = run(p, x)
+    (_, embed), same = run(p, np.where(mask[..., None], x, np.nan).astype(np.float32))
+    np.testing.assert_array_equal(embed, clean)
+    assert made_up.distance(grad, same) == 0
 
 
 @pytest.mark.slow
@@ -244,57 +238,3 @@ def test_both_stages_run_and_eight_devices_equal_one(stage: str) -> None:
     assert ours["grad_norm"] > 0.01
     # Adam's first step is the gradient's sign, whose rounding shows: its moments are compared
     assert made_up.distance(one.opt_state, eight.opt_state) < 1e-5
-
-
-def test_freeze_patterns_name_projectors() -> None:
-    declared = captioner.declare(ALL)
-    frozen = freeze.split(declared, ("encoders.audio_projector.qformer", "encoders.fusion"))[1]
-    kept = (declared.encoders.audio_projector.qformer, declared.encoders.fusion)
-    assert param.count(frozen) == param.count(kept)
-
-
-def test_operations_are_those_of_the_products() -> None:
-    """A weight of a linear map costs two operations a position that it is applied to."""
-    d, lm, s = 24, ALL.model.decoder.width, 12  # half a second: 12 frames of 40 ms
-    q, f = QUERIES, FUSED
-    own = q.queries * q.layers * (4 * q.width**2 + 2 * q.width * q.ff + 2 * q.queries * q.width)
-    cross = 2 * q.queries * q.width**2 + 2 * s * d * q.width + 2 * q.queries * s * q.width
-    assert flops.projector(ALL, "audio", 0.5) == 2 * (own + 2 * cross + q.queries * q.width * lm)
-    assert flops.projector(ALL, "video", 0.5) == 2 * 2 * (d * lm + lm**2)
-    declared = fusion.declare(f, (d, d), lm)
-    maps = sum(np.prod(p.shape) for p in jax.tree.leaves(declared) if len(p.shape) > 1 and p.axes != ("L", "D"))
-    assert flops.fusion(ALL) == 2 * f.tokens * (maps + 2 * f.width)  # and the weighted sum of two streams
-    assert flops.sft_step(ALL, 0.5) > flops.sft_step(CFG, 0.5)
-
-
-def test_kinds_are_chosen_by_name_and_survive_json(tmp_path: Path) -> None:
-    items = ["model.audio_projector.family=QFormer", "queries=7", "audio_projector.heads=4", "fusion.family=PreFusion"]
-    again = ["fusion.tokens=3", "video_projector.family=MlpProjector", "audio_projector.family=QFormer"]
-    cfg = presets.load("tiny", [*items, *again])
-    assert cfg.model.audio_projector == QFormer(queries=7, heads=4)  # naming the kind that it is changes nothing
-    assert (cfg.model.video_projector, cfg.model.fusion) == (MlpProjector(), PreFusion(tokens=3))
-    (tmp_path / "config.json").write_text(presets.dumps(cfg))
-    assert presets.read_json(tmp_path / "config.json") == cfg
-    assert presets.override(cfg, ["fusion.family=none"]).model.fusion is None
-
-
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
-        (
-            ["audio_projector.family=Qformer"],
-            "is one of LinearProjector, MlpProjector, QFormer, got 'Qformer', did you",
-        ),
-        (["audio_projector.family=QFormer", "queries=0"], "audio_projector.queries wants a positive number, got 0"),
-        (["audio_projector.family=QFormer", "audio_projector.heads=5"], "wants a multiple of .*heads=5, got 768"),
-        (["audio_projector.family=QFormer", "cross_every=3"], "layers wants a multiple of .*cross_every=3, got 2"),
-        (["fusion.family=PreFusion", "convolutions=0"], "model.fusion.convolutions wants a positive number"),
-        (["fusion.family=PreFusion", "video.family=none"], r"fusion wants both streams, got model\.video=None"),
-        (["video_projector.family=QFormer", "video.family=none"], r"a stream that model\.video=None does not read"),
-        (["fusion.family=QFormer"], "fusion.family is one of PreFusion, none, got 'QFormer'"),
-    ],
-    ids=lambda x: x[-1] if isinstance(x, list) else "",
-)
-def test_what_does_not_fit_is_refused(items: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        presets.load("tiny", items)
