@@ -79,7 +79,8 @@ def test_padding_other_rows_and_what_stands_off_the_mask_change_nothing(stream: 
     garbage = np.where(mask[..., None], x, 1e3 * np.random.default_rng(9).normal(size=x.shape)).astype(np.float32)
     np.testing.assert_allclose(jax.jit(stream)(stream.p, garbage, mask)[0], y, atol=1e-6)
     longer = np.pad(garbage, ((0, 0), (0, 7), (0, 0)), constant_values=3.0), np.pad(mask, ((0, 0), (0, 7)))
-    np.testing.assert_allclose(jax.jit(stream)(stream.p, *longer)[0], y, atol=2e-6)
+    # float32 sums over 16 positions and not 9, through four normed layers: they differ by 4e-6, a frame that leaks by 4
+    np.testing.assert_allclose(jax.jit(stream)(stream.p, *longer)[0], y, atol=1e-5)
     order = np.array([3, 0, 4, 2, 1])
     np.testing.assert_allclose(jax.jit(stream)(stream.p, x[order], mask[order], order)[0], y[order], atol=1e-6)
 
