@@ -8,8 +8,10 @@ import made_up
 import numpy as np
 import pytest
 
+from emojax import bench_precision
 from emojax.config import Config
 from emojax.decoder import captioner
+from emojax.nn import param
 from emojax.nn.layers import Linear, conv1d, conv2d, linear
 from emojax.nn.quantize import Quantized, dequantize, quantize
 from emojax.training import freeze
@@ -104,3 +106,19 @@ def test_the_same_bits_wherever_it_is_done() -> None:
     cut = jax.device_put(w, jax.NamedSharding(mesh, jax.P(None, "x", None)))
     for other in (jax.jit(lambda w: freeze.kept_map(w, "int8"))(w), quantize(cut)):
         jax.tree.map(np.testing.assert_array_equal, quantize(w), other)
+
+
+def test_what_fewer_bits_cost_is_told() -> None:
+    """Logits move with the weights: not at all where nothing is rounded, more in 8 bits than in bfloat16."""
+    cfg = made_up.config()
+    decoder = param.init(captioner.declare(cfg).decoder, jax.random.key(3))
+    told = bench_precision.measure(cfg, decoder, clips=2, prefix=5, length=4)
+    for found in told.values():
+        assert found["kl"] > 0
+        assert found["logits_largest"] > 0
+    assert told["bfloat16"]["weights_relative_rms"] < 2**-8, "half a step of 8 bits of mantissa"
+    assert told["bfloat16"]["logits_relative_rms"] < told["int8"]["logits_relative_rms"]
+    exact = jax.tree.map(lambda w: w.astype(jnp.bfloat16).astype(jnp.float32), decoder)
+    found = bench_precision.measure(cfg, exact, clips=2, prefix=5, length=4)["bfloat16"]
+    assert (found["weights_relative_rms"], found["logits_relative_rms"], found["kl"]) == (0, 0, 0)
+    assert found["same_likeliest"] == 1

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,16 +87,30 @@ def doctor() -> None:
     print(examination.report())
 
 
+@dataclass(frozen=True)
+class Precision:
+    config: str = "demo"  # a preset's name or a file
+    set_: Set = ()
+    clips: int = 4  # read at once
+    prefix: int = 48  # tokens before a caption
+    length: int = 32  # tokens of a caption
+
+
 def bench(
     work: Annotated[
         Annotated[benchmark.Work, tyro.conf.subcommand("grpo", description="One Emo-GRPO step on random weights.")]
-        | Annotated[TextWork, tyro.conf.subcommand("text", description="Captions to the reward model's tokens.")],
+        | Annotated[TextWork, tyro.conf.subcommand("text", description="Captions to the reward model's tokens.")]
+        | Annotated[Precision, tyro.conf.subcommand("precision", description="Logits of weights in fewer bits.")],
         tyro.conf.arg(name=""),
     ],
 ) -> None:
-    """Time one Emo-GRPO step, or the conversion of captions for each pair of tokenizers; prints one JSON line."""
+    """Measure a GRPO step, the conversion of captions, or a decoder kept in fewer bits; prints one JSON line."""
     match work:
         case benchmark.Work():
             benchmark.main(work)
         case TextWork():
             conversion.main(work)
+        case Precision():
+            from emojax import bench_precision, presets
+
+            bench_precision.main(presets.load(work.config, work.set_), work.clips, work.prefix, work.length)

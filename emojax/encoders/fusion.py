@@ -1,7 +1,7 @@
 """Convolution-attention pre-fusion: both streams made into a few common positions before the decoder reads them.
 
-Our reading of Emotion-LLaMAv2's Conv Attention module (Peng et al. 2026, arXiv 2601.16449), by the code that its
-authors published. Streams are brought to the same number of positions; then, at every position,
+Our reading of Emotion-LLaMAv2's Conv Attention module (Peng et al. 2026, arXiv 2601.16449), by the code in the public
+repository ooochen-30/Emotion-LLaMA-v2. Streams are brought to the same number of positions; then, at every position,
 
     h_s   = MLP_s(x_s)                                    of each stream s
     y     = Σ_s a_s h_s + conv(linear(h))                 h: all h_s side by side; a = MLP(h), one number a stream
