@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -64,38 +65,24 @@ def caption(
         raise RunError(f"{out} exists; go on with it by --resume, or replace it by --overwrite")
     clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
     sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
-    batch_size = min(batch_size, max(1, len(clips)))
+    how: dict[str, Any] = {
+        "batch_size": min(batch_size, max(1, len(clips))),
+        "samples": samples,
+        "sampling": sampling,
+        "seed": seed,
+        "ordered": ordered,
+        "workers": workers,
+    }
     loaded = captioning.load(model, features)
     if out is None:
         errors = 0
-        records = loaded.records(
-            clips,
-            batch_size=batch_size,
-            samples=samples,
-            sampling=sampling,
-            seed=seed,
-            ordered=ordered,
-            workers=workers,
-        )
-        for record in records:
+        for record in loaded.records(clips, **how):
             print(json.dumps(record, ensure_ascii=False), flush=True)
             errors += "error" in record
     else:
         with bars() as track:
             bar = track("captions")
-            done = caption_file.write(
-                loaded,
-                clips,
-                out,
-                batch_size=batch_size,
-                samples=samples,
-                sampling=sampling,
-                seed=seed,
-                ordered=ordered,
-                workers=workers,
-                resume=resume,
-                progress=lambda n, m: bar(n, m, {}),
-            )
+            done = caption_file.write(loaded, clips, out, resume=resume, progress=lambda n, m: bar(n, m, {}), **how)
         errors = done["errors"]
         print(f"{done['clips']} clips, {errors} broken files, {done['clips_per_second']:.1f} clips/s", file=sys.stderr)
     if strict and errors:
