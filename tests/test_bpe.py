@@ -8,7 +8,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from conversions import same_in_64_bits_and_in_shards
+from policies import gpt2
 from sentencepieces import law_on
 from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -69,22 +70,13 @@ REWARDS = {
 }
 
 
-@functools.cache
-def policy() -> Tokenizer:
-    tokenizer = byte_level(models.BPE())
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, special_tokens=["<|end|>", "<pad>"])
-    tokenizer.train_from_iterator(TEXTS * 3, trainer)
-    return tokenizer
-
-
 BYTES = byte_level(models.BPE(byte_alphabet(), []))
 
 
 @functools.cache
 def built(reward: str) -> tuple[text.BpeTables, Tokenizer]:
     tokenizer = plain(REWARDS[reward]())
-    tables = text.build(policy(), tokenizer, max_bytes=256, max_tokens=256)
+    tables = text.build(gpt2(), tokenizer, max_bytes=256, max_tokens=256)
     assert isinstance(tables, text.BpeTables)
     return tables, tokenizer
 
@@ -97,9 +89,9 @@ def spelled(tables: text.BpeTables) -> text.BpeTables:
 def law_on_random_tokens(reward: str, sequences: int, seed: int) -> list:
     tables, judge = built(reward)
     lines = [*every_form(), *("x <mask> y</s><s>", "  <mask>", "<mask><mask>\n <pad>")]
-    encoded = [encoding.ids for encoding in policy().encode_batch(lines)]
+    encoded = [encoding.ids for encoding in gpt2().encode_batch(lines)]
     sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
-    return list(compare(tables, policy(), judge, sources + list(random_ids(policy(), sequences, 64, seed))))
+    return list(compare(tables, gpt2(), judge, sources + list(random_ids(gpt2(), sequences, 64, seed))))
 
 
 @pytest.mark.parametrize("reward", REWARDS)
@@ -114,7 +106,7 @@ def test_tokens_equal_the_reference_for_many_more_random_tokens(reward):
 
 
 def test_random_tokens_reach_the_hard_cases():
-    texts = policy().decode_batch([ids for _, ids in random_ids(policy(), SEQUENCES, 64, 0)])
+    texts = gpt2().decode_batch([ids for _, ids in random_ids(gpt2(), SEQUENCES, 64, 0)])
     hard = ["\ufffd", "<mask>", r"\w's", "'S", " '", r"\s'", r"  +\w", r" \t", r"\xa0\S", r"\D12", "½", "''", "'l[^l]"]
     assert [case for case in hard if not any(re.search(case, line) for line in texts)] == []
 
@@ -179,8 +171,8 @@ def test_words_as_long_as_the_text(reward):
 @pytest.mark.parametrize(("max_bytes", "max_tokens"), [(1, 1), (48, 5)])
 def test_a_long_text_is_cut_at_max_bytes_and_its_tokens_at_max_tokens(max_bytes, max_tokens):
     tables, judge = built("prefix")
-    sources = [policy().encode(line).ids for line in TEXTS] + [ids for _, ids in random_ids(policy(), 180, 64, 1)]
-    assert law_on(replace(tables, max_bytes=max_bytes, max_tokens=max_tokens), policy(), judge, sources) == []
+    sources = [gpt2().encode(line).ids for line in TEXTS] + [ids for _, ids in random_ids(gpt2(), 180, 64, 1)]
+    assert law_on(replace(tables, max_bytes=max_bytes, max_tokens=max_tokens), gpt2(), judge, sources) == []
 
 
 def test_broken_utf_8_has_three_bytes_for_one():
@@ -195,7 +187,7 @@ def test_broken_utf_8_has_three_bytes_for_one():
 def test_a_wrong_table_is_found():
     """Not the law but its judge: ranks reversed, one wrong kind, the prefix left out."""
     tables, judge = built("prefix")
-    sources = [policy().encode(line).ids[:64] for line in TEXTS]
+    sources = [gpt2().encode(line).ids[:64] for line in TEXTS]
     rank, last = tables.rules.rank, int(tables.rules.rank.max())
     kind = tables.words.kind.copy()
     kind[tables.words.page[0], ord("e")] = kind[tables.words.page[0], ord("!")]
@@ -204,8 +196,8 @@ def test_a_wrong_table_is_found():
         replace(tables, words=replace(tables.words, kind=kind)),
         replace(tables, words=replace(tables.words, prefix=False)),
     ):
-        assert law_on(wrong, policy(), judge, sources)
-    assert law_on(tables, policy(), judge, sources) == []
+        assert law_on(wrong, gpt2(), judge, sources)
+    assert law_on(tables, gpt2(), judge, sources) == []
 
 
 def test_tables_are_arguments():
@@ -221,17 +213,7 @@ def test_sixty_four_bit_mode_and_shards_change_nothing():
     tables = replace(spelled(built("prefix")[0]), max_bytes=32, max_tokens=16)
     ids = np.random.default_rng(0).integers(0, 256, (16, 32)).astype(np.int32)
     ids[:8] %= 128
-    expected = jax.tree.map(np.asarray, jax.jit(text.retokenize)(tables, ids))
-    with jax.enable_x64(True):
-        wide = jax.jit(text.retokenize)(tables, ids)
-    for a, b in zip(expected, wide, strict=True):
-        np.testing.assert_array_equal(a, b, strict=True)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    shards, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    args = jax.device_put(tables, whole), jax.device_put(ids, shards)
-    program = jax.jit(text.retokenize, out_shardings=shards).lower(*args).compile()
-    for a, b in zip(expected, program(*args), strict=True):
-        np.testing.assert_array_equal(a, b)
+    same_in_64_bits_and_in_shards(tables, ids)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +248,7 @@ def test_added_tokens_are_refused():
 def test_abstract_tables_have_the_kinds_of_arrays_that_real_ones_have():
     tables, reward = built("prefix")
     sizes = Bert(kind="roberta", vocab=reward.get_vocab_size(with_added_tokens=False))
-    guess = text.abstract(policy().get_vocab_size(), sizes, max_bytes=256, max_tokens=256)
+    guess = text.abstract(gpt2().get_vocab_size(), sizes, max_bytes=256, max_tokens=256)
     assert isinstance(guess, text.BpeTables)
     real, guessed = map(jax.tree.leaves, (tables, guess))
     assert [(x.dtype, x.ndim) for x in real] == [(x.dtype, x.ndim) for x in guessed]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from conversions import same_in_64_bits_and_in_shards
 from sentencepieces import SPECIAL, bge, few_letters, folded, law_on, learned, sentencepiece, xlm_r
 from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -196,17 +196,7 @@ def test_sixty_four_bit_mode_and_shards_change_nothing(tables_of, policies):
     tables = with_policy(replace(tables_of("few letters")[0], max_bytes=64, max_tokens=32), policies["bytes"])
     ids = np.random.default_rng(0).integers(0, 256, (16, 48)).astype(np.int32)
     ids[:8] %= 128
-    expected = jax.tree.map(np.asarray, jax.jit(text.retokenize)(tables, ids))
-    with jax.enable_x64(True):
-        wide = jax.jit(text.retokenize)(tables, ids)
-    for a, b in zip(expected, wide, strict=True):
-        np.testing.assert_array_equal(a, b, strict=True)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    shards, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    args = jax.device_put(tables, whole), jax.device_put(ids, shards)
-    program = jax.jit(text.retokenize, out_shardings=shards).lower(*args).compile()
-    for a, b in zip(expected, program(*args), strict=True):
-        np.testing.assert_array_equal(a, b)
+    same_in_64_bits_and_in_shards(tables, ids)
 
 
 METASPACE = {"replacement": "▁", "prepend_scheme": "always", "split": True}
