@@ -153,7 +153,7 @@ def test_check_reads_all_of_a_long_line(policies):
 
 
 def test_random_tokens_reach_the_hard_cases(policies):
-    texts = policies["added"].decode_batch([ids for _, ids in random_ids(policies["added"], 700, 64, 0)])
+    texts = policies["added"].decode_batch([ids for _, ids in random_ids(policies["added"], 1_100, 64, 0)])
     for hard in ("\ufffd", "\x00", "[SEP]", "\uac00", "\u0301", "\U0001f468", "豈"):
         assert any(hard in line for line in texts), hard
     assert any(len(word) > 100 and word.isascii() for line in texts for word in line.split())

@@ -22,7 +22,7 @@ from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.charsmap import read_charsmap
 from emojax.text.check import compare, plain, random_ids
 
-SEQUENCES = 1000  # of random tokens for each of the pairs; of the slow test, 5,000
+SEQUENCES = 1500  # of random tokens for each of the pairs; of the slow test, 7,500
 REWARDS = {"xlm-r": xlm_r, "bge": bge, "folded": folded, "few letters": few_letters}
 
 
