@@ -60,17 +60,17 @@ def law_on_random_tokens(tables_of, reward: str, sequences: int, seed: int) -> l
 
 @pytest.mark.parametrize("reward", REWARDS)
 def test_tokens_equal_the_reference_for_random_tokens_and_many_scripts(tables_of, reward):
-    assert law_on_random_tokens(tables_of, reward, SEQUENCES, seed=0) == []
+    assert law_on_random_tokens(tables_of, reward, SEQUENCES, seed=1) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reward", REWARDS)
 def test_tokens_equal_the_reference_for_many_more_random_tokens(tables_of, reward):
-    assert law_on_random_tokens(tables_of, reward, 5 * SEQUENCES, seed=1) == []
+    assert law_on_random_tokens(tables_of, reward, 5 * SEQUENCES, seed=2) == []
 
 
 def test_random_tokens_reach_the_hard_cases(policies):
-    texts = policies["trained"].decode_batch([ids for _, ids in random_ids(policies["trained"], SEQUENCES, 64, 0)])
+    texts = policies["trained"].decode_batch([ids for _, ids in random_ids(policies["trained"], SEQUENCES, 64, 1)])
     hard = [
         "\ufffd",
         "<s>",
