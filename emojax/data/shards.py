@@ -169,7 +169,6 @@ def lacks(shards: Shards, clip: Clip) -> str | None:
 
 def check_clips(shards: Shards, clips: Iterable[Clip]) -> None:
     """Raises ConfigError where clips were not encoded, or not all of their streams: how many and the first."""
-
     clips = list(clips)
     lacking = [(clip.id, what) for clip in clips if (what := lacks(shards, clip))]
     if lacking:

@@ -22,10 +22,7 @@ from emojax.training import adapters, checkpoint, freeze
 from emojax.training.program import abstract_batch
 from emojax.types import Tree
 
-_DATA = {
-    "audio": ("audio_seconds",),
-    "video": ("frames", "frame_size", "frame_resize", "frame_filter"),
-}  # the fields of `Data` that say what an encoder is shown
+_FRAMES = ("frames", "frame_size", "frame_resize", "frame_filter")  # the fields of `Data` that say what is seen
 _OTHERS = ("tokens", "weights")  # fields of an encoder that its features do not depend on
 
 
@@ -39,9 +36,10 @@ def extractors(cfg: Config, stored: tuple[str, ...], encoders: Tree = None) -> d
     for stream in stored:
         part = getattr(cfg.model, stream)
         sizes = {name: value for name, value in dataclasses.asdict(part).items() if name not in _OTHERS}
-        shown = {f"data.{name}": getattr(cfg.data, name) for name in _DATA[stream]}
         if stream == "audio":
             shown = {"data.audio_seconds[-1]": cfg.data.audio_seconds[-1]}  # where a clip is cut; buckets only pad
+        else:
+            shown = {f"data.{name}": getattr(cfg.data, name) for name in _FRAMES}
         made[stream] = {"family": type(part).__name__, **sizes, **shown, "name": _name(part.weights)}
         if encoders is not None:
             made[stream]["sha256"] = _sha256(getattr(encoders, stream), cfg)
