@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from emojax.concepts import CONCEPTS, TEMPLATES, Concept
+from emojax.errors import ConfigError as ConfigError
+from emojax.errors import require
 from emojax.families import (
     AudioEncoder,
     Decoder,
@@ -13,7 +14,6 @@ from emojax.families import (
     PreFusion,
     Projects,
     QFormer,
-    Reads,
     Sees,
     VideoEncoder,
     VideoMae,
@@ -21,22 +21,16 @@ from emojax.families import (
     Whisper,
     Writes,
 )
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used: the message says which field, what it got and what it wants."""
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)
+from emojax.method import Grpo, Lora, Reward, Sft
+from emojax.method import Optimizer as Optimizer
+from emojax.method import Sampling as Sampling
 
 
 def _positive(name: str, sizes: QFormer | PreFusion) -> None:
     """All fields are sizes."""
     for f in fields(sizes):
         size = getattr(sizes, f.name)
-        _require(size > 0, f"{name}.{f.name} wants a positive number, got {size}")
+        require(size > 0, f"{name}.{f.name} wants a positive number, got {size}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class Data:
     strict: bool = False  # stop at the first broken file instead of going on without it
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.frame_resize is None or self.frame_resize >= self.frame_size,
             f"data.frame_resize wants none or at least data.frame_size={self.frame_size}, got {self.frame_resize}",
         )
@@ -87,17 +81,17 @@ class Model:
     def __post_init__(self) -> None:
         for stream, projector in (("audio", self.audio_projector), ("video", self.video_projector)):
             name = f"model.{stream}_projector"
-            _require(
+            require(
                 getattr(self, stream) is not None or projector == LinearProjector(),
                 f"{name}={projector} is for a stream that model.{stream}=None does not read; leave it out",
             )
             if isinstance(projector, QFormer):
                 _positive(name, projector)
-                _require(
+                require(
                     projector.width % projector.heads == 0,
                     f"{name}.width wants a multiple of {name}.heads={projector.heads}, got {projector.width}",
                 )
-                _require(
+                require(
                     projector.layers % projector.cross_every == 0,
                     f"{name}.layers wants a multiple of {name}.cross_every={projector.cross_every}, "
                     f"got {projector.layers}",
@@ -105,103 +99,7 @@ class Model:
         if self.fusion:
             _positive("model.fusion", self.fusion)
             missing = [stream for stream in ("audio", "video") if getattr(self, stream) is None]
-            _require(not missing, f"model.fusion wants both streams, got model.{' and model.'.join(missing)}=None")
-
-
-@dataclass(frozen=True)
-class Reward:
-    """What scores a caption: lambda * emotion coordinates + (1 - lambda) * sentence similarity, or ROUGE-L."""
-
-    kind: Literal["emotion", "rouge_l"] = "emotion"
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a directory or a hub id
-    sizes: Reads | None = None  # what to take it for in a plan where its files are not at hand
-    emotion_weight: float = 0.5  # lambda; 1 is the paper's literal text, 0.5 the default reading (ours)
-    coordinates: Literal["cosine", "least_squares", "orthonormal"] = "cosine"
-    center: bool = True
-    pool: Literal["mean", "max"] = "mean"  # over the references of a clip
-    concepts: tuple[Concept, ...] = CONCEPTS
-    templates: tuple[str, ...] = TEMPLATES
-    max_bytes: int = 256  # of a caption's text that the reward model reads
-    max_tokens: int = 64  # of a caption in the reward model's tokens, special tokens included
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW with linear warm-up and cosine decay to a tenth."""
-
-    learning_rate: float = 1e-3
-    warmup: float = 0.03  # share of the steps
-    weight_decay: float = 0.01
-    b1: float = 0.9
-    b2: float = 0.98
-    clip: float = 1.0  # global gradient norm
-
-
-@dataclass(frozen=True)
-class Sft:
-    """The supervised cold start: maximum likelihood of the reference captions."""
-
-    batch: int = 16
-    micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
-    freeze: tuple[str, ...] = ()  # what keeps its weights: paths of the captioner's tree, with * for any text
-    stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
-    emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
-    optimizer: Optimizer = field(default_factory=Optimizer)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    temperature: float = 1.0
-    top_k: int = 0  # 0: all
-    top_p: float = 1.0
-    min_p: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require(self.temperature > 0, f"sampling.temperature wants a positive number, got {self.temperature}")
-        _require(self.top_k >= 0, f"sampling.top_k wants 0 (all) or more, got {self.top_k}")
-        _require(0 < self.top_p <= 1, f"sampling.top_p wants a number in (0, 1], got {self.top_p}")
-        _require(0 <= self.min_p < 1, f"sampling.min_p wants a number in [0, 1), got {self.min_p}")
-
-
-@dataclass(frozen=True)
-class Grpo:
-    """Emo-GRPO: group relative policy optimization (arXiv 2402.03300) of the decoder, encoders frozen."""
-
-    freeze: tuple[str, ...] = ()  # parts of the decoder that keep their weights, too: "decoder.embed"
-    batch: int = 8
-    micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
-    group: int = 8  # G
-    updates: int = 1  # optimizer updates per rollout
-    beta: float = 0.04  # weight of the KL divergence (k3) from the cold start
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    loss: Literal["grpo", "dapo", "dr_grpo"] = "grpo"  # mean over samples of means, over tokens, over B·G·T
-    scale: Literal["group", "none"] = "group"  # divide advantages by the group's standard deviation, or not
-    mask_truncated: bool = False  # a sample cut off before its end token gives no gradient
-    sampling: Sampling = field(default_factory=Sampling)
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=1e-4, weight_decay=0.0))
-
-    def __post_init__(self) -> None:
-        _require(self.group > 1, f"grpo.group wants at least 2 samples a clip to compare, got {self.group}")
-        _require(self.updates > 0, f"grpo.updates wants a positive number, got {self.updates}")
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters (arXiv 2106.09685) beside linear maps, of both stages; all are trained, whatever is frozen.
-
-    The decoder, the audio encoder or the video encoder keeps its own weights if it has adapters. What else a stage
-    trains is what its `freeze` leaves: projectors, the emotion's map, parts without adapters.
-    """
-
-    targets: tuple[str, ...] = ()  # paths of linear maps as in `sft.freeze`: "decoder.layers.attention.*"; none: off
-    rank: int = 8
-    alpha: float = 16.0  # an adapter counts alpha / rank
-    dora: bool = False  # also learn each column's length (arXiv 2402.09353)
-
-    def __post_init__(self) -> None:
-        _require(self.rank > 0, f"lora.rank wants a positive number, got {self.rank}")
-        _require(self.alpha > 0, f"lora.alpha wants a positive number, got {self.alpha}")
+            require(not missing, f"model.fusion wants both streams, got model.{' and model.'.join(missing)}=None")
 
 
 @dataclass(frozen=True)
@@ -236,53 +134,53 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):
-            _require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")
+            require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")
         for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
-            _require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")
-            _require(
+            require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")
+            require(
                 stage.micro_batch == 0 or (stage.micro_batch > 0 and stage.batch % stage.micro_batch == 0),
                 f"{name}.micro_batch wants a divisor of {name}.batch={stage.batch} or 0, got {stage.micro_batch}",
             )
         seconds = self.data.audio_seconds
-        _require(
+        require(
             list(seconds) == sorted(set(seconds)) and seconds[0] > 0,
             f"data.audio_seconds wants ascending positive numbers, got {seconds}",
         )
-        _require(
+        require(
             all(abs(100 * s - round(100 * s)) < 1e-6 for s in seconds),
             f"data.audio_seconds wants multiples of 0.01 (a frame of the spectrogram), got {seconds}",
         )
         lm = self.model.decoder
         if isinstance(lm, Decoder):
-            _require(
+            require(
                 lm.heads % lm.kv_heads == 0,
                 f"decoder.heads wants a multiple of decoder.kv_heads={lm.kv_heads}, got {lm.heads}",
             )
-            _require(lm.head_width % 2 == 0, f"decoder.head_width wants an even number, got {lm.head_width}")
+            require(lm.head_width % 2 == 0, f"decoder.head_width wants an even number, got {lm.head_width}")
         else:
-            _require(lm.width % lm.heads == 0, f"decoder.width wants a multiple of decoder.heads, got {lm}")
+            require(lm.width % lm.heads == 0, f"decoder.width wants a multiple of decoder.heads, got {lm}")
         for name, encoder in (("audio", self.model.audio), ("video", self.model.video)):
-            _require(
+            require(
                 encoder is None or isinstance(encoder, FeatureFiles) or encoder.width % encoder.heads == 0,
                 f"{name}.width wants a multiple of {name}.heads, got {encoder}",
             )
             if isinstance(encoder, FeatureFiles):
                 for field_name in ("width", "positions", "tokens"):
                     got = getattr(encoder, field_name)
-                    _require(got > 0, f"{name}.{field_name} wants a positive number, got {got}")
+                    require(got > 0, f"{name}.{field_name} wants a positive number, got {got}")
         sees, size = self.model.video, self.data.frame_size
         if isinstance(sees, VideoEncoder):
-            _require(size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {size}")
+            require(size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {size}")
         elif isinstance(sees, Vit | VideoMae):
             wants = f"{type(sees).__name__}'s image_size={sees.image_size}"
-            _require(size == sees.image_size, f"data.frame_size wants {wants}, got {size}")
+            require(size == sees.image_size, f"data.frame_size wants {wants}, got {size}")
         if isinstance(sees, VideoMae):
-            _require(
+            require(
                 self.data.frames == sees.frames, f"data.frames wants {sees.frames} (VideoMae), got {self.data.frames}"
             )
         if isinstance(self.model.audio, Whisper):
             window = self.model.audio.positions / 50
-            _require(seconds[-1] <= window, f"data.audio_seconds wants at most {window} s (Whisper), got {seconds}")
+            require(seconds[-1] <= window, f"data.audio_seconds wants at most {window} s (Whisper), got {seconds}")
 
 
 def stream_positions(encoder: Hears | Sees | None, projector: Projects) -> int:

@@ -17,6 +17,7 @@ from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_c
 from emojax.rewards.sentence import load_tokenizer
 from emojax.training import cached, stages
 from emojax.training.run import open_run
+from emojax.training.running import Running
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,15 +28,23 @@ Track = Callable[[str], Callable[[int, int, dict[str, float]], None]]
 BATCH = 16  # clips captioned at once
 
 
-def train(cfg: Config, out: Path, track: Track, *, resume: bool = False, overwrite: bool = False) -> None:
+def train(
+    cfg: Config,
+    out: Path,
+    track: Track,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    how: Running = Running(),  # noqa: B008 it is frozen
+) -> None:
     """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
     source.check(cfg)
     cached.check(pretrained.resolve(cfg, fetch=not resume), "sft")  # what is missing is told before a run is begun
     open_run(out, "train", cfg, resume, overwrite)
     bar = track("corpus")
     source.manifest(cfg, lambda done, total: bar(done, total, {}))
-    stages.sft(cfg, out / "sft", resume=resume, progress=track("cold start"))
-    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, progress=track("Emo-GRPO"))
+    stages.sft(cfg, out / "sft", resume=resume, how=how, progress=track("cold start"))
+    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, how=how, progress=track("Emo-GRPO"))
 
 
 def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, Any]]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from emojax.config import CONCEPTS, ConfigError, Corpus
+from emojax.concepts import CONCEPTS
+from emojax.config import ConfigError, Corpus
 from emojax.data import voice, wording
 from emojax.data.clips import check_manifest
 from emojax.data.synthetic import describe, make_corpus

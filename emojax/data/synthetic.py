@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from emojax.config import CONCEPTS, ConfigError, Corpus
+from emojax.concepts import CONCEPTS
+from emojax.config import ConfigError, Corpus
 from emojax.data import face, voice, wording
 from emojax.data.speakers import SPLITS, Speaker, cast
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from emojax import sharding
 from emojax.config import Config
-from emojax.training import checkpoint
+from emojax.training import ahead, checkpoint
 from emojax.training.log import Log
 from emojax.training.program import Program
 from emojax.training.run import RunError
+from emojax.training.running import Running
 from emojax.types import Batch, Metrics, Samples, TrainState, Tree
 
 
@@ -26,6 +27,7 @@ def train(
     *,
     cfg: Config,
     run: Path,
+    how: Running,
     steps: int,
     words: Callable[[Samples], list[dict[str, Any]]],
     progress: Callable[[int, dict[str, float]], None],
@@ -43,6 +45,7 @@ def train(
       RunError: more than `cfg.max_skipped` updates in a row were not finite.
     """
     first = int(state.step)
+    take = ahead.step(ahead.lower(program))
     log = Log(run, first)
     with checkpoint.manager(run, cfg.keep) as checkpoints, jax.set_mesh(program.mesh):
         waiting: tuple[int, Metrics] | None = None
@@ -73,7 +76,7 @@ def train(
         try:
             for step in range(first + 1, steps + 1):
                 batch = sharding.to_devices(next(batches), program.mesh)
-                after, metrics = program.step(state, frozen, batch, key)
+                after, metrics = take(state, frozen, batch, key)
                 settle()
                 state, waiting = after, (step, metrics)
                 if step % cfg.checkpoint_every == 0 or step == steps:

@@ -5,7 +5,7 @@ The loop runs it and `emojax plan` compiles it from the same shapes, so what was
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,22 +36,28 @@ class Program:
     mesh: jax.sharding.Mesh
     state: TrainState
     frozen: Tree
-    batch: Batch
+    buckets: tuple[Batch, ...]  # of each length, ascending
     key: jax.ShapeDtypeStruct
 
-    def lower(self) -> jax.stages.Lowered:
+    @property
+    def batch(self) -> Batch:
+        """Of the longest clips."""
+        return self.buckets[-1]
+
+    def lower(self, batch: Batch | None = None) -> jax.stages.Lowered:
+        """For a batch of one of the buckets; None: the longest."""
         with jax.set_mesh(self.mesh):
-            return self.step.lower(self.state, self.frozen, self.batch, self.key)  # pyright: ignore[reportFunctionMemberAccess] a jitted function has it
+            return self.step.lower(self.state, self.frozen, batch or self.batch, self.key)  # pyright: ignore[reportFunctionMemberAccess] a jitted function has it
 
 
-def sft_program(cfg: Config, mesh: jax.sharding.Mesh, seconds: float | None = None) -> Program:
-    """The cold start for clips of `seconds` of audio (the longest bucket when None)."""
+def sft_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
+    """The cold start."""
     optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"))
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
-    batch = abstract_batch(cfg, cfg.sft.batch, seconds)
+    batches = abstract_batches(cfg, cfg.sft.batch)
     trained, frozen = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
     frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
-    return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batch)
+    return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batches)
 
 
 def grpo_program(
@@ -59,7 +65,6 @@ def grpo_program(
     mesh: jax.sharding.Mesh,
     reward: rewards.RewardModel,
     static: rewards.RewardStatic,
-    seconds: float | None = None,
 ) -> Program:
     """Emo-GRPO with the reward of the configuration; of `reward` only the shapes matter here."""
 
@@ -67,7 +72,7 @@ def grpo_program(
         return rewards.score(model, static, ids, mask, refs)
 
     references = abstract_references(cfg, reward, static)
-    return custom_grpo_program(cfg, mesh, reward, score, references, seconds)
+    return custom_grpo_program(cfg, mesh, reward, score, references)
 
 
 def custom_grpo_program(
@@ -76,7 +81,6 @@ def custom_grpo_program(
     reward: Tree,
     score: RewardFunction,
     references: References | None,
-    seconds: float | None = None,
 ) -> Program:
     """Emo-GRPO with a reward function of one's own.
 
@@ -85,14 +89,14 @@ def custom_grpo_program(
     optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
     declared = adapters.declare(cfg)
-    batch = dataclasses.replace(abstract_batch(cfg, cfg.grpo.batch, seconds), references=references)
+    batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]
     frozen = Frozen(
         encoders=freeze.kept(abstract_weights(stored.without(declared.encoders, cfg), mesh), cfg),
         reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
         reward=place(reward, sharding.replicated(mesh)),
     )
     trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
-    return _program(step, score, optimizer, mesh, trained, frozen, batch)
+    return _program(step, score, optimizer, mesh, trained, frozen, batches)
 
 
 def stage_steps(cfg: Config, stage: str) -> int:
@@ -106,18 +110,18 @@ def _program(
     mesh: jax.sharding.Mesh,
     declared: Tree,
     frozen: Tree,
-    batch: Batch,
+    batches: Sequence[Batch],
 ) -> Program:
     state = abstract_state(declared, optimizer, mesh)
-    batch = place(batch, sharding.by_clip(mesh))
+    buckets = tuple(place(batch, sharding.by_clip(mesh)) for batch in batches)
     key = place(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(mesh))
     jitted = jax.jit(
         step,
-        in_shardings=jax.tree.map(lambda x: x.sharding, (state, frozen, batch, key)),
+        in_shardings=jax.tree.map(lambda x: x.sharding, (state, frozen, buckets[-1], key)),
         out_shardings=(jax.tree.map(lambda x: x.sharding, state), sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    return Program(jitted, score, optimizer, mesh, state, frozen, batch, key)
+    return Program(jitted, score, optimizer, mesh, state, frozen, buckets, key)
 
 
 def place(tree: Tree, shardings: Tree) -> Tree:
@@ -156,8 +160,13 @@ def new_state(program: Program, params: Tree) -> TrainState:
     return jax.jit(make, out_shardings=jax.tree.map(lambda x: x.sharding, program.state))(params)
 
 
-def abstract_batch(cfg: Config, clips: int, seconds: float | None = None) -> Batch:
-    """The shapes of a batch of one length bucket, without references."""
+def abstract_batches(cfg: Config, clips: int) -> list[Batch]:
+    """The shapes of a batch of each length bucket, without references."""
+    return [abstract_batch(cfg, clips, seconds) for seconds in cfg.data.audio_seconds]
+
+
+def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
+    """The shapes of a batch of clips of `seconds` of audio, without references."""
     data = cfg.data
 
     def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
@@ -165,7 +174,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float | None = None) -> Bat
 
     batch = Batch(
         clip=of("uint32"),
-        audio=of("float32", round((seconds or data.audio_seconds[-1]) * 16_000)),
+        audio=of("float32", round(seconds * 16_000)),
         audio_length=of("int32"),
         video=of("uint8", data.frames, data.frame_size, data.frame_size, 3),
         video_mask=of("bool", data.frames),

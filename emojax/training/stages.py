@@ -26,6 +26,7 @@ from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
 from emojax.training.run import RunError, open_run, stage_of, trained, write_atomically
+from emojax.training.running import Running
 from emojax.types import References, Samples, TrainState, Tree
 
 if TYPE_CHECKING:
@@ -34,7 +35,15 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
 
 
-def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False, progress: Progress) -> None:
+def sft(
+    cfg: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    how: Running = Running(),  # noqa: B008 it is frozen
+    progress: Progress,
+) -> None:
     """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
 
     Raises:
@@ -60,7 +69,7 @@ def sft(cfg: Config, out: Path, *, resume: bool = False, overwrite: bool = False
     cached.check_weights(shards, frozen.encoders, cfg)
     frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
     frozen = _kept(frozen, program.frozen, cfg)
-    _run(program, state, frozen, clips, given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, progress)
+    _run(program, state, frozen, clips, given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, how, progress)
 
 
 def grpo(
@@ -70,6 +79,7 @@ def grpo(
     init: Path | None,
     resume: bool = False,
     overwrite: bool = False,
+    how: Running = Running(),  # noqa: B008 it is frozen
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
@@ -92,7 +102,7 @@ def grpo(
     if state is None:
         state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
     del start
-    _run(program, state, frozen, clips, given, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, progress)
+    _run(program, state, frozen, clips, given, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, how, progress)
 
 
 def _begun(
@@ -137,6 +147,7 @@ def _run(
     out: Path,
     stage: str,
     batch: int,
+    how: Running,
     progress: Progress,
 ) -> None:
     steps = stage_steps(cfg, stage)
@@ -164,6 +175,7 @@ def _run(
         jax.device_put(jax.random.key(cfg.seed), sharding.replicated(program.mesh)),
         cfg=cfg,
         run=out,
+        how=how,
         steps=steps,
         words=lambda samples: _words(samples, clips, tokenizer),
         progress=lambda step, metrics: progress(step, steps, metrics),
