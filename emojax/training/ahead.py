@@ -1,13 +1,14 @@
 """The programs of a stage, one a length bucket: all lowered before the first step, each compiled when it is needed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import jax
 
-from emojax.training.program import Program, Step
-from emojax.types import Batch, Metrics, TrainState, Tree
+from emojax.training.program import Program
+from emojax.types import Batch
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,20 @@ def lower(program: Program) -> Ahead:
     return Ahead(lowered, digest.hexdigest())
 
 
-def step(ahead: Ahead) -> Step:
-    """The step of any of the stage's batches."""
+def compiler(
+    ahead: Ahead, compiling: Callable[[], AbstractContextManager[None]]
+) -> Callable[[Batch], jax.stages.Compiled]:
+    """Gives a batch's program: compiled, inside `compiling()`, when a batch has its shapes for the first time."""
     compiled: dict[tuple, jax.stages.Compiled] = {}
 
-    def run(state: TrainState, frozen: Tree, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+    def of(batch: Batch) -> jax.stages.Compiled:
         shapes = _shapes(batch)
         if shapes not in compiled:
-            compiled[shapes] = ahead.lowered[shapes].compile()
-        return compiled[shapes](state, frozen, batch, key)
+            with compiling():
+                compiled[shapes] = ahead.lowered[shapes].compile()
+        return compiled[shapes]
 
-    return run
+    return of
 
 
 def _shapes(batch: Batch) -> tuple:

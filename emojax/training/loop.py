@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from emojax import sharding
 from emojax.config import Config
@@ -15,6 +15,9 @@ from emojax.training.log import Log
 from emojax.training.program import Program
 from emojax.training.run import RunError
 from emojax.training.running import Running
+from emojax.training.session import Session
+from emojax.training.trace import Trace
+from emojax.training.watchdog import Watchdog
 from emojax.types import Batch, Metrics, Samples, TrainState, Tree
 
 
@@ -35,7 +38,8 @@ def train(
     """Runs the program from the state's step to `steps`.
 
     Metrics of a step are fetched while the next one runs, so that logging never keeps the device waiting; only a
-    checkpoint waits for its own step, because a resumed run must find every line up to it.
+    checkpoint waits for its own step, because a resumed run must find every line up to it. A transfer that nobody asked
+    for is an error: it would make the device wait in every step.
 
     Args:
       batches: from the state's step on.
@@ -45,11 +49,26 @@ def train(
       RunError: more than `cfg.max_skipped` updates in a row were not finite.
     """
     first = int(state.step)
-    take = ahead.step(ahead.lower(program))
-    log = Log(run, first)
-    with checkpoint.manager(run, cfg.keep) as checkpoints, jax.set_mesh(program.mesh):
+    with (
+        closing(Session(run, how.began or time.time(), first)) as session,
+        closing(_watchdog(run)) as watchdog,
+        closing(Trace(run, how.profile)) as trace,
+        closing(Log(run, first)) as log,
+        checkpoint.manager(run, cfg.keep) as checkpoints,
+        jax.set_mesh(program.mesh),
+        jax.transfer_guard("disallow"),
+    ):
+
+        @contextmanager
+        def slow(kind: str) -> Iterator[None]:
+            with session.doing(kind), watchdog.paused():
+                yield
+
+        with slow("compile"):
+            lowered = ahead.lower(program)
+        compiled = ahead.compiler(lowered, lambda: slow("compile"))
         waiting: tuple[int, Metrics] | None = None
-        clock = time.perf_counter()
+        clock = session.now()
 
         def settle() -> None:
             nonlocal waiting, clock
@@ -59,12 +78,13 @@ def train(
             waiting = None
             samples = metrics.pop("samples", None)
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            now = time.perf_counter()
+            watchdog.finished(step)
+            now = session.now()
             values["step_seconds"], clock = now - clock, now
             facts = {"params_sha256": checkpoint.sha256(state.params)} if step == steps else {}
             log.metrics(step, values, facts)
             if samples is not None and (step % cfg.sample_every == 0 or step == steps):
-                log.samples(step, words(jax.tree.map(np.asarray, samples)))
+                log.samples(step, words(jax.device_get(samples)))
             progress(step, values)
             if values["skipped"] > cfg.max_skipped:
                 raise RunError(
@@ -73,16 +93,36 @@ def train(
                     "learning rate or precision=float32"
                 )
 
-        try:
-            for step in range(first + 1, steps + 1):
+        for step in range(first + 1, steps + 1):
+            with session.doing("data"):
                 batch = sharding.to_devices(next(batches), program.mesh)
-                after, metrics = take(state, frozen, batch, key)
+            take = compiled(batch)
+            if trace.begins(step):
                 settle()
-                state, waiting = after, (step, metrics)
-                if step % cfg.checkpoint_every == 0 or step == steps:
-                    settle()
+                trace.begin()
+            if step == first + 1:
+                session.started()
+            with jax.profiler.StepTraceAnnotation("step", step_num=step):
+                since = session.now()
+                after, metrics = take(state, frozen, batch, key)
+                session.dispatched(since, metrics)
+                settle()
+            state, waiting = after, (step, metrics)
+            if trace.ends(step):
+                settle()
+                trace.close()
+            if step % cfg.checkpoint_every == 0 or step == steps:
+                settle()
+                with slow("checkpoint"), jax.transfer_guard("allow"):  # Orbax fetches the arrays its own way
                     checkpoint.save(checkpoints, state, step)
-        finally:
-            log.close()
-        checkpoints.wait_until_finished()
+                session.mark(step)
+        with slow("checkpoint"):
+            checkpoints.wait_until_finished()
+        session.mark(steps)
     return state
+
+
+def _watchdog(run: Path) -> Watchdog:
+    if jax.process_count() == 1:
+        return Watchdog(run / "stalls.txt", "the run")
+    return Watchdog(run / f"stalls-{jax.process_index()}.txt", f"process {jax.process_index()}")

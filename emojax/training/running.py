@@ -8,3 +8,4 @@ from pathlib import Path
 class Running:
     executable: Path | None = None  # that `emojax plan --save` wrote, used instead of compiling
     profile: tuple[int, int] | None = None  # steps, the first and the last, of which a trace is written
+    began: float | None = None  # time.time() when the command began; None: when the stage did

@@ -1,6 +1,7 @@
 """The two stages from a configuration to a finished run directory: the cold start, then Emo-GRPO."""
 
 import dataclasses
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from emojax.decoder import captioner
 from emojax.encoders import stored
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import adapters, cached, checkpoint, freeze
+from emojax.training import adapters, cached, checkpoint, freeze, trace
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
@@ -50,6 +51,8 @@ def sft(
       RunError, ConfigError, ManifestError.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
+    how = dataclasses.replace(how, began=how.began or time.time())
+    trace.check(how.profile, stage_steps(cfg, "sft"), "the cold start")
     cfg, shards = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)
@@ -83,6 +86,8 @@ def grpo(
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
+    how = dataclasses.replace(how, began=how.began or time.time())
+    trace.check(how.profile, stage_steps(cfg, "grpo"), "Emo-GRPO")
     cfg, shards = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)

@@ -1,0 +1,98 @@
+"""Where the seconds of a run went, over all its sessions: pure functions of time stamps.
+
+A session is one life of the process. It leaves a mark when it begins, at each checkpoint, and at its end: until a mark
+the work is kept, what a killed session did beyond its last one is done again by the next.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+KINDS: tuple[str, ...] = ("step", "compile", "start", "checkpoint", "data", "evaluation")
+"""Of seconds. A moment that is of two kinds is of the first: a batch that is read while the device works costs nothing.
+
+step: the device works on a step · compile: programs are traced and compiled · start: until the first step is dispatched
+checkpoint: the loop waits for one · data: it waits for a batch · evaluation: captions, scores and the report
+"""
+
+Span = tuple[str, float, float]  # kind, from, to, seconds
+
+
+@dataclass(frozen=True)
+class Mark:
+    session: int
+    at: float  # seconds since the epoch
+    step: int  # steps done so far that are kept if the session is killed now
+    spent: Mapping[str, float]  # seconds of each kind since the session's mark before
+
+
+@dataclass(frozen=True)
+class Account:
+    """Of a run; `spent`, `other` and `lost` add up to `wall`."""
+
+    wall: float  # seconds since the run began
+    spent: Mapping[str, float]  # seconds of each kind, of work that was kept
+    other: float  # of kept work, of no kind
+    lost: float  # to restarts: work that was done again, and the time until the next session began
+    restarts: int
+
+    @property
+    def goodput(self) -> float:
+        """Seconds in which the device made steps that were kept, over all seconds since the run began."""
+        return self.spent["step"] / self.wall if self.wall > 0 else 0.0
+
+
+def spent(spans: Sequence[Span], since: float, until: float) -> dict[str, float]:
+    """Seconds of each kind between two moments; where spans overlap, the kind that comes first in KINDS counts."""
+    edges = [(min(max(at, since), until), kind, by) for kind, a, b in spans for at, by in ((a, 1), (max(a, b), -1))]
+    totals, open_spans = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0)
+    last = since
+    for at, kind, by in sorted(edges):
+        here = next((kind for kind in KINDS if open_spans[kind]), None)
+        if here is not None:
+            totals[here] += at - last
+        last = at
+        open_spans[kind] += by
+    return totals
+
+
+def account(marks: Sequence[Mark]) -> Account:
+    """Of a run that left these marks, until the last of them.
+
+    The work between two marks of a session is kept if every later session began with its steps done.
+    """
+    totals, kept = dict.fromkeys(KINDS, 0.0), 0.0
+    began: float = float("inf")  # the fewest steps that a later session began with
+    for before, mark in reversed(list(pairwise(marks))):
+        if mark.session != before.session:
+            began = min(began, mark.step)
+        elif mark.step <= began:
+            kept += mark.at - before.at
+            totals = {kind: seconds + mark.spent.get(kind, 0.0) for kind, seconds in totals.items()}
+    wall = marks[-1].at - marks[0].at
+    return Account(wall, totals, kept - sum(totals.values()), wall - kept, marks[-1].session - marks[0].session)
+
+
+def together(accounts: Sequence[Account], wall: float) -> Account:
+    """Of a job of several runs, one after another; what lies between them is lost."""
+    totals = {kind: sum(account.spent[kind] for account in accounts) for kind in KINDS}
+    other = sum(account.other for account in accounts)
+    lost = wall - sum(totals.values()) - other
+    return Account(wall, totals, other, lost, sum(account.restarts for account in accounts))
+
+
+def sentence(account: Account) -> str:
+    """One line for people."""
+    named = {**account.spent, "other": account.other, "lost to restarts": account.lost}
+    shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in named.items() if seconds >= 0.05)
+    again = f"; {account.restarts} restart{'s' * (account.restarts > 1)}" if account.restarts else ""
+    return f"goodput {account.goodput:.1%} of {account.wall:.1f} s ({shown}{again})"
+
+
+def to_json(mark: Mark) -> dict[str, Any]:
+    return asdict(mark)
+
+
+def from_json(record: Mapping[str, Any]) -> Mark:
+    return Mark(record["session"], record["at"], record["step"], record["spent"])

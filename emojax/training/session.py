@@ -1,0 +1,88 @@
+"""What one session of a run does with its time: `sessions.jsonl`, a line a mark."""
+
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from emojax.training.goodput import Mark, Span, from_json, spent, to_json
+from emojax.training.run import write_atomically
+from emojax.types import Tree
+
+FILE = "sessions.jsonl"
+
+
+def marks(run: Path) -> list[Mark]:
+    """Those of all sessions of a run; none where it has none."""
+    path = run / FILE
+    return [from_json(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Session:
+    """Takes the times; the first process writes them down. Close it to end its thread."""
+
+    def __init__(self, run: Path, began: float, step: int) -> None:
+        """
+        Args:
+          began: `time.time()` when the session began.
+          step: steps that were done before it.
+        """
+        self._offset = time.time() - time.perf_counter()  # a clock that is set must not make seconds
+        self._run, self._marks = run, marks(run)
+        self._number = self._marks[-1].session + 1 if self._marks else 1
+        self._spans: list[Span] = []
+        self._dispatched: queue.Queue[tuple[float, list[Any]] | None] = queue.Queue()
+        threading.Thread(target=self._wait, name="step-times", daemon=True).start()
+        self._began = self._since = began
+        self._write(Mark(self._number, began, step, {}))
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._offset + time.perf_counter()
+
+    @contextlib.contextmanager
+    def doing(self, kind: str) -> Iterator[None]:
+        """The loop does nothing else meanwhile."""
+        began = self.now()
+        try:
+            yield
+        finally:
+            self._spans.append((kind, began, self.now()))
+
+    def started(self) -> None:
+        """The first step is about to be dispatched."""
+        self._spans.append(("start", self._began, self.now()))
+
+    def dispatched(self, since: float, results: Tree) -> None:
+        """The device works from `since` on until `results` are there, which another thread waits for."""
+        self._dispatched.put((since, jax.tree.leaves(results)))  # a list: the loop takes the tree apart
+
+    def mark(self, step: int) -> None:
+        """What was done until now is kept: the results of all steps are there and a checkpoint of `step` was begun."""
+        self._dispatched.join()
+        now = self.now()
+        self._write(Mark(self._number, now, step, spent(self._spans, self._since, now)))
+        self._spans, self._since = [], now
+
+    def close(self) -> None:
+        self._dispatched.put(None)
+
+    def _wait(self) -> None:
+        while (step := self._dispatched.get()) is not None:
+            since, results = step
+            with contextlib.suppress(Exception):  # the loop meets it when it fetches the results
+                jax.block_until_ready(results)
+            self._spans.append(("step", since, self.now()))
+            del step, results  # the last step's would be kept
+            self._dispatched.task_done()
+
+    def _write(self, mark: Mark) -> None:
+        self._marks.append(mark)
+        if jax.process_index() == 0:
+            write_atomically(self._run / FILE, "".join(json.dumps(to_json(m)) + "\n" for m in self._marks))
