@@ -111,7 +111,8 @@ def _ahead(works: Iterator[Work], run: Any, mesh: jax.sharding.Mesh) -> Iterator
     """A batch is fetched while the device makes the next one."""
     waiting: tuple[Work, Any] | None = None
     for work in works:
-        now = work, run(batch=sharding.to_devices(work.batch, mesh))
+        with jax.transfer_guard("disallow"):
+            now = work, run(batch=sharding.to_devices(work.batch, mesh))
         if waiting:
             yield waiting[0], jax.device_get(waiting[1])
         waiting = now

@@ -38,7 +38,7 @@ def encode(
     """
     import jax
 
-    from emojax import captioning, presets, pretrained, sharding
+    from emojax import captioning, compile_cache, presets, pretrained, sharding
     from emojax import encode as encoding
     from emojax.data import source
     from emojax.data.clips import read_manifest
@@ -49,6 +49,7 @@ def encode(
 
     if (config is None) == (model is None) or (model is not None and set_):
         raise ConfigError("give either --config, with any --set, or --model")
+    compile_cache.use()
     if model is not None:
         cfg, params, _, mesh = captioning.restore(model)
         encoders = params.encoders

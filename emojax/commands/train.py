@@ -3,13 +3,17 @@
 import shlex
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from emojax.config import Config
+
+if TYPE_CHECKING:
+    from emojax.training.running import Running
 
 Set = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]],
@@ -26,6 +30,10 @@ class Run:
     set_: Set = ()
     resume: bool = False  # go on with the run in `out`
     overwrite: bool = False  # replace the run in `out`
+    profile: str | None = None  # FIRST:LAST, steps of which a trace is written to `profile` in the run
+    compile_cache: str | None = (
+        None  # directory of compiled programs, or `none`; without it the user's cache, but on CPU
+    )
 
 
 Flags = Annotated[Run, tyro.conf.arg(name="")]
@@ -39,6 +47,28 @@ def _configuration(run: Run) -> Config:
     if run.resume and run.config is None and own is not None and own.exists():
         return presets.load(str(own), run.set_)
     return presets.load(run.config or "demo", run.set_)
+
+
+def _how(run: Run, began: float) -> "Running":
+    """To be called before anything compiles; `began` is `time.time()` when the command did."""
+    from emojax import compile_cache
+    from emojax.training import trace
+    from emojax.training.running import Running
+
+    profile = trace.steps_of(run.profile) if run.profile else None
+    compile_cache.use(run.compile_cache)
+    return Running(profile=profile, began=began)
+
+
+def _tell(**runs: Path) -> None:
+    """Where the seconds of the runs went, all sessions together."""
+    import jax
+
+    from emojax.training import goodput, session
+
+    if jax.process_index() == 0:
+        for line in goodput.lines({name: session.marks(run) for name, run in runs.items()}):
+            print(line, file=sys.stderr)
 
 
 def demo(
@@ -66,13 +96,15 @@ def demo(
 
 def sft(run: Flags) -> None:
     """Train the cold start: maximum likelihood of the reference captions."""
+    began = time.time()
     from emojax.progress import bars
     from emojax.training import stages
 
     cfg = _configuration(run)
-    out = run.out or Path("runs", cfg.name, "sft")
+    how, out = _how(run, began), run.out or Path("runs", cfg.name, "sft")
     with bars() as track:
-        stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, progress=track("cold start"))
+        stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, how=how, progress=track("cold start"))
+    _tell(sft=out)
 
 
 def grpo(run: Flags, init: Path | None = None) -> None:
@@ -81,15 +113,18 @@ def grpo(run: Flags, init: Path | None = None) -> None:
     Args:
         init: run directory of the cold start; without it the captioner begins with random weights.
     """
+    began = time.time()
     from emojax.progress import bars
     from emojax.training import stages
 
     cfg = _configuration(run)
-    out = run.out or Path("runs", cfg.name, "grpo")
+    how, out = _how(run, began), run.out or Path("runs", cfg.name, "grpo")
     if init is None and not (out / "start").exists():
         print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
     with bars() as track:
-        stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, progress=track("Emo-GRPO"))
+        bar = track("Emo-GRPO")
+        stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, how=how, progress=bar)
+    _tell(grpo=out)
 
 
 def train(run: Flags) -> None:
@@ -98,14 +133,20 @@ def train(run: Flags) -> None:
 
 
 def _train_and_report(run: Run, ablate: bool) -> None:
+    began = time.time()
     from rich.console import Console
 
     from emojax import experiment
     from emojax.progress import bars
+    from emojax.training.session import Session
 
-    began, cfg = time.time(), _configuration(run)
-    out = run.out or Path("runs", cfg.name)
+    cfg = _configuration(run)
+    how, out = _how(run, began), run.out or Path("runs", cfg.name)
     with bars() as track:
-        experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite)
-        result = experiment.report(cfg, out, track, ablate=ablate, began=began)
+        experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, how=how)
+        with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
+            with session.doing("evaluation"):
+                result = experiment.report(cfg, out, track, ablate=ablate, began=began)
+            session.mark(1)
+    _tell(sft=out / "sft", grpo=out / "grpo", report=out)
     Console(width=None if sys.stdout.isatty() else 140).print(result)

@@ -52,7 +52,7 @@ def caption(
         strict: stop with an error if a file was broken.
         features: directory that `emojax encode` wrote, read instead of the manifest's media.
     """
-    from emojax import caption_file, captioning
+    from emojax import caption_file, captioning, compile_cache
     from emojax.data.clips import clips_of_files, read_manifest
     from emojax.progress import bars
     from emojax.training.run import RunError
@@ -73,6 +73,7 @@ def caption(
         "ordered": ordered,
         "workers": workers,
     }
+    compile_cache.use()
     loaded = captioning.load(model, features)
     if out is None:
         errors = 0
@@ -110,9 +111,10 @@ def evaluate(
     """
     from rich.console import Console
 
-    from emojax import experiment, presets
+    from emojax import compile_cache, experiment, presets
     from emojax.evaluate import table, write_report
 
+    compile_cache.use()
     cfg = presets.load(config, set_)
     rows = experiment.score(cfg, captions, manifest, split, train_split)
     if out is not None:

@@ -74,20 +74,30 @@ def account(marks: Sequence[Mark]) -> Account:
     return Account(wall, totals, kept - sum(totals.values()), wall - kept, marks[-1].session - marks[0].session)
 
 
-def together(accounts: Sequence[Account], wall: float) -> Account:
-    """Of a job of several runs, one after another; what lies between them is lost."""
+def lines(runs: Mapping[str, Sequence[Mark]]) -> list[str]:
+    """For people: a line a run, and of several that are one job, one after another, a line for all of it."""
+    found = {name: marks for name, marks in runs.items() if marks}
+    accounts = {name: account(marks) for name, marks in found.items()}
+    if len(found) > 1:
+        ends = [(marks[0].at, marks[-1].at) for marks in found.values()]
+        wall = max(end for _, end in ends) - min(begin for begin, _ in ends)
+        accounts["all"] = _together(list(accounts.values()), wall)
+    return [f"{name}: {_sentence(account)}" for name, account in accounts.items()]
+
+
+def _together(accounts: Sequence[Account], wall: float) -> Account:
+    """What lies between the runs is lost."""
     totals = {kind: sum(account.spent[kind] for account in accounts) for kind in KINDS}
     other = sum(account.other for account in accounts)
     lost = wall - sum(totals.values()) - other
     return Account(wall, totals, other, lost, sum(account.restarts for account in accounts))
 
 
-def sentence(account: Account) -> str:
-    """One line for people."""
+def _sentence(account: Account) -> str:
     named = {**account.spent, "other": account.other, "lost to restarts": account.lost}
     shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in named.items() if seconds >= 0.05)
-    again = f"; {account.restarts} restart{'s' * (account.restarts > 1)}" if account.restarts else ""
-    return f"goodput {account.goodput:.1%} of {account.wall:.1f} s ({shown}{again})"
+    again = f"; restarts: {account.restarts}" if account.restarts else ""
+    return f"goodput {account.goodput:.1%} of {account.wall:.1f} s: {shown}{again}"
 
 
 def to_json(mark: Mark) -> dict[str, Any]:

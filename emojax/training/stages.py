@@ -52,7 +52,7 @@ def sft(
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
     how = dataclasses.replace(how, began=how.began or time.time())
-    trace.check(how.profile, stage_steps(cfg, "sft"), "the cold start")
+    trace.check(how.profile, stage_steps(cfg, "sft"), "sft")
     cfg, shards = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)
@@ -87,7 +87,7 @@ def grpo(
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
     how = dataclasses.replace(how, began=how.began or time.time())
-    trace.check(how.profile, stage_steps(cfg, "grpo"), "Emo-GRPO")
+    trace.check(how.profile, stage_steps(cfg, "grpo"), "grpo")
     cfg, shards = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)

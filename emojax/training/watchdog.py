@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 TIMES = 10.0  # the median of the last steps
@@ -26,13 +26,13 @@ def limit(seconds: Sequence[float], least: float) -> float | None:
 class Watchdog:
     """A thread beside the loop, which tells it of finished steps. It never ends anything. Close it to end it."""
 
-    def __init__(self, file: Path, who: str, *, least: float = LEAST) -> None:
+    def __init__(self, file: Path, who: str, least: float = LEAST, clock: Callable[[], float] = time.monotonic):
         """
         Args:
           file: gets the stacks, beside the standard error output.
           who: names the process, for the message.
         """
-        self._file, self._who, self._least = file, who, least
+        self._file, self._who, self._least, self._clock = file, who, least, clock
         self._seconds: deque[float] = deque(maxlen=WINDOW)
         self._step, self._since = 0, math.nan  # awaited since; nan: not now
         self._change, self._closed = threading.Condition(), False
@@ -42,7 +42,7 @@ class Watchdog:
     def finished(self, step: int) -> None:
         """A step is, and the next one is awaited from now on."""
         with self._change:
-            now = time.monotonic()
+            now = self._clock()
             if not math.isnan(self._since):
                 self._seconds.append(now - self._since)
             self._step, self._since = step + 1, now
@@ -55,7 +55,7 @@ class Watchdog:
             self._since = math.nan
         yield
         with self._change:
-            self._since = time.monotonic()
+            self._since = self._clock()
             self._change.notify()
 
     def close(self) -> None:
@@ -76,10 +76,10 @@ class Watchdog:
                 allowed = limit(self._seconds, self._least)
                 if allowed is None or math.isnan(self._since) or self._since == told:
                     self._change.wait()
-                elif (left := self._since + allowed - time.monotonic()) > 0:
+                elif (left := self._since + allowed - self._clock()) > 0:
                     self._change.wait(left)
                 else:
-                    return self._step, time.monotonic() - self._since, list(self._seconds)
+                    return self._step, self._clock() - self._since, list(self._seconds)
         return None
 
     def _tell(self, step: int, seconds: float, before: list[float]) -> None:

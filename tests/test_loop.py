@@ -1,0 +1,147 @@
+"""The loop around any step: metrics a step late, no transfer that nobody asked for, traces, times."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from emojax import presets
+from emojax.config import ConfigError
+from emojax.training import loop, stages, trace
+from emojax.training.goodput import account
+from emojax.training.program import Program
+from emojax.training.running import Running
+from emojax.training.session import marks
+from emojax.types import TrainState
+
+TINY = presets.load("tiny", ["checkpoint_every=100"])
+STEPS = 6
+MESH = jax.make_mesh((1, 1, 1), ("data", "fsdp", "model"), devices=jax.devices()[:1])
+HERE = NamedSharding(MESH, PartitionSpec())
+
+
+def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
+    loss = batch.sum() + frozen + jax.random.uniform(key)
+    after = state.replace(step=state.step + 1, params={"w": state.params["w"] + loss})
+    return after, {"loss": loss, "skipped": state.skipped}
+
+
+def run(out: Path, how: Running = Running(), **changes: Any) -> TrainState:  # noqa: B008 it is frozen
+    """The loop with a step of one sum."""
+    state, frozen, key = jax.device_put(
+        (
+            TrainState(step=jnp.int32(0), params={"w": jnp.zeros(3)}, opt_state=(), skipped=jnp.int32(0)),
+            jnp.float32(1),
+            jax.random.key(0),
+        ),
+        HERE,
+    )
+    batch = jax.ShapeDtypeStruct((4,), jnp.float32, sharding=NamedSharding(MESH, PartitionSpec("data")))
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=HERE), (state, frozen, key))
+    program = Program(jax.jit(step), None, None, MESH, abstract[0], abstract[1], (batch,), abstract[2])
+    numbers: Any = (np.full(4, i, np.float32) for i in range(100))
+    kept: dict[str, Any] = {"words": lambda samples: [], "progress": lambda step, values: None} | changes
+    return loop.train(program, state, frozen, numbers, key, cfg=TINY, run=out, how=how, steps=STEPS, **kept)
+
+
+def stepping(monkeypatch: pytest.MonkeyPatch, around: Callable[[Any, Any], Any]) -> None:
+    """The loop's compiled step is called by `around(compiled, arguments)`."""
+    ordinary = loop.ahead.compiler
+
+    def compiler(*args: Any) -> Callable[[Any], Any]:
+        compiled = ordinary(*args)
+        return lambda batch: lambda *arguments: around(compiled(batch), arguments)
+
+    monkeypatch.setattr(loop.ahead, "compiler", compiler)
+
+
+class Late:
+    """A metric that tells when it is fetched."""
+
+    def __init__(self, value: Any, fetched: Callable[[], None]) -> None:
+        self.value, self.fetched = value, fetched
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        self.fetched()
+        return np.asarray(self.value)
+
+
+def test_metrics_are_fetched_while_the_next_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    def around(compiled: Any, arguments: Any) -> Any:
+        number = sum(event.startswith("step") for event in events) + 1
+        events.append(f"step {number}")
+        state, metrics = compiled(*arguments)
+        return state, metrics | {"loss": Late(metrics["loss"], lambda: events.append(f"loss {number}"))}
+
+    stepping(monkeypatch, around)
+    run(tmp_path)
+    late = [event for n in range(1, STEPS) for event in (f"step {n + 1}", f"loss {n}")]
+    assert events == ["step 1", *late, f"loss {STEPS}"]
+
+
+@pytest.mark.parametrize(
+    "careless",
+    [
+        lambda metrics: metrics | {"loss": metrics["loss"] + np.ones(3)},
+        lambda metrics: metrics | {"loss": jnp.asarray([1.0])},
+    ],
+)
+def test_a_transfer_that_nobody_asked_for_is_an_error(
+    careless: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def around(compiled: Any, arguments: Any) -> Any:
+        state, metrics = compiled(*arguments)
+        return state, careless(metrics)
+
+    stepping(monkeypatch, around)
+    with pytest.raises(RuntimeError, match=r"Disallowed host-to-device transfer"):
+        run(tmp_path)
+
+
+def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path: Path) -> None:
+    run(tmp_path, Running(profile=(3, 4)))
+    (file,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    found = {
+        dict(event.stats)["step_num"]
+        for plane in jax.profiler.ProfileData.from_file(str(file)).planes
+        for line in plane.lines
+        for event in line.events
+        if event.name == "step"
+    }
+    assert found == {3, 4}
+
+
+def test_a_run_that_goes_on_beyond_the_traced_steps_writes_no_trace(tmp_path: Path) -> None:
+    beyond = trace.Trace(tmp_path, (3, 4))
+    assert [n for n in range(1, 9) if beyond.begins(n)] == [3, 4]  # gone on with at 4, that one is traced
+    assert not any(beyond.begins(n) for n in range(5, 9))
+
+
+@pytest.mark.parametrize("asked", ["", "3", "4:3", "0:2", "a:b", "1:2:3", "-1:2"])
+def test_a_range_that_is_none_is_refused(asked: str) -> None:
+    with pytest.raises(ConfigError, match=r"--profile wants FIRST:LAST, .* such as 10:13; got "):
+        trace.steps_of(asked)
+    assert trace.steps_of("10:13") == (10, 13)
+
+
+def test_steps_that_a_stage_has_not_are_refused_before_a_run_is_begun(tmp_path: Path) -> None:
+    for stage in (stages.sft, lambda *args, **kw: stages.grpo(*args, init=None, **kw)):
+        with pytest.raises(ConfigError, match=r"--profile 3:900: (sft|grpo) has \d+ steps"):
+            stage(TINY, tmp_path / "run", how=Running(profile=(3, 900)), progress=lambda *_: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_times_of_a_run_are_kept_with_it(tmp_path: Path) -> None:
+    run(tmp_path)
+    left = marks(tmp_path)
+    assert [mark.step for mark in left] == [0, STEPS, STEPS]
+    found = account(left)
+    assert min(found.spent[kind] for kind in ("step", "compile", "data", "checkpoint")) > 0
+    assert (found.lost, found.restarts) == (0, 0)
