@@ -62,7 +62,7 @@ def run(p: QFormer, frames: Array, mask: Array, cfg: families.QFormer, remat: bo
     h = cfg.width // cfg.heads
 
     def block(x: Array, p: bert.Layer, cross: Cross | None) -> Array:
-        y = merge(p.attention, attention(*project(p.attention, x, h), jnp.array(True)))
+        y = merge(p.attention, attention(*project(p.attention, x, h), None))
         x = layer_norm(p.attention_norm, x + y, EPS)
         if cross is not None:
             q, k, v = _project(cross.attention, x, frames, h)

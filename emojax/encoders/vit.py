@@ -100,7 +100,7 @@ def hidden(p: Vit, pixels: Array, cfg: families.Vit, remat: bool) -> Array:
     token = jnp.broadcast_to(p.token.astype(x.dtype), (len(x), 1, cfg.width))
     x = jnp.concatenate([token, x], 1) + _positions(p.positions, cfg).astype(x.dtype)
     x = x if p.first_norm is None else layer_norm(p.first_norm, x, cfg.norm_eps)
-    x = blocks(p.layers, x, jnp.ones((1, 1, 1), bool), cfg.heads, cfg.activation, cfg.norm_eps, remat)
+    x = blocks(p.layers, x, None, cfg.heads, cfg.activation, cfg.norm_eps, remat)
     return x if cfg.kind == "clip" else layer_norm(p.norm, x, cfg.norm_eps)
 
 
@@ -127,8 +127,10 @@ def _bicubic(old: int, new: int) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def blocks(p: Layer, x: Array, mask: Array, heads: int, activation: Activation, eps: float, remat: bool) -> Array:
-    """Pre-norm blocks over [N positions D]; `mask` is bool, broadcast against [N positions positions]."""
+def blocks(
+    p: Layer, x: Array, mask: Array | None, heads: int, activation: Activation, eps: float, remat: bool
+) -> Array:
+    """Pre-norm blocks over [N positions D]; `mask`: bool, broadcast against [N positions positions], or None."""
 
     def block(x: Array, p: Layer) -> tuple[Array, None]:
         q, k, v = project(p.attention, layer_norm(p.attention_norm, x, eps), x.shape[-1] // heads)

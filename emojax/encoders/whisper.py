@@ -191,11 +191,10 @@ def encode(
     for stem, stride in zip(w.stem, (1, 2), strict=True):
         x = gelu(conv1d(stem, x, width=3, stride=stride, padding=(1, 1)))
     x = x + w.positions.astype(dtype)
-    everything = jnp.ones((1, 1, 1), bool)
 
     def block(x: Array, p: Layer) -> Array:
         q, k, v = project(p.attention, layer_norm(p.attention_norm, x), cfg.width // cfg.heads)
-        x = x + merge(p.attention, attention(q, k, v, everything))
+        x = x + merge(p.attention, attention(q, k, v, None))
         return x + mlp(p.mlp, layer_norm(p.mlp_norm, x), cfg.activation)
 
     x = mix.hidden_state(p, cfg.layer, block, lambda x: layer_norm(w.norm, x), x, remat)

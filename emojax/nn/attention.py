@@ -18,14 +18,14 @@ Masks are True where a query may look. Scores and softmax are float32. A row tha
 
 import math
 
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 
+from emojax.nn import kernels
 from emojax.nn.layers import Linear, declare_linear, linear
 from emojax.types import Array, KVCache
-
-_HIDDEN = -1e30  # finite, so that a row without any visible key gives no NaN
 
 
 @struct.dataclass
@@ -58,38 +58,40 @@ def merge(p: SelfAttention, y: Array) -> Array:
     return linear(p.o, rearrange(y, "... n h -> ... (n h)"))
 
 
-def _softmax(scores: Array, visible: Array) -> Array:
-    scores = jnp.where(visible, scores, _HIDDEN)
-    weights = jnp.where(visible, jnp.exp(scores - scores.max(-1, keepdims=True)), 0)
-    return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
+def attention(q: Array, k: Array, v: Array, mask: Array | None, bias: Array | None = None) -> Array:
+    """Scaled dot products, for encoders and the prefix.
 
-
-def attention(q: Array, k: Array, v: Array, mask: Array, bias: Array | None = None) -> Array:
-    """Scaled dot products.
+    Long clips, whose scores would take more than `kernels.AT_ONCE`, are attended to a block of queries at a time, or by
+    cuDNN's flash attention: bfloat16 alone, no `bias`, no more than a mask of keys, compiled for CUDA.
 
     Args:
       q: [B ... T N H]
       k, v: [B ... S K H]; each of the K heads serves N/K query heads.
-      mask: bool, broadcast against [B ... T S].
+      mask: bool, broadcast against [B ... T S]; None where all is seen.
       bias: added to the scaled scores, broadcast against [B ... N T S].
     Returns:
       [B ... T N H]
     """
-    *lead, t, _, h = q.shape
-    q = rearrange(q, "... t (k r) h -> ... t k r h", k=k.shape[-2])
-    scores = jnp.einsum("...tkrh,...skh->...krts", q, k, preferred_element_type=jnp.float32) / math.sqrt(h)
-    if bias is not None:
-        scores += rearrange(bias, "... (k r) t s -> ... k r t s", k=k.shape[-2]).astype(jnp.float32)
-    visible = jnp.broadcast_to(mask, (*lead, t, k.shape[-3]))[..., None, None, :, :]
-    weights = _softmax(scores, visible).astype(v.dtype)
-    y = jnp.einsum("...krts,...skh->...tkrh", weights, v, preferred_element_type=jnp.float32)
-    return rearrange(y, "... t k r h -> ... t (k r) h").astype(q.dtype)
+    if kernels.blocks(q, k) > 1 and kernels.flash_fits(q, k, mask, bias):
+        return jax.lax.platform_dependent(q, k, v, mask, cuda=kernels.flash, default=exact_attention)
+    return exact_attention(q, k, v, mask, bias)
+
+
+def exact_attention(q: Array, k: Array, v: Array, mask: Array | None, bias: Array | None = None) -> Array:
+    """`attention`, never by cuDNN: what captions use, so that decoding and the update round alike."""
+    count = kernels.blocks(q, k)
+    if count > 1:
+        return kernels.by_blocks(q, k, v, mask, bias, count)
+    return kernels.whole(q, k, v, mask, bias)
 
 
 def shared_attention(
     q: Array, prefix: tuple[Array, Array], suffix: tuple[Array, Array], prefix_mask: Array, suffix_mask: Array
 ) -> Array:
     """Attention of G samples over the prefix of their clip and their own suffix, the prefix read once per clip.
+
+    One softmax over both, by einsum on every platform: the scores are few (P + T positions), and the rollout, one token
+    at a time, must round as the update does.
 
     Args:
       q: [B G T N H]
@@ -109,7 +111,7 @@ def shared_attention(
     scores = jnp.concatenate([on_prefix, on_suffix], -1) / math.sqrt(h)
     masks = (jnp.broadcast_to(m, (b, g, t, n)) for m, n in ((prefix_mask, p), (suffix_mask, s)))
     visible = jnp.concatenate(list(masks), -1)
-    weights = _softmax(scores, visible[:, None, :, :, None]).astype(pv.dtype)
+    weights = kernels.softmax(scores, visible[:, None, :, :, None]).astype(pv.dtype)
     y = jnp.einsum("bkgtrp,bpkh->bgtkrh", weights[..., :p], pv, preferred_element_type=jnp.float32)
     y += jnp.einsum("bkgtrs,bgskh->bgtkrh", weights[..., p:], sv, preferred_element_type=jnp.float32)
     return rearrange(y, "b g t k r h -> b g t (k r) h").astype(q.dtype)
@@ -130,14 +132,14 @@ class View:
 def attend(view: View, q: Array, k: Array, v: Array) -> Array:
     """Over the prefix and the own positions, in one softmax: what a causal decoder does."""
     if view.prefix is None:
-        return attend_own(view, q, k, v)
+        return attention(q, k, v, view.mask)
     shared, mask = view.prefix
     return shared_attention(q, (shared.k, shared.v), _after(view.past, k, v), mask, view.mask)
 
 
 def attend_own(view: View, q: Array, k: Array, v: Array) -> Array:
     """Over the own positions alone."""
-    return attention(q, *_after(view.past, k, v), view.mask)
+    return exact_attention(q, *_after(view.past, k, v), view.mask)
 
 
 def attend_prefix(view: View, q: Array) -> Array:
@@ -146,7 +148,7 @@ def attend_prefix(view: View, q: Array) -> Array:
     (shared, mask), (b, g, t, *_) = view.prefix, q.shape
     mask = jnp.broadcast_to(mask, (b, g, t, shared.k.shape[1]))
     flat, mask = (rearrange(x, "b g t ... -> b (g t) ...") for x in (q, mask))
-    return rearrange(attention(flat, shared.k, shared.v, mask), "b (g t) ... -> b g t ...", g=g)
+    return rearrange(exact_attention(flat, shared.k, shared.v, mask), "b (g t) ... -> b g t ...", g=g)
 
 
 def _after(past: KVCache | None, k: Array, v: Array) -> tuple[Array, Array]:
