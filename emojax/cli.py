@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from emojax import xla
 from emojax.commands import encode, tools, train, use
 
 COMMANDS = {
@@ -30,6 +31,7 @@ def main() -> None:
     """Errors that a user can cause are one line; EMOJAX_TRACEBACK=1 shows where they come from."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    xla.set_environment()
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="emojax", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)

@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import platform
 
+from emojax import xla
+
 PACKAGES = [
     "jax",
     "jaxlib",
@@ -36,12 +38,18 @@ OPTIONAL = {
 
 
 def report() -> str:
-    """Versions, devices, the reward model, and what is missing with the command that brings it."""
+    """Versions, devices, XLA's flags, the reward model, and what is missing with the command that brings it."""
     lines = [f"emojax {_version('emojax')}, Python {platform.python_version()}, {platform.platform()}", ""]
     missing = [name for name in PACKAGES if _version(name) is None]
     lines += [f"  {name:<22} {_version(name) or 'missing'}" for name in PACKAGES]
     lines += [f"  {name:<22} {_version(name) or 'not installed: ' + why}" for name, why in OPTIONAL.items()]
-    lines += ["", f"devices: {_devices()}", f"cores: {os.cpu_count()}", f"reward model: {_reward()}"]
+    lines += [
+        "",
+        f"devices: {_devices()}",
+        f"XLA flags: {xla.in_force()}",
+        f"cores: {os.cpu_count()}",
+        f"reward model: {_reward()}",
+    ]
     lines += [
         "",
         f"missing: {', '.join(missing)}; pip install -e ." if missing else "nothing that is needed is missing",
