@@ -1,6 +1,7 @@
 """Attention is one function however it is computed: all scores at once, by blocks of queries, by a fused kernel."""
 
 import functools
+import math
 import re
 from collections.abc import Callable
 
@@ -57,17 +58,17 @@ def same(got: Tree, expected: Tree, bound: float) -> None:
     """Every array to `bound` of its largest number."""
 
     def one(a: Array, b: Array) -> None:
-        a, b = (np.asarray(x, np.float64) for x in (a, b))
-        np.testing.assert_allclose(a, b, rtol=0, atol=bound * np.abs(b).max())
+        wide, wanted = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(wide, wanted, rtol=0, atol=bound * np.abs(wanted).max())
 
     jax.tree.map(one, got, expected)
 
 
 def widest(jaxpr: Jaxpr) -> int:
-    """Bytes of the largest array that a program makes."""
+    """Bytes of the largest array that a program makes, at four a number."""
     sizes = [0]
     for eqn in jaxpr.eqns:
-        sizes += [v.aval.size * v.aval.dtype.itemsize for v in eqn.outvars]
+        sizes += [4 * math.prod(v.aval.shape) for v in eqn.outvars]  # pyright: ignore[reportAttributeAccessIssue] arrays all
         sizes += [widest(sub) for sub in jaxprs_in_params(eqn.params)]
     return max(sizes)
 
@@ -199,7 +200,8 @@ def test_float32_and_odd_heads_and_short_clips_never_take_cudnn(monkeypatch: pyt
 @pytest.mark.usefixtures("a_gpu")
 def test_captions_never_take_cudnn_so_decoding_and_the_update_round_alike() -> None:
     q, k, v, mask, _ = made("keys", "bfloat16")
-    prefix, seen = KVCache(k, v), jnp.broadcast_to(mask, (3, 1, 11))[:, :, None]
+    assert mask is not None
+    prefix, seen = KVCache(k, v), mask[:, :, None]
     samples = q[:, None], k[:, None], v[:, None]
 
     def read(q: Array, k: Array, v: Array) -> Array:
@@ -208,7 +210,7 @@ def test_captions_never_take_cudnn_so_decoding_and_the_update_round_alike() -> N
         return attend(view, q, k, v) + attend_own(view, q, k, v) + attend_prefix(view, q)
 
     assert "cudnn" not in lowered(read, "cuda", *samples)
-    prefill = functools.partial(attend, View(None, None, jnp.asarray(mask)))
+    prefill = functools.partial(attend, View(None, None, mask))
     assert "cudnn" in lowered(prefill, "cuda", q, k, v), "the prefix itself is read by one function"
 
 
