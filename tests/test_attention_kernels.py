@@ -1,7 +1,6 @@
 """Attention is one function however it is computed: all scores at once, by blocks of queries, by a fused kernel."""
 
 import functools
-import math
 import re
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
+from jax.core import ShapedArray
 from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from emojax.nn import kernels
@@ -65,10 +65,11 @@ def same(got: Tree, expected: Tree, bound: float) -> None:
 
 
 def widest(jaxpr: Jaxpr) -> int:
-    """Bytes of the largest array that a program makes, at four a number."""
+    """Bytes of the largest array that a program makes."""
     sizes = [0]
     for eqn in jaxpr.eqns:
-        sizes += [4 * math.prod(v.aval.shape) for v in eqn.outvars]  # pyright: ignore[reportAttributeAccessIssue] arrays all
+        arrays = [v.aval for v in eqn.outvars if isinstance(v.aval, ShapedArray)]
+        sizes += [x.size * x.dtype.itemsize for x in arrays]
         sizes += [widest(sub) for sub in jaxprs_in_params(eqn.params)]
     return max(sizes)
 
