@@ -291,7 +291,7 @@ def lower(
     declared = captioner.declare(cfg)
     declared = dataclasses.replace(declared, encoders=stored.without(declared.encoders, cfg))
     params = place(param.abstract(declared), sharding.shardings(declared, mesh))
-    batch = place(abstract_batch(cfg, clips, cfg.data.audio_seconds[-1]), sharding.by_clip(mesh))
+    batch = place(abstract_batch(cfg, clips, cfg.data.audio_seconds[-1]), sharding.by_clip(mesh, clips))
     everywhere = sharding.replicated(mesh)
     key = place(jax.eval_shape(lambda: jax.random.key(0)), everywhere)
     with jax.set_mesh(mesh):

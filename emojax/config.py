@@ -104,10 +104,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Devices by axis; `data` takes what the others leave."""
+    """Devices along each axis; None: chosen so that the batch can be cut and the state fits (`meshes.py`)."""
 
-    fsdp: int = 1
-    model: int = 1
+    data: int | None = None  # copies of the weights, each with clips of its own: across hosts or slices
+    fsdp: int | None = None  # parts of the weights' width, each with clips or samples of its own: inside a host
+    model: int | None = None  # parts of heads, feed-forward and vocabulary; 1 unless the state would not fit
+
+    def __post_init__(self) -> None:
+        for name, size in (("data", self.data), ("fsdp", self.fsdp), ("model", self.model)):
+            require(size is None or size > 0, f"mesh.{name} wants none (chosen) or a positive number, got {size}")
 
 
 @dataclass(frozen=True)

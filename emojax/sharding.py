@@ -1,74 +1,74 @@
-"""The mesh and who lies where: the only file that knows of devices.
+"""The mesh and who lies where: with `meshes.py`, which chooses its shape, the only file that knows of devices.
 
-Models name axes by letter; RULES says which mesh axis a letter is cut along. Clips are cut over `data` and `fsdp`,
-weights over `fsdp` (their width) and `model` (heads, feed-forward, vocabulary). Everything else follows by GSPMD.
+Models name axes by letter; RULES says which axes of the mesh a letter may be cut along. Clips are cut over `data` and
+`fsdp`; where there are too few for that, over `data` alone, and the samples of each over `fsdp`. Weights are cut over
+`fsdp` (their width) and `model` (heads, feed-forward, vocabulary); so are the optimizer's moments, which lie where
+their weights lie. What has no name here follows by GSPMD.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from emojax.config import Config, ConfigError
-from emojax.families import Decoder
+from emojax import meshes
+from emojax.config import Config
 from emojax.nn.param import Param
 from emojax.types import Array, Tree
 
-AXES = ("data", "fsdp", "model")
-RULES: dict[str | None, str | tuple[str, ...] | None] = {
-    "B": ("data", "fsdp"),
-    "D": "fsdp",
-    "F": "model",
-    "N": "model",
-    "K": "model",
-    "V": "model",
-    "L": None,
-    None: None,
+AXES = meshes.Sizes._fields
+RULES: dict[str, tuple[tuple[str, ...], ...]] = {  # the first that divides the axis, and that no axis before it took
+    "B": (("data", "fsdp"), ("data",)),
+    "G": (("fsdp",),),
+    "D": (("fsdp",),),  # of weights; activations never name their width
+    "F": (("model",),),
+    "N": (("model",),),
+    "K": (("model",),),
+    "V": (("model",),),
 }
 
 
-def make_mesh(cfg: Config, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """All devices, or the `jax.Device`s given, as (data, fsdp, model).
+def make_mesh(
+    cfg: Config,
+    devices: Sequence[Any] | None = None,
+    stage: meshes.Stage | None = None,
+    held: Callable[[meshes.Sizes], float] | None = None,
+) -> jax.sharding.Mesh:
+    """All devices, or the `jax.Device`s given, as (data, fsdp, model); see `meshes.choose` for the shape.
 
     Raises:
       ConfigError: the sizes do not divide the number of devices, the batches, the heads or the widths.
     """
     devices = jax.devices() if devices is None else devices
-    fsdp, model = cfg.mesh.fsdp, cfg.mesh.model
-    if len(devices) % (fsdp * model):
-        raise ConfigError(f"mesh.fsdp={fsdp} times mesh.model={model} does not divide {len(devices)} devices")
-    rows = len(devices) // model
-    lm = cfg.model.decoder
-    divides = [
-        ("sft.micro_batch" if cfg.sft.micro_batch else "sft.batch", cfg.sft.micro_batch or cfg.sft.batch, rows),
-        ("grpo.micro_batch" if cfg.grpo.micro_batch else "grpo.batch", cfg.grpo.micro_batch or cfg.grpo.batch, rows),
-        ("decoder.kv_heads", lm.kv_heads, model) if isinstance(lm, Decoder) else ("decoder.heads", lm.heads, model),
-        ("decoder.ff", lm.ff, model),
-        ("decoder.vocab + decoder.padding", lm.vocab + lm.padding, model),
-        ("decoder.width", lm.width, fsdp),
-    ]
-    for name, size, parts in divides:
-        if size % parts:
-            raise ConfigError(
-                f"{name}={size} cannot be cut in {parts} equal parts (mesh: {len(devices)} devices, fsdp={fsdp}, "
-                f"model={model}); take a multiple of {parts}, or another mesh"
-            )
-    sizes = (rows // fsdp, fsdp, model)
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    sizes = meshes.choose(cfg, devices, stage, held)
+    return jax.sharding.Mesh(meshes.arrange(devices, sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def spec(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
+    """How an array with these axes is cut on a mesh of these sizes; an axis that nothing divides is whole."""
+    cut: list[tuple[str, ...] | None] = []
+    for letter, size in zip(axes, shape, strict=False):
+        taken = {name for part in cut if part for name in part}
+        free = (along for along in RULES.get(letter or "-", ()) if taken.isdisjoint(along))
+        cut.append(next((along for along in free if size % math.prod(sizes[a] for a in along) == 0), None))
+    return PartitionSpec(*cut)
 
 
 def shardings(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
     """The sharding of every weight of a declaration."""
+    return jax.tree.map(lambda p: NamedSharding(mesh, spec(p.axes, p.shape, mesh.shape)), tree)
 
-    def one(p: Param) -> NamedSharding:
-        spec = [RULES.get(axis) for axis in p.axes]
-        parts = [math.prod(mesh.shape[a] for a in ((s,) if isinstance(s, str) else s or ())) for s in spec]
-        fits = [s if size % n == 0 else None for s, size, n in zip(spec, p.shape, parts, strict=True)]
-        return NamedSharding(mesh, PartitionSpec(*fits))
 
-    return jax.tree.map(one, tree)
+def weights_held(tree: Tree, sizes: Mapping[str, int]) -> float:
+    """Weights of a declaration on one device of a mesh of these sizes."""
+
+    def one(p: Param) -> float:
+        parts = [name for part in spec(p.axes, p.shape, sizes) if part for name in part]
+        return math.prod(p.shape) / math.prod(sizes[name] for name in parts)
+
+    return sum(map(one, jax.tree.leaves(tree)))
 
 
 def of_columns(sharding: Any, axes: int) -> NamedSharding | None:
@@ -84,22 +84,48 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def by_clip(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Leading axis B, one part of the clips a device."""
-    return NamedSharding(mesh, PartitionSpec(RULES["B"]))
+def by_clip(mesh: jax.sharding.Mesh, clips: int) -> NamedSharding:
+    """Leading axis B, one part of the clips a device; where `data` alone divides their number, one a row of `fsdp`."""
+    return NamedSharding(mesh, spec("B", [clips], mesh.shape))
 
 
-def constrain(x: Array) -> Array:
-    """Keeps an activation cut along its leading axis B and nowhere else; nothing happens outside a mesh.
+def constrain(tree: Tree, axes: str = "B") -> Tree:
+    """Keeps activations cut along the axes that are named (in order, "-" for one that is not cut) and along no other;
+    nothing happens outside a mesh.
 
     Left free, XLA may cut the residual stream as the weights are cut and rematerialise whole tensors.
     """
-    if jax.sharding.get_abstract_mesh().empty:
-        return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(RULES["B"]))
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return tree
+
+    def one(x: Array) -> Array:
+        return jax.lax.with_sharding_constraint(x, spec(axes.split(), x.shape, mesh.shape))
+
+    return jax.tree.map(one, tree)
+
+
+def gathered(declared: Tree, weights: Tree) -> Tree:
+    """Weights whole but for what is cut over `model`: what reads them token by token would gather them for each.
+
+    Args:
+      declared: the same model's declaration.
+      weights: in any form; what an adapter adds to a weight stays as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return weights
+
+    def one(p: Param, weight: Tree) -> Tree:
+        axes = [None if letter == "D" else letter for letter in p.axes]
+        keep = spec(axes, p.shape, mesh.shape)
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, keep) if x.shape == p.shape else x, weight)
+
+    return jax.tree.map(one, declared, weights)
 
 
 def to_devices(batch: Tree, mesh: jax.sharding.Mesh) -> Tree:
     """This process's rows of a batch (numpy) -> global arrays cut by clip."""
-    sharding = by_clip(mesh)
+    clips = len(jax.tree.leaves(batch)[0]) * jax.process_count()
+    sharding = by_clip(mesh, clips)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

@@ -12,7 +12,10 @@ from emojax.sharding import make_mesh
 from emojax.types import Metrics, TrainState
 
 CFG = made_up.config()
-MESHES = {"data=8": CFG, "data=2, fsdp=2, model=2": dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2))}
+MESHES = {
+    "data=8": dataclasses.replace(CFG, mesh=Mesh(data=8)),
+    "data=2, fsdp=2, model=2": dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2)),
+}
 
 
 def step(stage: str, cfg: Config, devices: int) -> tuple[TrainState, Metrics]:
@@ -64,7 +67,7 @@ def test_eight_devices_equal_one(stage: str, alone: tuple[TrainState, Metrics], 
     [
         (dataclasses.replace(CFG, mesh=Mesh(model=4)), "kv_heads"),
         (dataclasses.replace(CFG, mesh=Mesh(fsdp=3)), "fsdp"),
-        (made_up.with_grpo(CFG, micro_batch=4), "grpo.micro_batch"),
+        (dataclasses.replace(made_up.with_grpo(CFG, micro_batch=4), mesh=Mesh(data=8)), "grpo.micro_batch"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )

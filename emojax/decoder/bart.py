@@ -179,7 +179,7 @@ def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: Bart, remat: boo
 
     def seen(_: None, cross: SelfAttention) -> tuple[None, tuple[Array, Array]]:
         k, v = (rearrange(linear(w, x), "... (n h) -> ... n h", n=cfg.heads) for w in (cross.k, cross.v))
-        return None, (k, v)
+        return None, constrain((k, v), "B - K")
 
     _, (k, v) = jax.lax.scan(seen, None, p.layers.cross)
     return KVCache(k, v)

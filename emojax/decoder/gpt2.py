@@ -12,6 +12,7 @@ from emojax.hub import unimplemented
 from emojax.nn.attention import View, attend
 from emojax.nn.layers import ACTIVATIONS, Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.nn.param import Param, normal, stack
+from emojax.sharding import constrain
 from emojax.types import Array, Weight
 from emojax.weights import Names, norm_names
 
@@ -97,11 +98,11 @@ def generation_json(cfg: Gpt2) -> dict[str, Any]:
 
 def declare(cfg: Gpt2) -> Lm:
     d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)
-    # one product for queries, keys and values, as the files have it: cut between them, not within, so not cut at all
+    # one product for queries, keys and values, as the files have it: no cut of it in equal parts would be one of heads
     layer = Layer(
         attention_norm=declare_norm(d),
         qkv=declare_linear(d, 3 * d, "D -"),
-        o=declare_linear(d, d, "- D", gain=gain),
+        o=declare_linear(d, d, "N D", gain=gain),
         mlp_norm=declare_norm(d),
         mlp=Mlp(declare_linear(d, cfg.ff, "D F"), declare_linear(cfg.ff, d, "F D", gain=gain)),
     )
@@ -121,7 +122,8 @@ def enter(p: Lm, x: Array, positions: Array, cfg: Gpt2) -> Array:
 def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Gpt2) -> tuple[Array, tuple[Array, Array]]:
     """One layer: the stream, and this layer's own keys and values, [... positions N H] each."""
     y = linear(layer.qkv, layer_norm(layer.attention_norm, x, cfg.norm_eps))
-    q, k, v = rearrange(y, "... (three n h) -> three ... n h", three=3, n=cfg.heads)
+    lead = "B G - N" if view.prefix else "B - N"
+    q, k, v = constrain(tuple(rearrange(y, "... (three n h) -> three ... n h", three=3, n=cfg.heads)), lead)
     x = x + linear(layer.o, rearrange(attend(view, q, k, v), "... n h -> ... (n h)"))
     return x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x, cfg.norm_eps), cfg.activation), (k, v)
 

@@ -66,7 +66,7 @@ def prefill(p: Lm, prefix: Prefix, cfg: Writes, remat: bool = False) -> KVCache:
         layer, reach = xs
         view = View(prefix=None, past=None, mask=_near(visible, distance, reach))
         x, own = family(cfg).block(layer, x, positions, view, cfg)
-        return constrain(x), own
+        return constrain(x), constrain(own, "B - K")
 
     x = family(cfg).enter(p, x, positions, cfg)
     _, (k, v) = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(cfg)))
@@ -89,9 +89,9 @@ def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: Writes, r
         seen = _near(prefix_mask[:, None, None], before, reach)
         view = View((shared, seen), past=None, mask=_near(own >= 0, own, reach))
         x, _ = family(cfg).block(layer, x, positions, view, cfg)
-        return constrain(x), None
+        return constrain(x, "B G"), None
 
-    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype)), positions, cfg)
+    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype), "B G"), positions, cfg)
     x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(cfg), cache))
     return family(cfg).leave(p, x, cfg)
 
@@ -123,9 +123,9 @@ def extend(
         seen = _near(prefix_mask[:, None, None], before, reach)
         view = View((shared, seen), past, mask=_near(earlier, t - slots, reach))
         x, new = family(cfg).block(layer, x, positions, view, cfg)
-        return constrain(x), new
+        return constrain(x, "B G"), constrain(new, "B G - K")
 
-    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype)[:, :, None]), positions, cfg)
+    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype)[:, :, None], "B G"), positions, cfg)
     x, (k, v) = jax.lax.scan(block, x, (p.layers, _reach(cfg), cache, own))
     own = KVCache(*(jax.lax.dynamic_update_slice_in_dim(a, b, t, 3) for a, b in ((own.k, k), (own.v, v))))
     return family(cfg).leave(p, x[:, :, 0], cfg), own

@@ -14,7 +14,10 @@ from emojax.config import Sampling
 from emojax.decoder import lm
 from emojax.decoder.support import logits, restrict
 from emojax.families import Writes
+from emojax.sharding import constrain, gathered
 from emojax.types import Array, KVCache, Rollout
+
+TOKENS = 4  # between two looks at whether every caption has ended, for which all devices wait for each other
 
 
 @struct.dataclass
@@ -57,12 +60,13 @@ def rollout(
       sampling: None takes the most probable token (logp is then that of the untempered distribution).
     """
     b = prefix_mask.shape[0]
-    keys = noise(key, clip, group)
+    p = gathered(lm.declare(cfg), p)
+    keys = constrain(noise(key, clip, group), "B G")
     shape = (*cache.k.shape[:2], group, length, *cache.k.shape[3:])
     own = KVCache(jnp.zeros(shape, cache.k.dtype), jnp.zeros(shape, cache.v.dtype))
     zero = jnp.zeros((b, group, length), jnp.int32)
     first = jnp.full((b, group), cfg.start_token, jnp.int32)
-    carry = _Carry(jnp.int32(0), first, own, zero, zero.astype(jnp.float32), jnp.zeros((b, group), bool))
+    carry = _laid(_Carry(jnp.int32(0), first, own, zero, zero.astype(jnp.float32), jnp.zeros((b, group), bool)))
 
     def one_token(c: _Carry) -> _Carry:
         hidden, own = lm.extend(p, cache, c.own, prefix_mask, c.last, c.t, cfg)
@@ -75,7 +79,7 @@ def rollout(
             token, logp = draw(restrict(scores, sampling), uniform)
         token = jnp.where(c.ended, 0, token)
         logp = jnp.where(c.ended, 0, logp)
-        return _Carry(
+        c = _Carry(
             t=c.t + 1,
             last=token,
             own=own,
@@ -83,11 +87,22 @@ def rollout(
             logp=jax.lax.dynamic_update_slice_in_dim(c.logp, logp[..., None], c.t, 2),
             ended=c.ended | (token == cfg.end_token),
         )
+        return _laid(c)
 
-    c = jax.lax.while_loop(lambda c: (c.t < length) & ~c.ended.all(), one_token, carry)
+    def some_tokens(c: _Carry) -> _Carry:
+        stop = jnp.minimum(c.t + TOKENS, length)
+        return jax.lax.while_loop(lambda c: c.t < stop, one_token, c)
+
+    c = jax.lax.while_loop(lambda c: (c.t < length) & ~c.ended.all(), some_tokens, carry)
     is_end = c.ids == cfg.end_token
     mask = jnp.cumsum(is_end, -1) - is_end == 0  # up to and including the first end token
     return Rollout(ids=c.ids, mask=mask, logp=c.logp, ended=c.ended)
+
+
+def _laid(c: _Carry) -> _Carry:
+    """Cut over clips and samples, the keys and values over heads, too."""
+    (last, ids, logp, ended), own = constrain((c.last, c.ids, c.logp, c.ended), "B G"), constrain(c.own, "- B G - K")
+    return _Carry(c.t, last, own, ids, logp, ended)
 
 
 def draw(logits: Array, uniform: Array) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from emojax import config, text
 from emojax.rewards import emotion, rouge, sentence
 from emojax.rewards.emotion import Coordinates
 from emojax.rewards.sentence import Sentence, SentenceConfig
+from emojax.sharding import constrain
 from emojax.types import Array, References
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ def score(
       The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l.
     """
     clips = ids.shape[0]
-    flat = rearrange(ids, "b g t -> (b g) t"), rearrange(mask, "b g t -> (b g) t")
+    flat = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))  # each a share of the captions
     ids, mask = text.retokenize(model.tables, *flat)
     embedding = sentence.unit(sentence.embed(model.sentence, static.sentence, ids, mask)) if model.sentence else None
+    ids, mask, embedding = constrain((ids, mask, embedding))
     ids, mask, embedding = jax.tree.map(lambda x: rearrange(x, "(b g) s -> b g s", b=clips), (ids, mask, embedding))
     return compare(model, static, ids, mask, embedding, refs)
 

@@ -113,7 +113,7 @@ def _program(
     batches: Sequence[Batch],
 ) -> Program:
     state = abstract_state(declared, optimizer, mesh)
-    buckets = tuple(place(batch, sharding.by_clip(mesh)) for batch in batches)
+    buckets = tuple(place(batch, sharding.by_clip(mesh, len(batch.clip))) for batch in batches)
     key = place(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(mesh))
     jitted = jax.jit(
         step,

@@ -23,6 +23,7 @@ from emojax.encoders import stored
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
 from emojax.training import adapters, cached, checkpoint, freeze, trace
+from emojax.training.fit import stage_mesh
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
@@ -57,7 +58,7 @@ def sft(
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, None)
-    program = sft_program(cfg, sharding.make_mesh(cfg))
+    program = sft_program(cfg, stage_mesh(cfg, "sft"))
     state, frozen = _restored(program, out, cfg), _loaded(program, cfg)
     if state is None:
         like = adapters.plain(param.merge(program.state.params, frozen))
@@ -93,7 +94,7 @@ def grpo(
     given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, init)
     model, static = rewards.build(cfg.reward, tokenizer)
-    program = grpo_program(cfg, sharding.make_mesh(cfg), model, static)
+    program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
     start = _start(cfg, out, init, program)
     cached.check_weights(shards, start.encoders, cfg)
     frozen = Frozen(
