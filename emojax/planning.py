@@ -31,10 +31,12 @@ def plan(cfg: Config, program: str, topology: str | None = None) -> dict[str, An
     from emojax import captioning, flops, pretrained, sharding
     from emojax.decoder import captioner
     from emojax.nn import param
+    from emojax.training.fit import stage_mesh
     from emojax.training.program import grpo_program, sft_program
 
     cfg = pretrained.resolve(cfg, fetch=False)
-    mesh = sharding.make_mesh(cfg, None if topology is None else _devices(topology))
+    devices = None if topology is None else _devices(topology)
+    mesh = stage_mesh(cfg, program, devices) if program in ("sft", "grpo") else sharding.make_mesh(cfg, devices)
     (model, static), assumed = _reward(cfg)
     seconds = cfg.data.audio_seconds[-1]
     trained = 0
