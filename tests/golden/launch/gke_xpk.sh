@@ -1,0 +1,1 @@
+xpk workload create --cluster=cluster --workload=run1 --docker-image=registry/emojax:1 --tpu-type=v6e-64 --num-slices=2 --spot --max-restarts=10 --restart-on-exit-codes=1,3-126 --termination-grace-period-seconds=120 '--command=emojax train --config base --out gs://bucket/run1 --resume --processes 32'
