@@ -57,9 +57,9 @@ def launch(g: Gke, stage: list[str], run: Run = shell.run) -> int:
     Path(path).write_text(text)
     if code := run(apply, False).code:
         return code
-    where = f" --namespace={g.namespace}" if g.namespace else ""
-    print(f"its log:    kubectl logs --follow{where} {gke_jobset.first_pod(g)}")
-    print(f"to end it:  kubectl delete jobset{where} {g.name}")
+    where = [f"--namespace={g.namespace}"] if g.namespace else []
+    print("its log:   ", shlex.join(["kubectl", "logs", "--follow", *where, f"--selector={gke_jobset.first_pod(g)}"]))
+    print("to end it: ", shlex.join(["kubectl", "delete", "jobset", *where, g.name]))
     return 0
 
 

@@ -101,7 +101,8 @@ def _gpu(g: Gke, stage: list[str]) -> Pods:
     """A process a node, with all its GPUs. JAX is told where to meet: to find out, it would need rights."""
     if g.slices != 1:
         raise LaunchError(f"--slices {g.slices} is for --tpu; more GPUs are --nodes")
-    meet = ("--coordinator", f"{first_pod(g)}.{g.name}:{_PORT}", "--process", "$(PROCESS)")
+    first = f"{g.name}-{_JOB}-0-0.{g.name}"  # a pod's host name: JobSet, job, its number, the pod's; then the subdomain
+    meet = ("--coordinator", f"{first}:{_PORT}", "--process", "$(PROCESS)")
     index = {"fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"}
     return Pods(
         words=emojax_command.started(stage, g.nodes, *meet),
@@ -114,8 +115,9 @@ def _gpu(g: Gke, stage: list[str]) -> Pods:
 
 
 def first_pod(g: Gke) -> str:
-    """Its host name: JobSet, job, number of the job, number of the pod."""
-    return f"{g.name}-{_JOB}-0-0"
+    """The labels of the pod of process 0."""
+    jobset = "jobset.sigs.k8s.io"
+    return f"{jobset}/jobset-name={g.name},{jobset}/job-index=0,batch.kubernetes.io/job-completion-index=0"
 
 
 def jobset(g: Gke, stage: list[str]) -> dict[str, Any]:

@@ -20,10 +20,11 @@ Run = Callable[[Sequence[str], bool], Answer]  # (command, whether its output is
 
 
 def run(command: Sequence[str], wanted: bool) -> Answer:
-    """Raises LaunchError where the program is not installed."""
+    """Prints it, but where it is a question. Raises LaunchError where the program is not installed."""
     if shutil.which(command[0]) is None:
         raise LaunchError(f"{command[0]} is not on the PATH; install it, or look at what would be run by --dry-run")
-    print(f"+ {shlex.join(command)}", flush=True)
+    if not wanted:
+        print(f"+ {shlex.join(command)}", flush=True)
     pipe = subprocess.PIPE if wanted else None
     done = subprocess.run(command, stdout=pipe, stderr=pipe, text=True, check=False)
     return Answer(done.returncode, done.stdout or "", done.stderr or "")

@@ -12,7 +12,8 @@ from shell import Answer, Run
 from tpu_commands import Tpu
 
 _LOST = ("SUSPENDED", "FAILED")  # states of a queued resource that is never given anything again
-_TRIES = 5  # of a question that Google did not answer
+_TRIES = 5  # of a question that is not answered
+_GOES_ON = "a run goes on, and costs: the same command attaches to it"
 
 
 def follow(t: Tpu, words: Sequence[str], run: Run, sleep: Callable[[float], None]) -> int:
@@ -21,16 +22,19 @@ def follow(t: Tpu, words: Sequence[str], run: Run, sleep: Callable[[float], None
     Every start is the same `words`: what is lost between two of them is the steps since the last checkpoint.
 
     Raises:
-      LaunchError: a request was refused, code is not committed, or Google does not answer.
+      LaunchError: a request was refused, code is not committed, or Google or the first host does not answer.
     """
-    crashes, packed, requested = 0, False, False
+    crashes, silent, packed, requested, before = 0, 0, False, False, ""
     while True:
         now = state(t, run, sleep)
+        if now != before:
+            print(f"# {t.name}: {now or 'not there'}", flush=True)
+        before = now
         if now is None:
             if not packed:
                 pack(t, run)  # once, before it costs: what a preempted run goes on with is what it began with
             _must(run, gcloud.create(t))
-            packed, requested = True, True
+            packed, requested, silent = True, True, 0
         elif now == "FAILED" and requested:
             why, then = shlex.join(gcloud.describe(t)[:-1]), shlex.join(gcloud.delete(t))
             raise LaunchError(f"the request was refused; why: {why}; then: {then}")
@@ -40,25 +44,28 @@ def follow(t: Tpu, words: Sequence[str], run: Run, sleep: Callable[[float], None
             sleep(t.poll)
         else:
             requested = False
-            if ask(t, run) != "running":
+            run_is = ask(t, run)
+            if run_is not in ("running", "lost"):
                 if not packed:
                     pack(t, run)
                 packed = True
-                ended = start(t, words, run)
-            else:
-                ended = "running"
-            if ended == "running":
+                run_is = start(t, words, run)
+            if run_is == "running":
                 run(gcloud.host(t, "0", "follow"), False)  # until the run ends, or the connection
-                ended = ask(t, run)
-            if ended in (str(DONE), str(USERS_ERROR)):
-                return int(ended)
+                run_is = ask(t, run)
+                if run_is in (str(DONE), str(USERS_ERROR)):
+                    return int(run_is)
             sleep(t.poll)  # a machine that goes down still answers for a while
-            if ended in ("running", "lost", str(STOPPED)) or state(t, run, sleep) != "ACTIVE":
+            silent = silent + 1 if run_is == "lost" else 0
+            if run_is in ("running", str(STOPPED)) or state(t, run, sleep) != "ACTIVE":
                 continue
-            crashes += 1
-            print(f"launch: crash {crashes}, exit code {ended}; {t.restarts} restarts are allowed", flush=True)
+            if run_is != "lost":
+                crashes += 1
+                print(f"# {t.name}: crash {crashes}, exit code {run_is}; {t.restarts} restarts are allowed", flush=True)
             if crashes > t.restarts:
-                return int(ended) if ended.isdigit() else 1
+                return int(run_is) if run_is.isdigit() else 1
+            if silent == _TRIES:
+                raise LaunchError(f"{t.name} is ACTIVE and its first host cannot be reached; {_GOES_ON}")
 
 
 def state(t: Tpu, run: Run, sleep: Callable[[float], None]) -> str | None:
@@ -70,12 +77,13 @@ def state(t: Tpu, run: Run, sleep: Callable[[float], None]) -> str | None:
             return answer.out.strip()
         if "NOT_FOUND" in answer.err:
             return None
+        print(f"# {t.name}: {answer.err.strip()}", flush=True)
         sleep(t.poll)
-    raise LaunchError(f"no answer about {t.name}: {answer.err.strip()}; a run goes on: the same command attaches to it")
+    raise LaunchError(f"no answer about {t.name}: {answer.err.strip()}; {_GOES_ON}")
 
 
 def ask(t: Tpu, run: Run) -> str:
-    """The first host: `running`, `none`, or the exit code of `emojax`; `lost` where it cannot be reached."""
+    """The first host: `running`, `none`, the exit code of `emojax`, or `lost`: it cannot be reached."""
     answer = run(gcloud.ask(t), True)
     return answer.out.split()[-1] if answer.code == 0 and answer.out.split() else "lost"
 

@@ -13,16 +13,17 @@ ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "golden" / "launch"
 
 _TRAIN = "-- train --config base --out gs://bucket/run1"
+_QUOTED = "-- grpo --out gs://bucket/run1 --set 'data.manifest=gs://bucket/a b.jsonl'"
 _SHARED = "-- train --config base --out /data/run1 --set data.manifest='/data/a b.jsonl'"
 CASES = {
     "tpu_one_slice": f"tpu.py --name run1 --zone us-west4-a --tpu v5e:4x4 {_TRAIN}",
     "tpu_spot_slices": f"tpu.py --name run1 --zone us-east5-b --project lab --tpu v6e:8x8 --slices 4 --spot {_TRAIN}",
-    "tpu_reserved_kept": f"tpu.py --name run1 --zone us-east5-a --tpu v5p:4x4x4 --reserved --keep {_TRAIN}",
+    "tpu_reserved_kept": f"tpu.py --name run1 --zone us-east5-a --tpu v5p:4x4x4 --reserved --keep {_QUOTED}",
     "gke_one_slice": f"gke.py --name run1 --image registry/emojax:1 --tpu tpu7x:2x2x2 --queue lab {_TRAIN}",
     "gke_spot_slices": f"gke.py --name run1 --image registry/emojax:1 --tpu v5e:16x16 --slices 2 --spot {_TRAIN}",
     "gke_gpu": "gke.py --name run1 --image registry/emojax:1 --gpu nvidia-h100-80gb --nodes 4 --mount disk:/data "
     f"--namespace lab --service-account writer --restarts 3 {_SHARED}",
-    "gke_xpk": f"gke.py --name run1 --image registry/emojax:1 --tpu v6e:8x8 --slices 2 --xpk cluster --spot {_TRAIN}",
+    "gke_xpk": f"gke.py --name run1 --image registry/emojax:1 --tpu v6e:8x8 --slices 2 --xpk cluster --spot {_QUOTED}",
     "slurm_one_node": f"slurm.py --name run1 --gpus-per-node 4 {_SHARED}",
     "slurm_nodes": "slurm.py --name run1 --nodes 16 --time 8:00:00 --grace 300 --sbatch partition=gpu account=lab "
     f"--setup 'source /data/venv/bin/activate' --logs /data/logs --restarts 2 {_SHARED}",

@@ -28,7 +28,7 @@ def test_bash_takes_what_is_printed(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_stage_arrives_word_by_word(case: str, tmp_path: Path) -> None:
-    """Through all the quoting: the golden file is run by bash, with programs that note what they are given."""
+    """Through all the quoting: what is printed is run by bash, with programs that note what they are given."""
     stage = shlex.split(launch_goldens.CASES[case].split(" -- ")[1])
     for program in ("gcloud", "kubectl", "xpk", "sbatch", "git", "mkdir", "sleep"):
         (tmp_path / program).write_text('#!/bin/bash\nfor word; do printf "%s\\0" "$word"; done\n')
@@ -38,8 +38,9 @@ def test_the_stage_arrives_word_by_word(case: str, tmp_path: Path) -> None:
     (tmp_path / "srun").write_text('#!/bin/bash\nwhile [ "$1" != emojax ]; do shift; done; "$@"; exit 2\n')
     (tmp_path / "srun").chmod(0o755)
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "OUT": str(tmp_path / "words"), "SLURM_JOB_ID": "7"}
-    golden = (launch_goldens.FOLDER / f"{case}.sh").read_text()
-    printed = subprocess.run(["bash", "-c", golden], cwd=tmp_path, env=env, capture_output=True, check=True).stdout
+    printed = subprocess.run(
+        ["bash", "-c", launch_goldens.dry_run(case)], cwd=tmp_path, env=env, capture_output=True, check=True
+    ).stdout
     given = printed.decode().split("\0")
     if case.startswith("slurm"):
         script = (tmp_path / "run1.sbatch").read_text().replace("source /data", "true /data")
@@ -53,6 +54,7 @@ def test_the_stage_arrives_word_by_word(case: str, tmp_path: Path) -> None:
 
         pod = yaml.safe_load((tmp_path / "run1.jobset.yaml").read_text())
         words = pod["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert case != "gke_gpu" or words[-1] == "$(PROCESS)", "for Kubernetes to expand"
     else:
         command = next(word for word in given if "tpu_host.sh start" in word).removeprefix("--command=")
         words = shlex.split(command)[4:]

@@ -47,7 +47,7 @@ def host(tmp_path: Path) -> Iterator[Callable[..., str]]:
 def notes(tmp_path: Path) -> list[str]:
     path = tmp_path / "run1" / "notes"
     for _ in range(200):
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             break
         time.sleep(0.05)
     return path.read_text().splitlines()

@@ -20,13 +20,13 @@ class Google:
     """A queued resource and its first host.
 
     `fates` are what happens, one each time that the log is followed: `preempted`, `told` (preempted, after emojax was
-    told, saved and exited with 75), `dropped` (only the connection ends), `interrupted` (Ctrl-C), or an exit code.
-    `broken` counts installations that fail, `silent` questions without an answer.
+    told, saved and exited with 75), `dropped` (only the connection ends), `blinked` (and the next question is lost),
+    `interrupted` (Ctrl-C), or an exit code. `broken` counts installations that fail, `silent` what Google does not answer.
     """
 
     def __init__(self, *fates: str, state: str | None = None, host: str = "none", broken: int = 0, silent: int = 0):
         self.fates, self.state, self.host, self.broken, self.silent = list(fates), state, host, broken, silent
-        self.dirty, self.next_states, self.refuses = "", list[str](), False
+        self.dirty, self.next_states, self.refuses, self.unreachable = "", list[str](), False, 0
         self.done: list[str] = []
         self.words: list[list[str]] = []
         self.slept = 0
@@ -38,6 +38,9 @@ class Google:
         if verb == "describe":
             return self._describe()
         if verb == "ssh" and any(" ask" in word for word in command):
+            if self.unreachable:
+                self.unreachable -= 1
+                return Answer(255)
             return Answer(out=f"{self.host}\n") if self.state == "ACTIVE" else Answer(1)
         step = verb
         if verb == "ssh":
@@ -100,6 +103,8 @@ class Google:
             self.host, self.next_states = "75", ["SUSPENDING", "SUSPENDED"]
         elif fate == "interrupted":
             raise KeyboardInterrupt
+        elif fate == "blinked":
+            self.unreachable = 2
         elif fate != "dropped":
             self.host = fate
 
@@ -147,9 +152,17 @@ def test_a_users_error_ends_the_run() -> None:
 
 
 def test_a_connection_that_breaks_is_made_again_and_the_run_is_not() -> None:
-    google = Google("dropped", "dropped", "0")
+    google = Google("dropped", "blinked", "0")
     assert launch(google) == 0
     assert (google.done.count("start"), google.done.count("follow")) == (1, 3)
+
+
+def test_a_host_that_cannot_be_reached_is_left_alone() -> None:
+    google = Google("dropped", state="ACTIVE", host="running")
+    google.unreachable = 99
+    with pytest.raises(LaunchError, match="cannot be reached; a run goes on, and costs"):
+        launch(google)
+    assert google.done == []
 
 
 def test_the_same_command_attaches_to_what_is_there() -> None:

@@ -1,14 +1,17 @@
 gcloud compute tpus queued-resources describe run1 --zone=us-east5-a '--format=value(state.state)'
+# run1: not there
 git -C ROOT status --porcelain --untracked-files=no
 git -C ROOT archive --format=tar.gz --output=/tmp/run1.tar.gz HEAD
 gcloud compute tpus queued-resources create run1 --node-id=run1 --accelerator-type=v5p-128 --runtime-version=v2-alpha-tpuv5 --reserved --quiet --zone=us-east5-a
 gcloud compute tpus queued-resources describe run1 --zone=us-east5-a '--format=value(state.state)'
+# run1: WAITING_FOR_RESOURCES
 sleep 30  # and ask again, until it is ACTIVE
 gcloud compute tpus queued-resources describe run1 --zone=us-east5-a '--format=value(state.state)'
+# run1: ACTIVE
 gcloud compute tpus queued-resources ssh run1 --zone=us-east5-a --node=0 --worker=0 '--command=bash run1/launch/tpu_host.sh ask || echo none' --quiet
 gcloud compute tpus queued-resources scp /tmp/run1.tar.gz run1: --zone=us-east5-a --node=all --worker=all --quiet
 gcloud compute tpus queued-resources ssh run1 --zone=us-east5-a --node=all --worker=all '--command=mkdir -p run1 && tar -xzf run1.tar.gz -C run1 && bash run1/launch/tpu_host.sh prepare' --quiet
-gcloud compute tpus queued-resources ssh run1 --zone=us-east5-a --node=all --worker=all '--command=bash run1/launch/tpu_host.sh start emojax train --config base --out gs://bucket/run1 --resume --processes 16' --quiet
+gcloud compute tpus queued-resources ssh run1 --zone=us-east5-a --node=all --worker=all '--command=bash run1/launch/tpu_host.sh start emojax grpo --out gs://bucket/run1 --set '"'"'data.manifest=gs://bucket/a b.jsonl'"'"' --resume --processes 16' --quiet
 gcloud compute tpus queued-resources ssh run1 --zone=us-east5-a --node=0 --worker=0 '--command=bash run1/launch/tpu_host.sh follow' --quiet
 gcloud compute tpus queued-resources ssh run1 --zone=us-east5-a --node=0 --worker=0 '--command=bash run1/launch/tpu_host.sh ask || echo none' --quiet
 launch: the slices are kept, and cost. This ends that:
