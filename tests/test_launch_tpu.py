@@ -21,7 +21,7 @@ class Google:
 
     `fates` are what happens, one each time that the log is followed: `preempted`, `told` (preempted, after emojax was
     told, saved and exited with 75), `dropped` (only the connection ends), `blinked` (and the next question is lost),
-    `interrupted` (Ctrl-C), or an exit code. `broken` counts installations that fail, `silent` what Google does not answer.
+    `interrupted` (Ctrl-C), or an exit code. `broken` counts failed installations, `silent` what Google does not answer.
     """
 
     def __init__(self, *fates: str, state: str | None = None, host: str = "none", broken: int = 0, silent: int = 0):
