@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from emojax import presets
 from emojax.config import Sampling
+from emojax.storage import write_atomically
 from emojax.training import checkpoint
-from emojax.training.run import RunError, differences, write_atomically
+from emojax.training.run import RunError, differences
 
 if TYPE_CHECKING:
     from emojax.captioning import Captioner

@@ -1,6 +1,11 @@
-"""The `emojax` command."""
+"""The `emojax` command.
+
+It ends with 0 when it is done; with 2 when it was asked for what cannot be done, which it says; with 75 when training
+was stopped by SIGTERM, complete up to a finished step, to be gone on with by --resume; else something broke.
+"""
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -9,6 +14,7 @@ import tyro
 
 from emojax import xla
 from emojax.commands import encode, tools, train, use
+from emojax.errors import Stopped
 
 COMMANDS = {
     "demo": train.demo,
@@ -41,6 +47,10 @@ def main() -> None:
             raise
         print(f"emojax: {e}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as e:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the code below is to be seen, however often it is told
+        print(f"emojax: {e}", file=sys.stderr)
+        sys.exit(Stopped.EXIT)
 
 
 def _by_user(e: Exception) -> bool:

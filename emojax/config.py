@@ -125,7 +125,9 @@ class Config:
     steps: int = 200  # optimizer steps of a stage
     sft_steps: int | None = None  # of the cold start, where it takes another number; None: `steps`
     checkpoint_every: int = 100  # steps
-    keep: int = 2  # checkpoints
+    checkpoint_minutes: float = 30.0  # also one whenever so much time has passed since the last; 0: by steps alone
+    keep: int = 2  # checkpoints, the last ones
+    keep_best: int = 0  # besides, those of the best reward (cold start: loss), a mean over the steps since the last one
     sample_every: int = 20  # steps between lines of samples.jsonl
     max_skipped: int = 10  # updates in a row that may be skipped for a non-finite loss or gradient
     caption_tokens: int = 48  # T, the longest caption that is trained on or sampled
@@ -140,6 +142,8 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):
             require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")
+        for name in ("checkpoint_minutes", "keep_best"):
+            require(getattr(self, name) >= 0, f"{name} wants a number from 0 up, got {getattr(self, name)}")
         for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
             require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")
             require(

@@ -9,3 +9,9 @@ def require(holds: bool, message: str) -> None:
     """Raises ConfigError with the message unless it holds."""
     if not holds:
         raise ConfigError(message)
+
+
+class Stopped(Exception):
+    """SIGTERM came: the run is complete up to a finished step, and `--resume` goes on with it."""
+
+    EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again

@@ -19,6 +19,7 @@ from emojax.training import cached, stages, trace
 from emojax.training.program import stage_steps
 from emojax.training.run import open_run
 from emojax.training.running import Running
+from emojax.training.stop import listening
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +30,7 @@ Track = Callable[[str], Callable[[int, int, dict[str, float]], None]]
 BATCH = 16  # clips captioned at once
 
 
+@listening()
 def train(
     cfg: Config,
     out: Path,

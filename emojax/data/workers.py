@@ -33,10 +33,11 @@ def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator
     """
     import grain
 
-    pool = None
+    pool, alive = None, None
     if workers:
         spawn = multiprocessing.get_context("spawn")  # a fork of a process that runs JAX's threads may deadlock
-        pool = ProcessPoolExecutor(workers, spawn, _begin)
+        wanted, alive = spawn.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(workers, spawn, _begin, (wanted,))
 
     def result(i: int) -> T:
         item = items[i]
@@ -54,6 +55,8 @@ def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator
         try:
             yield from iterator
         except BrokenProcessPool as e:
+            if alive is not None:
+                alive.close()  # the pool ends the others by SIGTERM and waits for them, who do not hear it
             raise RuntimeError(
                 "a worker process died: out of memory, or it could not start because a script starts its work outside "
                 'of `if __name__ == "__main__":`. With data.workers=0 this process decodes by itself.'
@@ -77,15 +80,18 @@ def _run(item: Any, make: Callable[[Any], Any] | None = None) -> tuple[bool, Any
     return (False, None) if _make is None else (True, _make(item))
 
 
-def _begin() -> None:
-    """In a worker: Ctrl-C is for the parent to answer, and the parent's death, by whatever signal, is ours too."""
+def _begin(wanted: multiprocessing.connection.Connection) -> None:
+    """In a worker: Ctrl-C and SIGTERM, which schedulers send to all processes of a job, are for the parent to answer,
+    who may need batches for the steps until all hosts have stopped. Its death, by whatever signal, is ours too, and so
+    is the closing of the other end of `wanted`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
+        multiprocessing.connection.wait([parent.sentinel, wanted])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,63 +2,243 @@
 
 A run directory holds `checkpoints/STEP`, the whole TrainState, and for Emo-GRPO `start`, the captioner that it began
 with: its encoders stay frozen and its decoder is the reference policy, so both belong to what the next step depends on.
+
+All processes write; each reads by itself what its devices hold, from the storage that all of them see, so that a
+checkpoint does not care how many processes and devices wrote it, and one process alone may read it, too.
 """
 
 import hashlib
+import json
+import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from emojax import hosts, storage
 from emojax.nn.param import dotted
+from emojax.training.run import RunError
 from emojax.types import TrainState, Tree
 
-
-def manager(run: Path, keep: int) -> ocp.CheckpointManager:
-    """Keeps the last `keep` checkpoints of a run; saving returns at once and is finished in the background."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
-    return ocp.CheckpointManager(run.absolute() / "checkpoints", options=options)
+log = logging.getLogger(__name__)
+_policies = ocp.checkpoint_managers
 
 
-def save(checkpoints: ocp.CheckpointManager, state: TrainState, step: int) -> None:
-    checkpoints.save(step, args=ocp.args.StandardSave(state))
+def manager(run: Path, keep: int, keep_best: int = 0) -> ocp.CheckpointManager:
+    """Keeps the last `keep` checkpoints of a run, and the `keep_best` of the highest score.
+
+    Saving returns at once and is finished in the background. What a killed run left half written is removed, so there
+    may be one manager of a run at a time; whoever only reads needs none.
+    """
+    folder = _folder(run)
+    if hosts.first():
+        for step in steps(run):
+            try:
+                _score_of(run, step)
+            except ValueError:  # Orbax would not open the folder at all
+                at = folder / str(step)
+                log.warning("%s: its score is damaged; it is one of the last, not one of the best", at)
+                storage.remove(at / "metrics")
+    hosts.barrier("scores")
+    best = _policies.BestN(get_metric_fn=_value, n=keep_best, keep_checkpoints_without_metrics=False)
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(keep), best]),
+        best_fn=_value,  # without it Orbax does not write the score
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+    )
+    return ocp.CheckpointManager(folder, options=options)
 
 
-def restore(checkpoints: ocp.CheckpointManager, state: TrainState) -> TrainState | None:
-    """The last complete checkpoint with the shapes and shardings of `state` (abstract); None where there is none."""
-    step = checkpoints.latest_step()
-    return None if step is None else _whole(checkpoints.restore(step, args=_wanted(state)))
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, step: int, since: Sequence[float], ranked: bool
+) -> list[float]:
+    """Begins to write it.
+
+    Args:
+      since: scores of the steps since the last ranked checkpoint; those that are not finite do not count.
+      ranked: whether it is one of those of which the best are kept, by the mean of `since`. One that is written at the
+        moment's call, by the clock or by SIGTERM, is not: its mean is of another number of steps.
+    Returns:
+      What `since` begins with for the next one.
+    Raises:
+      RunError: there is a checkpoint of this step or of a later one.
+    """
+    finite = [score for score in since if math.isfinite(score)]
+    metrics = {"score": math.fsum(finite) / len(finite)} if ranked and finite else None
+    left = [] if ranked else finite
+    args = ocp.args.StandardSave(state)
+    if not checkpoints.save(step, args=args, metrics=metrics, custom_metadata={"since": left}):
+        raise RunError(
+            f"{checkpoints.directory} already has checkpoint {checkpoints.latest_step()}, {step} is not written; does "
+            "another process train there?"
+        )
+    return left
 
 
-def restore_params(checkpoints: ocp.CheckpointManager, params: Tree) -> Tree | None:
-    """The weights alone of the last complete checkpoint, with the shapes and shardings of `params` (abstract)."""
-    step = checkpoints.latest_step()
-    if step is None:
+def since(checkpoints: ocp.CheckpointManager, step: int) -> list[float]:
+    """The scores that checkpoint `step` handed on: those after the last ranked one."""
+    if step not in checkpoints.all_steps():
+        return []
+    return list((checkpoints.metadata(step).custom_metadata or {}).get("since", []))
+
+
+def score(metrics: dict[str, float]) -> float:
+    """Of a step, more is better: Emo-GRPO's reward, the cold start's loss."""
+    return metrics["reward"] if "reward" in metrics else -metrics["loss"]
+
+
+def steps(run: Path) -> list[int]:
+    """Of the complete checkpoints of a run, ascending."""
+    folder = _folder(run)
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+
+
+def restore(run: Path, state: TrainState) -> TrainState | None:
+    """The last sound checkpoint with the shapes and shardings of `state` (abstract); None where there is none yet.
+
+    One that cannot be read is named in a warning and removed, and the one before it taken: the run writes it again.
+
+    Raises:
+      RunError: there are checkpoints, and none can be read.
+    """
+    restored, bad = _sound(run, steps(run)[::-1], state)
+    if bad and hosts.first():
+        for step in bad:
+            storage.remove(_folder(run) / str(step))
+    if bad:
+        hosts.barrier("bad checkpoints")
+    return restored
+
+
+def restore_params(run: Path, params: Tree, which: str = "last") -> Tree:
+    """The weights alone of a checkpoint, with the shapes and shardings of `params` (abstract).
+
+    Args:
+      which: "last"; "best", the one of the highest score; or its step. Of the first two, one that cannot be read is
+        named in a warning, and the next best is taken.
+    Raises:
+      RunError: there is no such checkpoint, or it cannot be read.
+    """
+    there = steps(run)
+    if not there:
+        raise RunError(f"{run} has no complete checkpoint yet; go on with it by --resume")
+    if which == "last":
+        wanted = there[::-1]
+    elif which == "best":
+        wanted = _ranked(run)
+    elif which.isdecimal() and int(which) in there:
+        wanted = [int(which)]
+    else:
+        raise RunError(f"{run} has no checkpoint {which!r}; wanted last, best, or one of {', '.join(map(str, there))}")
+    if not wanted:
+        raise RunError(f"{run}: no checkpoint has a score: none was written at the end of checkpoint_every steps")
+    return _sound(run, wanted, {"params": params})[0]["params"]
+
+
+def _sound(run: Path, wanted: Sequence[int], tree: Tree) -> tuple[Any, list[int]]:
+    """The first of the wanted checkpoints that every process can read, and those before it.
+
+    Nothing is raised for one that is damaged, unless all are: then a RunError.
+    """
+    together = hosts_of(tree) > 1
+    bad: dict[int, str] = {}
+    while True:
+        step = next((step for step in wanted if step not in bad), -1)
+        if together:
+            step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        if step < 0:
+            break
+        restored, why = None, ""
+        try:
+            restored = _read(_folder(run) / str(step) / "default", tree)
+        except MemoryError:
+            raise
+        except Exception as e:  # Orbax and TensorStore raise of many kinds for a damaged file
+            if "RESOURCE_EXHAUSTED" in str(e):
+                raise
+            why = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
+        if together and not multihost_utils.process_allgather(np.array(not why)).all():
+            why = why or "another process could not read it"
+        if not why:
+            return restored, list(bad)
+        bad[step] = why
+        log.warning("%s cannot be read, the one before it is taken: %s", _folder(run) / str(step), why)
+    if bad:
+        each = "\n".join(f"  {step}: {why}" for step, why in bad.items())
+        raise RunError(
+            f"no checkpoint in {_folder(run)} can be read:\n{each}\nput a copy back, or begin again by --overwrite"
+        )
+    return None, []
+
+
+def hosts_of(tree: Tree) -> int:
+    """Number of processes that the arrays of a tree, or their shapes, lie on."""
+    devices = {device for leaf in jax.tree.leaves(tree) for device in leaf.sharding.device_set}
+    return len({device.process_index for device in devices})
+
+
+def _ranked(run: Path) -> list[int]:
+    scores = {step: _score_of(run, step) for step in steps(run)}
+    known = {step: score for step, score in scores.items() if score is not None}
+    return sorted(known, key=lambda step: (known[step], step), reverse=True)
+
+
+def _score_of(run: Path, step: int) -> float | None:
+    """None: it is not ranked. Raises ValueError where the file is damaged."""
+    path = _folder(run) / str(step) / "metrics" / "metrics"
+    if not path.exists():
         return None
-    return _whole(checkpoints.restore(step, args=_wanted({"params": params})))["params"]
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("score"), float):
+        raise ValueError(f'{path}: wanted an object with "score", got {str(metrics)[:80]}')
+    return _value(metrics)
+
+
+def _value(metrics: dict[str, float]) -> float:
+    return metrics["score"]
+
+
+def _folder(run: Path) -> Path:
+    return storage.absolute(run) / "checkpoints"
 
 
 def save_tree(path: Path, tree: Tree) -> None:
     """Writes a tree of arrays; returns when it is complete."""
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), tree, force=True)
+        checkpointer.save(storage.absolute(path), tree, force=True)
+
+
+def has_tree(path: Path) -> bool:
+    """Whether it is there, and complete."""
+    return path.exists() and ocp.utils.is_checkpoint_finalized(storage.absolute(path))
 
 
 def restore_tree(path: Path, tree: Tree) -> Tree:
     """Reads it back with the shapes and shardings of `tree` (abstract)."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        return _whole(checkpointer.restore(path.absolute(), args=_wanted(tree)))
+    return _read(storage.absolute(path), tree)
 
 
-def _wanted(tree: Tree) -> ocp.args.PyTreeRestore:
-    """Partial: a part that is None in `tree` may not have had a name yet when the checkpoint was written.
+def _read(path: Path, tree: Tree) -> Any:
+    """Without waiting for other processes.
 
-    What else the checkpoint holds is not looked at: whether it is of the same model, the configuration says.
+    Partial: a part that is None in `tree` may not have had a name yet when the checkpoint was written. What else the
+    checkpoint holds is not looked at: whether it is of the same model, the configuration says.
     """
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     args = ocp.checkpoint_utils.construct_restore_args(tree)
-    return ocp.args.PyTreeRestore(tree, restore_args=args, partial_restore=True)
+    wanted = ocp.args.PyTreeRestore(tree, restore_args=args, partial_restore=True)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        return _whole(checkpointer.restore(path, args=wanted))
 
 
 def _whole(restored: Any) -> Any:
@@ -72,9 +252,11 @@ def _whole(restored: Any) -> Any:
 
 
 def sha256(params: Tree) -> str:
-    """Of the bytes of all weights, in the order of their paths."""
+    """Of the bytes of all weights, in the order of their paths; every process that holds a part of them calls it."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda x: jax.tree_util.keystr(x[0])):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+        here = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
+        whole = jax.device_get(leaf) if here else multihost_utils.process_allgather(leaf, tiled=True)
+        digest.update(np.ascontiguousarray(whole).tobytes())
     return digest.hexdigest()

@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from emojax import sharding
+from emojax import hosts, sharding
 from emojax.config import Config
+from emojax.errors import Stopped
 from emojax.training import ahead, checkpoint
 from emojax.training.log import Log
 from emojax.training.program import Program
 from emojax.training.run import RunError
 from emojax.training.running import Running
 from emojax.training.session import Session
+from emojax.training.stop import Agreement, Clock, Wish, told
 from emojax.training.trace import Trace
 from emojax.training.watchdog import Watchdog
 from emojax.types import Batch, Metrics, Samples, TrainState, Tree
@@ -46,6 +48,7 @@ def train(
       words: turns what a step sampled into captions for `samples.jsonl`.
       progress: told of each finished step.
     Raises:
+      Stopped: SIGTERM came to a process, and the checkpoint of the step that it came in, or of the next, is complete.
       RunError: more than `cfg.max_skipped` updates in a row were not finite.
     """
     first = int(state.step)
@@ -53,8 +56,8 @@ def train(
         closing(Session(run, how.began or time.time(), first)) as session,
         closing(_watchdog(run)) as watchdog,
         closing(Trace(run, how.profile)) as trace,
-        closing(Log(run, first)) as log,
-        checkpoint.manager(run, cfg.keep) as checkpoints,
+        closing(Log(run, first)) if hosts.first() else nullcontext() as log,
+        checkpoint.manager(run, cfg.keep, cfg.keep_best) as checkpoints,
         jax.set_mesh(program.mesh),
         jax.transfer_guard("disallow"),
     ):
@@ -67,6 +70,8 @@ def train(
         with slow("compile"):
             lowered = ahead.lower(program)
         compiled = ahead.compiler(lowered, lambda: slow("compile"))
+        scores = checkpoint.since(checkpoints, first)
+        agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
         waiting: tuple[int, Metrics] | None = None
         clock = session.now()
 
@@ -81,10 +86,12 @@ def train(
             watchdog.finished(step)
             now = session.now()
             values["step_seconds"], clock = now - clock, now
+            scores.append(checkpoint.score(values))
             facts = {"params_sha256": checkpoint.sha256(state.params)} if step == steps else {}
-            log.metrics(step, values, facts)
-            if samples is not None and (step % cfg.sample_every == 0 or step == steps):
-                log.samples(step, words(jax.device_get(samples)))
+            if log is not None:
+                log.metrics(step, values, facts)
+                if samples is not None and (step % cfg.sample_every == 0 or step == steps):
+                    log.samples(step, words(jax.device_get(samples)))
             progress(step, values)
             if values["skipped"] > cfg.max_skipped:
                 raise RunError(
@@ -93,6 +100,11 @@ def train(
                     "learning rate or precision=float32"
                 )
 
+        def wish() -> Wish:
+            return Wish.STOP if told() else Wish.SAVE if clock_of_saves.due() else Wish.GO_ON
+
+        if agreement.on(wish()) is Wish.STOP:
+            raise _stopped(run, first)
         for step in range(first + 1, steps + 1):
             with session.doing("data"):
                 batch = sharding.to_devices(next(batches), program.mesh)
@@ -111,11 +123,17 @@ def train(
             if trace.ends(step):
                 settle()
                 trace.close()
-            if step % cfg.checkpoint_every == 0 or step == steps:
+            todo, ranked = agreement.on(wish()), step % cfg.checkpoint_every == 0 or step == steps
+            if ranked or todo is not Wish.GO_ON:
                 settle()
                 with slow("checkpoint"), jax.transfer_guard("allow"):  # Orbax fetches the arrays its own way
-                    checkpoint.save(checkpoints, state, step)
+                    scores = checkpoint.save(checkpoints, state, step, scores, ranked)
+                    if todo is Wish.STOP:
+                        checkpoints.wait_until_finished()
+                clock_of_saves.saved()
                 session.mark(step)
+            if todo is Wish.STOP:
+                raise _stopped(run, step)
         with slow("checkpoint"):
             checkpoints.wait_until_finished()
         session.mark(steps)
@@ -126,3 +144,7 @@ def _watchdog(run: Path) -> Watchdog:
     if jax.process_count() == 1:
         return Watchdog(run / "stalls.txt", "the run")
     return Watchdog(run / f"stalls-{jax.process_index()}.txt", f"process {jax.process_index()}")
+
+
+def _stopped(run: Path, step: int) -> Stopped:
+    return Stopped(f"{run}: stopped by SIGTERM, complete up to step {step}; go on with it by --resume")

@@ -4,39 +4,87 @@ config.json       the whole configuration             metrics.jsonl    a line a 
 run.json          the stage                           samples.jsonl    sampled captions (Emo-GRPO)
 tokenizer.json    the decoder's tokenizer             tensorboard/     the same metrics
 start/            the captioner Emo-GRPO began with   checkpoints/     complete training states
+
+Of several processes the first one makes it and writes all of it but `start/` and `checkpoints/`, which all write; so it
+lies on storage that all of them see.
 """
 
 import json
-import shutil
+import logging
+import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emojax import presets
-from emojax.config import Config
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-_BEGUN = ("config.json", "config.json.new", "run.json.new")  # left by a run killed before it was one
+from emojax import hosts, presets, storage
+from emojax.config import Config
+from emojax.storage import write_atomically
+
+log = logging.getLogger(__name__)
+_WHERE = ("mesh",)  # fields that say where a run is computed, not what
+_SEEN = "processes"  # while a run is opened by several processes: a number that all of them must find
+_BEGUN = (_SEEN, "config.json", "config.json.new", "run.json.new")  # left by a run killed before it was one
 
 
 class RunError(RuntimeError):
     """A run directory that cannot be used as asked, or a run that had to stop."""
 
 
-def write_atomically(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    new.replace(path)
-
-
 def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
-    """Makes the run directory or takes up the one that is there.
+    """Makes the run directory or takes up the one that is there; of several processes all call it.
 
     Raises:
       RunError: a run is there and neither `resume` nor `overwrite` is asked for; or it has another configuration; or
-        `out` holds something that is no run.
+        `out` holds something that is no run; or not all processes see it.
     """
+    by_first(lambda: _open(out, stage, cfg, resume, overwrite), f"open {out}")
+    if jax.process_count() > 1:
+        _require_shared(out)
+
+
+def by_first(do: Callable[[], None], what: str) -> None:
+    """The first process does it while the others wait; where it fails, all fail.
+
+    Raises:
+      RunError: in the others. What `do` raises, in the first one.
+    """
+    if jax.process_count() == 1:
+        do()
+        return
+    failed: Exception | None = None
+    if hosts.first():
+        try:
+            do()
+        except Exception as e:  # whatever it is, the others must hear of it before it is raised
+            failed = e
+    bad = bool(multihost_utils.broadcast_one_to_all(np.array(failed is not None)))
+    if failed is not None:
+        raise failed
+    if bad:
+        raise RunError(f"process 0 could not {what}: it says why")
+
+
+def _require_shared(out: Path) -> None:
+    """Raises RunError in every process where one does not see what the first one wrote."""
+    path = out / _SEEN
+    token = int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31))))
+    by_first(lambda: write_atomically(path, str(token)), f"write {path}")
+    sees = path.exists() and path.read_text() == str(token)
+    blind = np.flatnonzero(~multihost_utils.process_allgather(np.array(sees)).ravel()).tolist()
+    by_first(path.unlink, f"remove {path}")
+    if blind:
+        who = f"process {blind[0]} does" if len(blind) == 1 else f"processes {', '.join(map(str, blind))} do"
+        raise RunError(f"{who} not see {out} as process 0 wrote it: --out must be on storage that all processes share")
+
+
+def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
     if (out / "run.json").exists():
         if overwrite:
-            shutil.rmtree(out)
+            storage.remove(out)
         elif not resume:
             raise RunError(f"{out} already holds a run; go on with it by --resume, or replace it by --overwrite")
         else:
@@ -54,8 +102,15 @@ def _same(out: Path, stage: str, cfg: Config) -> None:
     if was != stage:
         raise RunError(f"{out} is a run of `{was}`, not of `{stage}`")
     theirs = presets.read_json(out / "config.json")  # fields that are newer than the run have their defaults
-    differ = differences(json.loads(presets.dumps(theirs)), json.loads(presets.dumps(cfg)))
-    if differ:
+    there, here = json.loads(presets.dumps(theirs)), json.loads(presets.dumps(cfg))
+    if differ := differences(*({name: part[name] for name in _WHERE} for part in (there, here))):
+        log.warning(
+            "%s goes on on another mesh: the same samples' noise, and sums in another order, so numbers agree with the "
+            "unbroken run's to rounding only:\n%s",
+            out,
+            "\n".join(differ),
+        )
+    if differ := differences(*({n: v for n, v in part.items() if n not in _WHERE} for part in (there, here))):
         raise RunError(
             f"{out} was begun with another configuration, a resumed run would not be the unbroken one:\n"
             + "\n".join(differ)

@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
+from emojax.storage import write_atomically
 from emojax.training.goodput import Mark, Span, from_json, spent, to_json
-from emojax.training.run import write_atomically
 from emojax.types import Tree
 
 FILE = "sessions.jsonl"

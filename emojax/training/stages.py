@@ -22,13 +22,15 @@ from emojax.decoder import captioner
 from emojax.encoders import stored
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
+from emojax.storage import write_atomically
 from emojax.training import adapters, cached, checkpoint, freeze, trace
 from emojax.training.fit import stage_mesh
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
-from emojax.training.run import RunError, open_run, stage_of, trained, write_atomically
+from emojax.training.run import RunError, by_first, open_run, stage_of, trained
 from emojax.training.running import Running
+from emojax.training.stop import listening
 from emojax.types import References, Samples, TrainState, Tree
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
 
 
+@listening()
 def sft(
     cfg: Config,
     out: Path,
@@ -50,6 +53,7 @@ def sft(
 
     Raises:
       RunError, ConfigError, ManifestError.
+      Stopped: SIGTERM came; `resume` goes on.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
     how = dataclasses.replace(how, began=how.began or time.time())
@@ -59,7 +63,7 @@ def sft(
     given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, None)
     program = sft_program(cfg, stage_mesh(cfg, "sft"))
-    state, frozen = _restored(program, out, cfg), _loaded(program, cfg)
+    state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
     if state is None:
         like = adapters.plain(param.merge(program.state.params, frozen))
         start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
@@ -76,6 +80,7 @@ def sft(
     _run(program, state, frozen, clips, given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, how, progress)
 
 
+@listening()
 def grpo(
     cfg: Config,
     out: Path,
@@ -104,7 +109,7 @@ def grpo(
     )
     captions = [clip.captions for clip in clips]
     references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
-    state = _restored(program, out, cfg)
+    state = checkpoint.restore(out, program.state)
     if state is None:
         state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
     del start
@@ -121,11 +126,6 @@ def _begun(
     shards = cached.check(cfg, stage)
     open_run(out, stage, cfg, resume, overwrite)
     return cfg, shards
-
-
-def _restored(program: Program, out: Path, cfg: Config) -> TrainState | None:
-    with checkpoint.manager(out, cfg.keep) as checkpoints:
-        return checkpoint.restore(checkpoints, program.state)
 
 
 def _loaded(program: Program, cfg: Config) -> captioner.Params:
@@ -201,7 +201,10 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | No
     from tokenizers import Tokenizer
 
     path = out / "tokenizer.json"
-    if not path.exists():
+
+    def make() -> None:
+        if path.exists():
+            return
         if init is not None:
             text = (trained(init) / "tokenizer.json").read_text()
         elif cfg.model.decoder.weights:
@@ -209,7 +212,9 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | No
         else:
             text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
         write_atomically(path, text)
-    return Tokenizer.from_file(str(path))
+
+    by_first(make, f"write {path}")
+    return Tokenizer.from_str(path.read_text())
 
 
 def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> captioner.Params:
@@ -219,7 +224,7 @@ def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> capti
     """
     abstract = abstract_weights(adapters.declare(cfg), program.mesh)
     path = out / "start"
-    if not path.exists():
+    if not checkpoint.has_tree(path):
         if init is None:
             plain = pretrained.initial(cfg, adapters.plain(abstract))
             params = adapters.begin(plain, cfg, program.mesh)
@@ -230,11 +235,13 @@ def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> capti
     return checkpoint.restore_tree(path, abstract)
 
 
-def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Params:
-    """The captioner of a run's last checkpoint, with `cfg`'s shapes and the run's own adapters, float32.
+def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh, which: str = "last") -> captioner.Params:
+    """The captioner of a checkpoint of a run, with `cfg`'s shapes and the run's own adapters, float32.
 
+    Args:
+      which: "last", "best" or a step (`checkpoint.restore_params`).
     Raises:
-      RunError: no checkpoint yet, or another model.
+      RunError: no such checkpoint, or another model.
     """
     theirs = presets.read_json(run / "config.json")
 
@@ -251,10 +258,7 @@ def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Pa
         learnt, rest = freeze.split(abstract, theirs.sft.freeze)
     else:
         learnt, rest = freeze.split(abstract.decoder, theirs.grpo.freeze, "decoder.")[0], abstract
-    with checkpoint.manager(run, theirs.keep) as checkpoints:
-        params = checkpoint.restore_params(checkpoints, learnt)
-    if params is None:
-        raise RunError(f"{run} has no complete checkpoint yet; go on with it by --resume")
+    params = checkpoint.restore_params(run, learnt, which)
     start = checkpoint.restore_tree(run / "start", rest) if jax.tree.leaves(rest) else rest
     if stage_of(run) == "sft":
         return param.merge(params, start)

@@ -1,0 +1,53 @@
+"""Where runs lie: on disks every machine sees, or in buckets, whose paths `etils.epath` knows (gs://, s3://).
+
+A local path stays a `pathlib.Path`, so that a run on a disk needs none of it.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+SCHEMES = ("gs://", "s3://", "az://", "hf://")  # that epath has
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """A path of a disk, or of a bucket with the same methods.
+
+    Raises:
+      ValueError: a URL of a kind that epath does not have.
+    """
+    text = os.fspath(path)
+    if "://" not in text:
+        return Path(text)
+    if not text.startswith(SCHEMES):
+        raise ValueError(f"{text}: no such storage is known; wanted a local path or one of {', '.join(SCHEMES)}")
+    from etils import epath
+
+    return epath.Path(text)  # pyright: ignore[reportReturnType] it has what is used of pathlib's, but is no subclass
+
+
+def in_bucket(path: Path) -> bool:
+    """Whether files there are written whole: nothing can be appended to them, and C libraries cannot open them."""
+    return not isinstance(path, Path)
+
+
+def absolute(path: Path) -> Path:
+    return path if in_bucket(path) else path.absolute()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is there whole or not at all."""
+    if in_bucket(path):
+        path.write_text(text)  # an object appears when it is complete
+        return
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def remove(folder: Path) -> None:
+    """With all that is in it."""
+    if in_bucket(folder):
+        folder.rmtree()  # pyright: ignore[reportAttributeAccessIssue] epath's own
+    else:
+        shutil.rmtree(folder)

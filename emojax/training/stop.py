@@ -1,0 +1,98 @@
+"""What all processes do after a step: go on, write a checkpoint, or write one and stop because SIGTERM came.
+
+JAX's own preemption sync point is not used. It counts calls and stops at the largest count plus one, so step numbers
+must begin at 0 and never jump: a notice that comes while a run is being restored at step 500, or between the two
+stages, is never reached (seen with jax 0.10 and 0.12). And it knows no clock. Here every process says what it wishes,
+and the largest wish rules: one maximum over a number a device, dispatched behind the step and fetched behind the next
+one, so that nobody waits for it.
+"""
+
+import enum
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from emojax import hosts
+from emojax.types import Array
+
+
+class Wish(enum.IntEnum):
+    """The larger one rules."""
+
+    GO_ON = 0
+    SAVE = 1
+    STOP = 2
+
+
+_came = threading.Event()  # a signal is the whole process's, so is this
+
+
+def _note(*_: object) -> None:
+    _came.set()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Meanwhile SIGTERM is noted (`told`) and ends nothing, neither does a second one. It may be nested.
+
+    Only the main thread hears signals: in another one SIGTERM does what it did.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if before is _note or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _came.clear()
+    signal.signal(signal.SIGTERM, _note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python, as by jax.distributed
+
+
+def told() -> bool:
+    """Whether SIGTERM came to this process."""
+    return _came.is_set()
+
+
+class Clock:
+    """Checkpoints every so many minutes: of process 0, that of the others is not asked.
+
+    `minutes` 0: never.
+    """
+
+    def __init__(self, minutes: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._now = 60 * minutes, now
+        self.saved()
+
+    def saved(self) -> None:
+        self._since = self._now()
+
+    def due(self) -> bool:
+        return bool(self._seconds) and hosts.first() and self._now() - self._since >= self._seconds
+
+
+class Agreement:
+    """What all processes do; every process asks after each step."""
+
+    def __init__(self, mesh: jax.sharding.Mesh) -> None:
+        self._alone = jax.process_count() == 1
+        self._each = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._pending: Array | None = None
+
+    def on(self, wish: Wish) -> Wish:
+        """Of one process its wish; of several the largest of the wishes after the step before."""
+        if self._alone:
+            return wish
+        agreed = Wish.GO_ON if self._pending is None else Wish(int(jax.device_get(self._pending)))
+        mine = np.array([wish if agreed is Wish.GO_ON else Wish.GO_ON], np.int32)  # what is done now need not be wished
+        devices = (self._each.mesh.size,)
+        self._pending = self._largest(jax.make_array_from_callback(devices, self._each, lambda _: mine))
+        return agreed
