@@ -8,45 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from small_loop import STEPS, TINY, run
 
-from emojax import presets
 from emojax.config import ConfigError
 from emojax.training import loop, stages, trace
 from emojax.training.goodput import account
-from emojax.training.program import Program
 from emojax.training.running import Running
 from emojax.training.session import marks
-from emojax.types import TrainState
-
-TINY = presets.load("tiny", ["checkpoint_every=100"])
-STEPS = 6
-MESH = jax.make_mesh((1, 1, 1), ("data", "fsdp", "model"), devices=jax.devices()[:1])
-HERE = NamedSharding(MESH, PartitionSpec())
-
-
-def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
-    loss = batch.sum() + frozen + jax.random.uniform(key)
-    after = state.replace(step=state.step + 1, params={"w": state.params["w"] + loss})
-    return after, {"loss": loss, "skipped": state.skipped}
-
-
-def run(out: Path, how: Running = Running(), **changes: Any) -> TrainState:  # noqa: B008 it is frozen
-    """The loop with a step of one sum."""
-    state, frozen, key = jax.device_put(
-        (
-            TrainState(step=jnp.int32(0), params={"w": jnp.zeros(3)}, opt_state=(), skipped=jnp.int32(0)),
-            jnp.float32(1),
-            jax.random.key(0),
-        ),
-        HERE,
-    )
-    batch = jax.ShapeDtypeStruct((4,), jnp.float32, sharding=NamedSharding(MESH, PartitionSpec("data")))
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=HERE), (state, frozen, key))
-    program = Program(jax.jit(step), None, None, MESH, abstract[0], abstract[1], (batch,), abstract[2])
-    numbers: Any = (np.full(4, i, np.float32) for i in range(100))
-    kept: dict[str, Any] = {"words": lambda samples: [], "progress": lambda step, values: None} | changes
-    return loop.train(program, state, frozen, numbers, key, cfg=TINY, run=out, how=how, steps=STEPS, **kept)
 
 
 def stepping(monkeypatch: pytest.MonkeyPatch, around: Callable[[Any, Any], Any]) -> None:

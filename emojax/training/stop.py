@@ -48,12 +48,12 @@ def listening() -> Iterator[None]:
     if before is _note or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _came.clear()
     signal.signal(signal.SIGTERM, _note)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python, as by jax.distributed
+        _came.clear()
 
 
 def told() -> bool:

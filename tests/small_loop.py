@@ -1,0 +1,48 @@
+"""The loop around a step of one sum: compiled in a moment, it does all that the loop does around a real one."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from emojax import presets
+from emojax.training import checkpoint, loop
+from emojax.training.program import Program
+from emojax.training.running import Running
+from emojax.types import TrainState
+
+TINY = presets.load("tiny", ["checkpoint_every=100"])
+STEPS = 6
+MESH = jax.make_mesh((1, 1, 1), ("data", "fsdp", "model"), devices=jax.devices()[:1])
+
+
+def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
+    loss = batch.sum() + frozen + jax.random.uniform(jax.random.fold_in(key, state.step))
+    after = state.replace(step=state.step + 1, params={"w": state.params["w"] + loss})
+    return after, {"loss": loss, "skipped": state.skipped}
+
+
+def run(
+    out: Path,
+    how: Running = Running(),  # noqa: B008 it is frozen
+    settings: tuple[str, ...] = (),
+    mesh: jax.sharding.Mesh = MESH,
+    **changes: Any,
+) -> TrainState:
+    """Goes on with the run in `out` to its end; batch i is full of the number i."""
+    here = NamedSharding(mesh, PartitionSpec())
+    new = TrainState(step=jnp.int32(0), params={"w": jnp.zeros(3)}, opt_state=(), skipped=jnp.int32(0))
+    given = (new, jnp.float32(1), jax.random.key(0))
+    batch = jax.ShapeDtypeStruct((4,), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), given)
+    state, frozen, key = jax.device_put(given, here)
+    state = checkpoint.restore(out, abstract[0]) or state
+    program = Program(jax.jit(step), None, None, mesh, abstract[0], abstract[1], (batch,), abstract[2])
+    numbers: Any = (np.full(4, i, np.float32) for i in range(int(state.step), 100))
+    quiet: dict[str, Any] = {"words": lambda samples: [], "progress": lambda step, values: None, "steps": STEPS}
+    cfg = presets.override(TINY, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    return loop.train(program, state, frozen, numbers, key, cfg=cfg, run=out, how=how, **(quiet | changes))

@@ -1,0 +1,137 @@
+"""A run that is told to stop, or whose clock says so, leaves a complete checkpoint, and goes on as if it had not."""
+
+import itertools
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_loop import STEPS, run
+
+from emojax import cli
+from emojax.errors import Stopped
+from emojax.training import checkpoint, loop, stop
+from emojax.training.stop import Clock, listening
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "step_seconds"} for line in found]
+
+
+def in_step(wanted: int) -> Callable[[int, dict], None]:
+    """SIGTERM comes when that step's metrics are told: the step after it, if there is one, is dispatched."""
+    return lambda step, _: terminate() if step == wanted else None
+
+
+def during_a_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinary = checkpoint.save
+
+    def save(*args: Any) -> Any:
+        left = ordinary(*args)  # returned at once, the files are being written
+        terminate()
+        terminate()
+        return left
+
+    monkeypatch.setattr(loop.checkpoint, "save", save)
+
+
+@pytest.mark.parametrize("at", [1, 3, STEPS - 1])
+def test_a_stopped_run_is_complete_up_to_a_finished_step_and_ends_as_the_unbroken(at: int, tmp_path: Path) -> None:
+    unbroken = run(tmp_path / "unbroken")
+    with listening(), pytest.raises(Stopped, match=rf"complete up to step {at + 1}; .*--resume"):
+        run(tmp_path / "stopped", progress=in_step(at))
+    done = at + 1
+    assert checkpoint.steps(tmp_path / "stopped") == [done]
+    assert [line["step"] for line in lines(tmp_path / "stopped")] == list(range(1, done + 1))
+    if done < STEPS:
+        np.testing.assert_array_equal(run(tmp_path / "stopped").params["w"], unbroken.params["w"])
+    assert lines(tmp_path / "stopped") == lines(tmp_path / "unbroken")
+
+
+def test_before_the_first_step_nothing_is_computed(tmp_path: Path) -> None:
+    with listening():
+        terminate()
+        with pytest.raises(Stopped, match="complete up to step 0"):
+            run(tmp_path)
+    assert not (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_told_twice_during_a_save_the_save_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    during_a_save(monkeypatch)
+    with listening(), pytest.raises(Stopped, match="complete up to step 3"):
+        run(tmp_path, settings=("checkpoint_every=2",))
+    assert checkpoint.steps(tmp_path) == [2, 3]
+    assert not list((tmp_path / "checkpoints").glob("*tmp*"))
+
+
+def test_what_was_heard_before_counts_as_before_and_what_listens_inside_forgets_nothing() -> None:
+    with listening():
+        terminate()
+        with listening():  # the second stage of `emojax train`
+            assert stop.told()
+        assert stop.told()
+    with listening():
+        assert not stop.told()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_thread_that_hears_no_signals_trains_all_the_same() -> None:
+    left: list[bool] = []
+
+    def body() -> None:
+        with listening():
+            left.append(stop.told())
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert left == [False]
+
+
+def test_the_command_ends_with_the_code_that_says_start_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise Stopped("run: stopped by SIGTERM, complete up to step 7")
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", command)
+    monkeypatch.setattr(sys, "argv", ["emojax", "doctor"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "emojax: run: stopped by SIGTERM, complete up to step 7\n"
+
+
+def test_the_clock_counts_from_the_last_checkpoint() -> None:
+    now = itertools.count(100.0, 25.0)
+    clock = Clock(1.0, lambda: next(now))  # made at 100
+    assert [clock.due() for _ in range(4)] == [False, False, True, True]  # 125, 150, 175, 200
+    clock.saved()  # 225
+    assert [clock.due() for _ in range(3)] == [False, False, True]
+    assert not Clock(0.0, lambda: next(now)).due()
+
+
+@pytest.mark.parametrize(("minutes", "wanted"), [(1e-9, [1, 2, 3, 4, 5, 6]), (0, [4, 6]), (30, [4, 6])])
+def test_checkpoints_by_the_clock_are_written_beside_those_by_steps_and_change_no_number(
+    minutes: float, wanted: list[int], tmp_path: Path
+) -> None:
+    settings = ("checkpoint_every=4", "keep=9", f"checkpoint_minutes={minutes}")
+    ended = run(tmp_path / "clocked", settings=settings)
+    assert checkpoint.steps(tmp_path / "clocked") == wanted
+    np.testing.assert_array_equal(ended.params["w"], run(tmp_path / "other").params["w"])
+    assert lines(tmp_path / "clocked") == lines(tmp_path / "other")
