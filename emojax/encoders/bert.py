@@ -16,6 +16,7 @@ from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
 from emojax.nn.param import Param, normal
+from emojax.sharding import constrain
 from emojax.types import Array, Weight
 from emojax.weights import Names, linear_names, norm_names
 
@@ -132,9 +133,9 @@ def run(layers: Layer, x: Array, mask: Array, cfg: families.Reads, bias: Array |
         q, k, v = project(p.attention, x, cfg.width // cfg.heads)
         y = merge(p.attention, attention(q, k, v, mask[:, None], bias))
         x = layer_norm(p.attention_norm, x + y, cfg.norm_eps)
-        return layer_norm(p.mlp_norm, x + mlp(p.mlp, x, cfg.activation), cfg.norm_eps), None
+        return constrain(layer_norm(p.mlp_norm, x + mlp(p.mlp, x, cfg.activation), cfg.norm_eps)), None
 
-    return jax.lax.scan(block, x, layers)[0]
+    return jax.lax.scan(block, constrain(x), layers)[0]
 
 
 def names(cfg: families.Bert) -> Names:

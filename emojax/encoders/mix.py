@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from emojax.nn.param import Param, zeros
+from emojax.sharding import constrain
 from emojax.types import Array, Tree, Weight
 
 
@@ -50,17 +51,21 @@ def hidden_state(
     Returns:
       [B S D] of x's type; the sum is float32.
     """
-    layers = p.backbone.layers
+
+    def run(x: Array, p: Tree) -> Array:
+        return constrain(block(x, p))
+
+    x, layers = constrain(x), p.backbone.layers
     count = jax.tree.leaves(layers)[0].shape[0]
     if layer is not None:
         stop = range(count + 1)[layer]
-        run = jax.checkpoint(block) if remat else block
-        x, _ = jax.lax.scan(lambda x, p: (run(x, p), None), x, jax.tree.map(lambda w: w[:stop], layers))
+        each = jax.checkpoint(run) if remat else run
+        x, _ = jax.lax.scan(lambda x, p: (each(x, p), None), x, jax.tree.map(lambda w: w[:stop], layers))
         return last(x) if stop == count else x
 
     def add(carry: tuple[Array, Array], now: tuple[Array, Tree]) -> tuple[tuple[Array, Array], None]:
         (x, total), (weight, p) = carry, now
-        return (block(x, p), total + weight * x.astype(jnp.float32)), None
+        return (run(x, p), total + weight * x.astype(jnp.float32)), None
 
     weights = jax.nn.softmax(jnp.asarray(p.mix, jnp.float32))
     start = (x, jnp.zeros(x.shape, jnp.float32))

@@ -18,6 +18,7 @@ from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, merge, project
 from emojax.nn.layers import Norm, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.nn.param import Param, normal
+from emojax.sharding import constrain
 from emojax.types import Array, Weight
 
 EPS = 1e-12  # of every norm, as BERT has it
@@ -73,8 +74,9 @@ def run(p: QFormer, frames: Array, mask: Array, cfg: families.QFormer, remat: bo
         layers, cross = weights
         for i in range(cfg.cross_every):
             x = block(x, jax.tree.map(lambda w, i=i: w[i], layers), None if i else cross)
-        return x, None
+        return constrain(x), None
 
+    frames = constrain(frames)
     x = jnp.broadcast_to(p.queries.astype(frames.dtype), (len(frames), cfg.queries, cfg.width))
     groups = jax.tree.map(lambda w: rearrange(w, "(g n) ... -> g n ...", n=cfg.cross_every), p.layers)
     x, _ = jax.lax.scan(jax.checkpoint(group) if remat else group, layer_norm(p.norm, x, EPS), (groups, p.cross))

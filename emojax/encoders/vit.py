@@ -22,6 +22,7 @@ from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear, mlp
 from emojax.nn.param import Param, normal, ones
+from emojax.sharding import constrain
 from emojax.types import Array, Weight
 
 
@@ -137,9 +138,9 @@ def blocks(
         x = x + _scale(p.attention_scale, merge(p.attention, attention(q, k, v, mask)))
         y = layer_norm(p.mlp_norm, x, eps)
         y = _gated(p.mlp, y) if isinstance(p.mlp, Gated) else mlp(p.mlp, y, activation)
-        return x + _scale(p.mlp_scale, y), None
+        return constrain(x + _scale(p.mlp_scale, y)), None
 
-    return jax.lax.scan(jax.checkpoint(block) if remat else block, x, p)[0]
+    return jax.lax.scan(jax.checkpoint(block) if remat else block, constrain(x), p)[0]
 
 
 def _scale(scale: Array | None, x: Array) -> Array:

@@ -7,6 +7,7 @@ from flax import struct
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
 from emojax.nn.param import stack
+from emojax.sharding import constrain
 from emojax.types import Array
 
 
@@ -40,9 +41,9 @@ def transformer(p: Transformer, x: Array, mask: Array, heads: int, remat: bool) 
     def block(x: Array, layer: Layer) -> tuple[Array, None]:
         q, k, v = project(layer.attention, layer_norm(layer.attention_norm, x), x.shape[-1] // heads)
         x = x + merge(layer.attention, attention(q, k, v, mask[:, None, :]))
-        return x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x)), None
+        return constrain(x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x))), None
 
-    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, p.layers)
+    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, constrain(x), p.layers)
     return layer_norm(p.norm, x)
 
 
