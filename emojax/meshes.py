@@ -56,18 +56,18 @@ def choose(cfg: Config, devices: Sequence[Any], stage: Stage | None, held: Calla
       ConfigError: no shape that the configuration leaves open divides it; says what does not, and what would.
     """
     together = len(devices) // _count(devices, "slice_index")  # devices that weights may be cut over
-    shapes = [
+    shapes = [  # all that there are
         Sizes(rows // fsdp, fsdp, len(devices) // rows)
         for rows in _divisors(len(devices))
         for fsdp in _divisors(rows)
         if together % (fsdp * (len(devices) // rows)) == 0
     ]
+    shapes.sort(key=lambda shape: _preference(shape, devices))
     given = {axis: size for axis in Sizes._fields if (size := getattr(cfg.mesh, axis)) is not None}
     open_ = [shape for shape in shapes if given.items() <= shape._asdict().items()]
-    by_preference = sorted(open_, key=lambda shape: _preference(shape, devices))
-    cut = [shape for shape in by_preference if not _misfits(cfg, shape, stage)]
+    cut = [shape for shape in open_ if not _misfits(cfg, shape, stage)]
     if not cut:
-        raise ConfigError(_refusal(cfg, given, by_preference, shapes, stage, len(devices), together))
+        raise ConfigError(_refusal(cfg, given, open_, shapes, stage, len(devices), together))
     room = _memory(devices)
     if held is None or room is None:
         return cut[0]
@@ -130,18 +130,17 @@ def _misfits(cfg: Config, shape: Sizes, stage: Stage | None) -> list[str]:
     stages: tuple[Stage, ...] = (stage,) if stage else ("sft", "grpo")
     wrong = [line for stage in stages if (line := _uncut_batch(cfg, shape, stage))]
     lm = cfg.model.decoder
-    rows = lm.vocab + lm.padding
     sizes = [
         ("decoder.kv_heads", lm.kv_heads, "model") if isinstance(lm, Decoder) else ("decoder.heads", lm.heads, "model"),
         ("decoder.ff", lm.ff, "model"),
-        (f"decoder.vocab={lm.vocab} + decoder.padding", rows, "model"),
+        ("decoder.vocab + decoder.padding", lm.vocab + lm.padding, "model"),
         ("decoder.width", lm.width, "fsdp"),
     ]
     for name, size, axis in sizes:
         parts = getattr(shape, axis)
         if size % parts:
             would = [str(d) for d in _divisors(math.prod(shape)) if size % d == 0]
-            pad = f", or decoder.padding={lm.padding + -rows % parts}" if "padding" in name else ""
+            pad = f", or decoder.padding={lm.padding + -size % parts}" if "padding" in name else ""
             wrong.append(f"{name}={size} is no multiple of mesh.{axis}={parts}; {axis} may be {_any(would)}{pad}")
     return wrong
 

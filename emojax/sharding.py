@@ -46,14 +46,24 @@ def make_mesh(
     return jax.sharding.Mesh(meshes.arrange(devices, sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def spec(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
-    """How an array with these axes is cut on a mesh of these sizes; an axis that nothing divides is whole."""
-    cut: list[tuple[str, ...] | None] = []
+def cut(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Along which axes of a mesh of these sizes each axis of an array is cut; along none, where nothing divides it."""
+    found: list[tuple[str, ...]] = []
     for letter, size in zip(axes, shape, strict=False):
-        taken = {name for part in cut if part for name in part}
+        taken = {name for along in found for name in along}
         free = (along for along in RULES.get(letter or "-", ()) if taken.isdisjoint(along))
-        cut.append(next((along for along in free if size % math.prod(sizes[a] for a in along) == 0), None))
-    return PartitionSpec(*cut)
+        found.append(next((along for along in free if size % parts(along, sizes) == 0), ()))
+    return found
+
+
+def parts(along: Sequence[str], sizes: Mapping[str, int]) -> int:
+    """Equal parts that an axis is cut in."""
+    return math.prod(sizes[name] for name in along)
+
+
+def spec(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
+    """The same as JAX has it."""
+    return PartitionSpec(*(along or None for along in cut(axes, shape, sizes)))
 
 
 def shardings(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
@@ -65,8 +75,7 @@ def weights_held(tree: Tree, sizes: Mapping[str, int]) -> float:
     """Weights of a declaration on one device of a mesh of these sizes."""
 
     def one(p: Param) -> float:
-        parts = [name for part in spec(p.axes, p.shape, sizes) if part for name in part]
-        return math.prod(p.shape) / math.prod(sizes[name] for name in parts)
+        return math.prod(p.shape) / math.prod(parts(along, sizes) for along in cut(p.axes, p.shape, sizes))
 
     return sum(map(one, jax.tree.leaves(tree)))
 
