@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import made_up
 import numpy as np
@@ -12,17 +13,25 @@ from emojax.sharding import make_mesh
 from emojax.types import Metrics, TrainState
 
 CFG = made_up.config()
-MESHES = {
-    "data=8": dataclasses.replace(CFG, mesh=Mesh(data=8)),
-    "data=2, fsdp=2, model=2": dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2)),
+MESHES = {"data=8": Mesh(data=8, fsdp=1, model=1), "data=2, fsdp=2, model=2": Mesh(data=2, fsdp=2, model=2)}
+SHAPES = {  # all that divide the sizes above
+    f"data={d}, fsdp={f}, model={m}": Mesh(d, f, m)
+    for m in (1, 2)
+    for f in (1, 2, 4, 8)
+    for d in (1, 2, 4, 8)
+    if d * f * m in (2, 4, 8) and Mesh(d, f, m) not in (Mesh(8, 1, 1), Mesh(2, 2, 2))
 }
+FEW = made_up.with_grpo(CFG, batch=4, micro_batch=2)  # of two clips at once, eight devices share the samples
 
 
-def step(stage: str, cfg: Config, devices: int) -> tuple[TrainState, Metrics]:
+def step(stage: str, cfg: Config = CFG, mesh: Mesh | None = None) -> tuple[TrainState, Metrics]:
     """The fourth of a run, with the reward that is shipped; the optimizer has the moments of a step before."""
+    devices = math.prod(dataclasses.astuple(mesh)) if mesh else 1
+    cfg = dataclasses.replace(cfg, mesh=mesh) if mesh else cfg
     program = made_up.sft(cfg, devices) if stage == "sft" else made_up.grpo(cfg, devices, shipped_reward=True)
     frozen = made_up.frozen(program, CFG, made_up.reward_model(CFG)[0])
-    return made_up.run(program, before(stage), frozen, made_up.batch(CFG))
+    clips = cfg.sft.batch if stage == "sft" else cfg.grpo.batch
+    return made_up.run(program, before(stage), frozen, made_up.batch(CFG, clips))
 
 
 @functools.cache
@@ -35,19 +44,32 @@ def before(stage: str) -> TrainState:
     return state
 
 
-@pytest.fixture(scope="module", params=["sft", "grpo"])
-def stage(request: pytest.FixtureRequest) -> str:
-    return request.param
+@functools.cache
+def alone(stage: str, cfg: Config = CFG) -> tuple[TrainState, Metrics]:
+    return step(stage, cfg)
 
 
-@pytest.fixture(scope="module")
-def alone(stage: str) -> tuple[TrainState, Metrics]:
-    return step(stage, CFG, 1)
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+def test_eight_devices_equal_one(stage: str, mesh: Mesh) -> None:
+    assert_equal(stage, alone(stage), step(stage, CFG, mesh))
 
 
-@pytest.mark.parametrize("cfg", MESHES.values(), ids=MESHES)
-def test_eight_devices_equal_one(stage: str, alone: tuple[TrainState, Metrics], cfg: Config) -> None:
-    (one, one_metrics), (eight, metrics) = alone, step(stage, cfg, 8)
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("mesh", SHAPES.values(), ids=SHAPES)
+def test_devices_in_any_shape_equal_one(stage: str, mesh: Mesh) -> None:
+    assert_equal(stage, alone(stage), step(stage, CFG, mesh))
+
+
+def test_fewer_clips_than_devices_equal_one_device() -> None:
+    assert_equal("grpo", alone("grpo", FEW), step("grpo", FEW, Mesh(data=2, fsdp=4, model=1)))
+
+
+def assert_equal(stage: str, alone: tuple[TrainState, Metrics], cut: tuple[TrainState, Metrics]) -> None:
+    """One device and several: the same samples, and numbers that differ by the order of sums."""
+    (one, one_metrics), (eight, metrics) = alone, cut
+    metrics = dict(metrics)
     if stage == "grpo":
         ours, theirs = metrics.pop("samples"), dict(one_metrics)["samples"]
         np.testing.assert_array_equal(ours.clip, theirs.clip)
