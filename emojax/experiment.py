@@ -15,7 +15,7 @@ from emojax.data.clips import Clip
 from emojax.data.text import train_tokenizer
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import cached, stages, trace
+from emojax.training import cached, executable, stages, trace
 from emojax.training.program import stage_steps
 from emojax.training.run import open_run
 from emojax.training.running import Running
@@ -45,6 +45,7 @@ def train(
     cached.check(pretrained.resolve(cfg, fetch=not resume), "sft")  # what is missing is told before a run is begun
     for stage in ("sft", "grpo"):
         trace.check(how.profile, stage_steps(cfg, stage), stage)
+    executable.check(how.executable, "sft", "grpo")
     open_run(out, "train", cfg, resume, overwrite)
     bar = track("corpus")
     source.manifest(cfg, lambda done, total: bar(done, total, {}))

@@ -193,20 +193,37 @@ def sft_step(cfg: Config, seconds: float) -> float:
 
 def grpo_step(cfg: Config, static: RewardStatic, seconds: float) -> float:
     """Media once; prefix in rollout, reference and update; G captions sampled, read twice, scored, learnt from."""
+    return sum(grpo_phases(cfg, static, seconds).values())
+
+
+def grpo_phases(cfg: Config, static: RewardStatic, seconds: float) -> dict[str, float]:
+    """The same, in the order in which it is done; "decode" is what the loop over a caption's tokens does."""
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
     read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
-    rollout = prefix(cfg, p) + g * (caption(cfg, t, p, t) + head(cfg, t))
+    decode = g * (caption(cfg, t, p, t) + head(cfg, t))
     # the reference's head once beside the policy's
     update = _learnt(cfg, "decoder", read, maps) + g * (3 + _whole(cfg) + 1) * head(cfg, t)
-    adapted = 2 * _share(cfg, "decoder") * maps  # in the rollout, and in the reference
-    return b * (_media(cfg, seconds) + rollout + g * reward(static) + read + adapted + cfg.grpo.updates * update)
+    adapted = _share(cfg, "decoder") * maps  # in the rollout, and in the reference
+    return {
+        "encode": b * (_media(cfg, seconds) + prefix(cfg, p)),
+        "decode": b * (decode + adapted),
+        "reward": b * g * reward(static),
+        "update": b * (read + adapted + cfg.grpo.updates * update),
+    }
 
 
 def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> float:
     """Adapters are merged."""
+    return sum(caption_phases(cfg, static, seconds, clips).values())
+
+
+def caption_phases(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> dict[str, float]:
     p, t = _prefix(cfg), cfg.caption_tokens
-    decoder = prefix(cfg, p) + caption(cfg, t, p, t) + head(cfg, t)
-    return clips * (sum(_parts(cfg, seconds).values()) + decoder + reward(static))
+    return {
+        "encode": clips * (sum(_parts(cfg, seconds).values()) + prefix(cfg, p)),
+        "decode": clips * (caption(cfg, t, p, t) + head(cfg, t)),
+        "reward": clips * reward(static),
+    }
 
 
 def _parts(cfg: Config, seconds: float) -> dict[str, float]:

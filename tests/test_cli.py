@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from emojax import experiment, flops, planning, presets
+from emojax import experiment, flops, presets
 from emojax.config import Config, ConfigError
 from emojax.training.log import Log, cut_after
 from emojax.training.run import RunError, open_run, stage_of, trained
@@ -192,35 +190,7 @@ def test_a_log_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
     assert steps == [1, 2, 3, 4]
 
 
-# plans
-
-
-def compiled(f: Any) -> str:
-    return jax.jit(f).lower(jax.ShapeDtypeStruct((4,), jnp.float32)).compile().as_text() or ""
-
-
-def test_what_reaches_to_the_host_is_found_in_a_compiled_program() -> None:
-    def pure(x: jax.Array) -> jax.Array:
-        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
-
-    def printed(x: jax.Array) -> jax.Array:
-        jax.debug.callback(lambda y: None, x)
-        return x + 1
-
-    def looped(x: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, 3, lambda _, y: pure(y), x)
-
-    for f in (pure, printed, looped):
-        assert planning.host_traffic(compiled(f))["host_callbacks"] > 0
-    none = {"host_callbacks": 0, "infeeds": 0, "outfeeds": 0}
-    assert (
-        planning.host_traffic(compiled(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y) @ y * y, x))) == none
-    )
-
-
-def test_infeeds_and_outfeeds_are_found_as_hlo_spells_them() -> None:
-    text = "  %a = ((f32[4]{0}), token[]) infeed(%t)\n  ROOT %b = token[] outfeed(%x, %t), outfeed_shape=f32[4]{0}\n"
-    assert planning.host_traffic(text) == {"host_callbacks": 0, "infeeds": 1, "outfeeds": 1}
+# operations
 
 
 def test_operations_of_the_decoder_are_those_of_its_products() -> None:

@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 
-from emojax import planning, presets, rewards
+from emojax import presets, rewards
 from emojax.config import Config, ConfigError
 from emojax.decoder import captioner
 from emojax.families import Bert
 from emojax.nn import param
+from emojax.plan.proposals import Program
+from emojax.plan.report import plan
 
 PUBLISHED = {  # weights of the audio encoder (HuBERT's vector for masked frames is not read) and of the decoder
     "mecap_r1": (94_371_712 - 768, 494_032_768),
@@ -27,8 +29,8 @@ def small(sizes: Bert | None) -> Config:
 
 
 @pytest.mark.parametrize(("kind", "program"), [("bert", "caption"), ("xlm-roberta", "grpo")])
-def test_a_program_compiles_without_any_file(kind: str, program: str) -> None:
-    report = planning.plan(small(Bert(kind=kind, vocab=500, width=24, layers=1, heads=2, ff=40)), program)
+def test_a_program_compiles_without_any_file(kind: str, program: Program) -> None:
+    report = plan(small(Bert(kind=kind, vocab=500, width=24, layers=1, heads=2, ff=40)), program)
     assert report["executables"] == 1
     assert report["host_callbacks"] == report["infeeds"] == report["outfeeds"] == 0
     assert report["assumed"] == ["someone/decoder", "someone/judge", "someone/ears"]
@@ -37,7 +39,7 @@ def test_a_program_compiles_without_any_file(kind: str, program: str) -> None:
 
 def test_without_sizes_the_reward_model_must_be_there() -> None:
     with pytest.raises(ConfigError, match=r"someone/decoder: not at hand, and reward.sizes"):
-        planning.plan(small(None), "grpo")
+        plan(small(None), "grpo")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -63,7 +65,7 @@ def test_the_sizes_of_a_preset_are_those_of_the_published_models(name: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_preset_of_published_models_compiles(name: str) -> None:
-    report = planning.plan(presets.load(name), "grpo")
+    report = plan(presets.load(name), "grpo")
     assert report["executables"] == 1
     assert report["host_callbacks"] == report["infeeds"] == report["outfeeds"] == 0
     assert report["flops"] > 1e13

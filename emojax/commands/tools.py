@@ -40,6 +40,9 @@ def plan(
     config: str = "demo",
     set_: Set = (),
     topology: str | None = None,
+    memory: float | None = None,
+    no_propose: bool = False,
+    save: Path | None = None,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Compile a program without running it, for this machine or for a TPU pod, and say what it needs.
@@ -47,13 +50,24 @@ def plan(
     Args:
         program: which.
         config: a preset's name or a file.
-        topology: of a pod, such as v5e:4x4; needs the extra `tpu`.
+        topology: of a pod, such as v5e:4x4, or 2xv5e:4x4 for two slices; needs the extra `tpu`.
+        memory: GiB of a device that it may use, instead of all that it has.
+        no_propose: where it does not fit, do not look for a micro-batch, remat policy and mesh that do.
+        save: file for the compiled programs, which `sft`, `grpo` and `train` use by --executable; the programs of the
+            other stage that it has already are kept.
         as_json: print JSON.
     """
-    from emojax import planning, presets
+    from emojax.plan import topology as pods
 
-    report = planning.plan(presets.load(config, set_), program, topology)
-    print(json.dumps(report) if as_json else planning.show(report))
+    if topology is not None:
+        pods.parse(topology)
+        pods.prepare()
+    from emojax import presets
+    from emojax.plan import report, screen
+
+    cfg = presets.load(config, set_)
+    found = report.plan(cfg, program, topology, limit=memory, propose=not no_propose, save=save)
+    print(json.dumps(found) if as_json else screen.show(found))
 
 
 def check_text(policy: Path, reward: Path, text: Path, sequences: int = 20_000, seed: int = 0) -> None:

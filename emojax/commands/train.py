@@ -31,6 +31,7 @@ class Run:
     resume: bool = False  # go on with the run in `out`
     overwrite: bool = False  # replace the run in `out`
     profile: str | None = None  # FIRST:LAST, steps of which a trace is written to `profile` in the run
+    executable: Path | None = None  # programs compiled by `emojax plan --save`; none is compiled then
     compile_cache: str | None = (
         None  # directory of compiled programs, or `none`; without it the user's cache, but on CPU
     )
@@ -57,7 +58,7 @@ def _how(run: Run, began: float) -> "Running":
 
     profile = trace.steps_of(run.profile) if run.profile else None
     compile_cache.use(run.compile_cache)
-    return Running(profile=profile, began=began)
+    return Running(executable=run.executable, profile=profile, began=began)
 
 
 def _tell(**runs: Path) -> None:

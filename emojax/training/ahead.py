@@ -1,7 +1,7 @@
 """The programs of a stage, one a length bucket: all lowered before the first step, each compiled when it is needed."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -19,17 +19,25 @@ class Ahead:
 
 def lower(program: Program) -> Ahead:
     lowered = {_shapes(batch): program.lower(batch) for batch in program.buckets}
+    return Ahead(lowered, fingerprint(lowered.values()))
+
+
+def fingerprint(lowered: Iterable[jax.stages.Lowered]) -> str:
+    """SHA-256 of lowered programs, in their order."""
     digest = hashlib.sha256()
-    for one in lowered.values():
+    for one in lowered:
         digest.update(one.as_text().encode())
-    return Ahead(lowered, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def compiler(
-    ahead: Ahead, compiling: Callable[[], AbstractContextManager[None]]
+    ahead: Ahead,
+    compiling: Callable[[], AbstractContextManager[None]],
+    ready: Mapping[tuple, jax.stages.Compiled],
 ) -> Callable[[Batch], jax.stages.Compiled]:
-    """Gives a batch's program: compiled, inside `compiling()`, when a batch has its shapes for the first time."""
-    compiled: dict[tuple, jax.stages.Compiled] = {}
+    """Gives a batch's program: one of those that are `ready`, or compiled, inside `compiling()`, when a batch has its
+    shapes for the first time."""
+    compiled = dict(ready)
 
     def of(batch: Batch) -> jax.stages.Compiled:
         shapes = _shapes(batch)

@@ -11,10 +11,10 @@ import jax
 from emojax import hosts, sharding
 from emojax.config import Config
 from emojax.errors import Stopped
-from emojax.training import ahead, checkpoint
+from emojax.training import ahead, checkpoint, executable
 from emojax.training.log import Log
 from emojax.training.program import Program
-from emojax.training.run import RunError
+from emojax.training.run import RunError, stage_of
 from emojax.training.running import Running
 from emojax.training.session import Session
 from emojax.training.stop import Agreement, Clock, Wish, told
@@ -49,7 +49,7 @@ def train(
       progress: told of each finished step.
     Raises:
       Stopped: SIGTERM came to a process, and the checkpoint of the step that it came in, or of the next, is complete.
-      RunError: more than `cfg.max_skipped` updates in a row were not finite.
+      RunError: more than `cfg.max_skipped` updates in a row were not finite; or `how.executable` holds another program.
     """
     first = int(state.step)
     with (
@@ -69,7 +69,8 @@ def train(
 
         with slow("compile"):
             lowered = ahead.lower(program)
-        compiled = ahead.compiler(lowered, lambda: slow("compile"))
+            ready = executable.load(how.executable, stage_of(run), lowered, program.mesh) if how.executable else {}
+        compiled = ahead.compiler(lowered, lambda: slow("compile"), ready)
         scores = checkpoint.since(checkpoints, first)
         agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
         waiting: tuple[int, Metrics] | None = None

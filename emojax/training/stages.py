@@ -23,7 +23,7 @@ from emojax.encoders import stored
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
 from emojax.storage import write_atomically
-from emojax.training import adapters, cached, checkpoint, freeze, trace
+from emojax.training import adapters, cached, checkpoint, executable, freeze, trace
 from emojax.training.fit import stage_mesh
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
@@ -58,6 +58,7 @@ def sft(
     """
     how = dataclasses.replace(how, began=how.began or time.time())
     trace.check(how.profile, stage_steps(cfg, "sft"), "sft")
+    executable.check(how.executable, "sft")
     cfg, shards = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)
@@ -94,6 +95,7 @@ def grpo(
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
     how = dataclasses.replace(how, began=how.began or time.time())
     trace.check(how.profile, stage_steps(cfg, "grpo"), "grpo")
+    executable.check(how.executable, "grpo")
     cfg, shards = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
     given = cached.given(cfg, clips, shards)

@@ -1,0 +1,109 @@
+"""A configuration's program as `plan` compiles it: lowered for a mesh of devices, and counted by hand."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from emojax import captioning, flops, hub, pretrained, rewards, sharding
+from emojax.config import Config, ConfigError
+from emojax.data import source, synthetic
+from emojax.data.text import train_tokenizer
+from emojax.nn import param
+from emojax.plan.proposals import Program
+from emojax.rewards import sentence
+from emojax.training import ahead
+from emojax.training.fit import stage_mesh
+from emojax.training.program import grpo_program, sft_program
+from emojax.types import Tree
+
+CAPTIONED = 16  # clips at once in the caption program, or as many more as the devices need
+
+
+@dataclass(frozen=True)
+class Lowered:
+    mesh: jax.sharding.Mesh
+    buckets: ahead.Ahead  # of training programs one a length bucket; the last is the one that is looked at
+    arguments: Tree  # abstract, of the longest bucket; of the caption program not looked at
+    trained: int  # parameters
+    operations: dict[str, float]  # of a step, by phase
+    clips: int  # that a step takes
+    captions: int  # that a step writes
+
+    @property
+    def longest(self) -> jax.stages.Lowered:
+        return list(self.buckets.lowered.values())[-1]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The reward, and what was assumed of it."""
+
+    model: rewards.RewardModel
+    static: rewards.RewardStatic
+    assumed: list[str]
+
+
+def make_mesh(cfg: Config, program: Program, devices: Sequence[Any]) -> jax.sharding.Mesh:
+    """That of a run; clips to caption are as many as the mesh wants. Raises ConfigError where none does."""
+    if program != "caption":
+        return stage_mesh(cfg, program, devices)
+    sft, grpo = (dataclasses.replace(stage, batch=len(devices), micro_batch=0) for stage in (cfg.sft, cfg.grpo))
+    return sharding.make_mesh(dataclasses.replace(cfg, sft=sft, grpo=grpo), devices)
+
+
+def lower(cfg: Config, program: Program, devices: Sequence[Any], judge: Judge) -> Lowered:
+    """Raises ConfigError where no mesh divides the configuration."""
+    mesh = make_mesh(cfg, program, devices)
+    seconds = cfg.data.audio_seconds[-1]
+    if program == "caption":
+        rows = mesh.shape["data"] * mesh.shape["fsdp"]
+        clips = math.ceil(CAPTIONED / rows) * rows
+        lowered = captioning.lower(cfg, mesh, judge.model, judge.static, clips)
+        one = ahead.Ahead({(): lowered}, ahead.fingerprint([lowered]))
+        operations = flops.caption_phases(cfg, judge.static, seconds, clips)
+        return Lowered(mesh, one, (), 0, operations, clips, clips)
+    if program == "sft":
+        planned, clips, captions = sft_program(cfg, mesh), cfg.sft.batch, 0
+        operations = {"step": flops.sft_step(cfg, seconds)}
+    else:
+        planned, clips = grpo_program(cfg, mesh, judge.model, judge.static), cfg.grpo.batch
+        operations, captions = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.batch * cfg.grpo.group
+    arguments = (planned.state, planned.frozen, planned.batch, planned.key)
+    trained = param.count(planned.state.params)
+    return Lowered(mesh, ahead.lower(planned), arguments, trained, operations, clips, captions)
+
+
+def judge(cfg: Config) -> Judge:
+    """The reward; shapes alone, where a preset gives the sizes of files that are not at hand.
+
+    Raises:
+      ConfigError: a file is not at hand, and the configuration does not say what to take it for.
+    """
+    decoder = cfg.model.decoder
+    absent = [decoder.weights] if decoder.weights and not hub.local(decoder.weights) else []
+    if cfg.reward.sizes and not sentence.local(cfg.reward.model):
+        absent.append(cfg.reward.model)
+    if not absent:
+        return Judge(*rewards.build(cfg.reward, _tokenizer(cfg)), absent)
+    if cfg.reward.sizes is None:
+        raise ConfigError(f"{', '.join(absent)}: not at hand, and reward.sizes does not say what to take it for")
+    encoders = [part.weights for part in (cfg.model.audio, cfg.model.video) if part and part.weights]
+    absent += [weights for weights in encoders if not hub.local(weights)]
+    return Judge(*rewards.abstract(cfg.reward, decoder.vocab), absent)
+
+
+def _tokenizer(cfg: Config) -> Any:
+    """The tokenizer that training would use; the built-in corpus is worded, not rendered."""
+    if cfg.model.decoder.weights:
+        return pretrained.tokenizer(cfg)
+    if cfg.data.manifest:
+        texts = source.texts(source.split(source.manifest(cfg), "train"))
+    else:
+        records = synthetic.describe(cfg.data.corpus, cfg.seed)
+        train = [record for record in records if record["split"] == "train"]
+        texts = [text for record in train for text in (*record["captions"], record["transcript"])]
+    return train_tokenizer(texts, cfg.model.decoder.vocab)

