@@ -44,7 +44,7 @@ def test_a_stall_is_told_of_once_with_the_stacks(tmp_path: Path, capsys: pytest.
     def a_thread_that_hangs() -> None:
         ended.wait()
 
-    thread = threading.Thread(target=a_thread_that_hangs)
+    thread = threading.Thread(target=a_thread_that_hangs, daemon=True)
     thread.start()
     clock = Clock()
     with closing(Watchdog(tmp_path / "stalls.txt", "process 3", LEAST, clock)) as watchdog:
@@ -59,7 +59,7 @@ def test_a_stall_is_told_of_once_with_the_stacks(tmp_path: Path, capsys: pytest.
         assert "test_a_stall_is_told_of_once_with_the_stacks" in text
         clock.now += 20 * LEAST
         time.sleep(2 * LEAST)
-        assert told(tmp_path / "stalls.txt", 1) == text
+        assert told(tmp_path / "stalls.txt", 1).count("has taken") == 1
         watchdog.finished(6)
         clock.now += 20 * LEAST
         assert "step 7 of process 3 has taken" in told(tmp_path / "stalls.txt", 2)
