@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from emojax import compile_cache
+from emojax.commands import train
 
 SCRIPT = """
 import sys, jax, jax.monitoring
@@ -56,3 +57,14 @@ def test_programs_are_kept_unasked_where_that_is_safe(
         assert jax.config.values["jax_compilation_cache_dir"] == wanted
     finally:
         jax.config.update("jax_compilation_cache_dir", was)
+
+
+def test_xla_is_told_to_be_deterministic_before_devices_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(compile_cache, "use", lambda _: told.append(os.environ["XLA_FLAGS"]))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=0")
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    for deterministic in (False, True):
+        train._how(train.Run(deterministic=deterministic), began=0.0)
+    assert ["--xla_gpu_deterministic_ops=true" in flags.split() for flags in told] == [False, True]
+    assert all("--xla_gpu_autotune_level=0" in flags.split() for flags in told)

@@ -32,9 +32,8 @@ class Run:
     overwrite: bool = False  # replace the run in `out`
     profile: str | None = None  # FIRST:LAST, steps of which a trace is written to `profile` in the run
     executable: Path | None = None  # programs compiled by `emojax plan --save`; none is compiled then
-    compile_cache: str | None = (
-        None  # directory of compiled programs, or `none`; without it the user's cache, but on CPU
-    )
+    compile_cache: str | None = None  # directory of compiled programs, or `none`; the user's cache on TPU and GPU
+    deterministic: bool = False  # on GPU the same bits, run to run; slower (CPU and TPU give them as they are)
 
 
 Flags = Annotated[Run, tyro.conf.arg(name="")]
@@ -52,11 +51,12 @@ def _configuration(run: Run) -> Config:
 
 def _how(run: Run, began: float) -> "Running":
     """To be called before anything compiles; `began` is `time.time()` when the command did."""
-    from emojax import compile_cache
+    from emojax import compile_cache, xla
     from emojax.training import trace
     from emojax.training.running import Running
 
     profile = trace.steps_of(run.profile) if run.profile else None
+    xla.set_environment(run.deterministic)  # before devices are looked for, as the next line does
     compile_cache.use(run.compile_cache)
     return Running(executable=run.executable, profile=profile, began=began)
 

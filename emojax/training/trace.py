@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 
+from emojax import storage
 from emojax.config import ConfigError
 
 
@@ -32,7 +33,7 @@ class Trace:
     """Of the steps `profile`, in `run/profile`; several processes write a folder each."""
 
     def __init__(self, run: Path, profile: tuple[int, int] | None) -> None:
-        folder = run.absolute() / "profile"
+        folder = storage.absolute(run) / "profile"
         self._folder = folder if jax.process_count() == 1 else folder / f"process-{jax.process_index()}"
         self._first, self._last = profile or (0, 0)
         self._on = False
