@@ -137,4 +137,5 @@ def to_devices(batch: Tree, mesh: jax.sharding.Mesh) -> Tree:
     """This process's rows of a batch (numpy) -> global arrays cut by clip."""
     clips = len(jax.tree.leaves(batch)[0]) * jax.process_count()
     sharding = by_clip(mesh, clips)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+    with jax.transfer_guard_host_to_device("allow"):  # of several processes jax does not take it for asked for
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

@@ -94,5 +94,7 @@ class Agreement:
         agreed = Wish.GO_ON if self._pending is None else Wish(int(jax.device_get(self._pending)))
         mine = np.array([wish if agreed is Wish.GO_ON else Wish.GO_ON], np.int32)  # what is done now need not be wished
         devices = (self._each.mesh.size,)
-        self._pending = self._largest(jax.make_array_from_callback(devices, self._each, lambda _: mine))
+        with jax.transfer_guard_host_to_device("allow"):  # this one is asked for
+            each = jax.make_array_from_callback(devices, self._each, lambda _: mine)
+        self._pending = self._largest(each)
         return agreed
