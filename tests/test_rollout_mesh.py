@@ -58,8 +58,8 @@ def loops(program: str) -> dict[str, int]:
     return {name: depth[name] for name in bodies if name in depth}
 
 
-def collectives(mesh: Mesh, clips: int) -> list[tuple[int, str]]:
-    """(loops around it, kind) of each collective of a rollout on eight devices."""
+def collectives(mesh: Mesh, clips: int) -> tuple[list[tuple[int, str]], int]:
+    """(loops around it, kind) of each collective of a rollout on eight devices; and loops around what is innermost."""
     cfg = dataclasses.replace(CFG, mesh=mesh)
     made = sharding.make_mesh(cfg, jax.devices()[:8])
     weights = sharding.shardings(lm.declare(LM), made)
@@ -74,13 +74,14 @@ def collectives(mesh: Mesh, clips: int) -> list[tuple[int, str]]:
         if line.endswith("{") and (header := re.match(r"(?:ENTRY )?%?([\w.-]+) ", line)):
             name = header[1]
         found += [(depth[name], k) for k in re.findall(kind, line)]
-    return found
+    return found, max(depth.values())
 
 
 @pytest.mark.parametrize(("mesh", "clips"), [(Mesh(data=8), 8), (Mesh(fsdp=8), 8), (Mesh(data=2, fsdp=4), 2)], ids=str)
 def test_devices_speak_once_in_a_few_tokens(mesh: Mesh, clips: int) -> None:
     """Weights are gathered before the first token; then nothing but "has every caption ended?" between some tokens."""
-    found = collectives(mesh, clips)
+    found, innermost = collectives(mesh, clips)
+    assert innermost == 3, "some tokens, a token, a layer"
     later = [(depth, kind) for depth, kind in found if depth]
     assert set(later) == {(1, "all-reduce")}, "more is said, or at every token"
     assert len(later) == (2 if clips < 8 else 1), "over data, and over fsdp where samples are cut"
