@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -139,13 +138,13 @@ def _connect(processes: int | None, coordinator: str | None, process: int | None
     JAX gives its service no time limit of its own, and so nobody would learn who is missing: each process would only
     know that it has waited in vain.
     """
-    from jax._src import distributed
+    from jax._src.lib import _jax  # pyright: ignore[reportPrivateImportUsage] see above
 
     service = functools.partial(
-        distributed._jax.get_distributed_runtime_service,  # noqa: SLF001 see above
+        _jax.get_distributed_runtime_service,
         cluster_register_timeout=max(1, round(timeout)),
     )
-    with mock.patch.object(distributed._jax, "get_distributed_runtime_service", service):  # noqa: SLF001 see above
+    with mock.patch.object(_jax, "get_distributed_runtime_service", service):
         try:
             jax.distributed.initialize(
                 coordinator,

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from emojax import meshes
@@ -133,9 +135,38 @@ def gathered(declared: Tree, weights: Tree) -> Tree:
     return jax.tree.map(one, declared, weights)
 
 
-def to_devices(batch: Tree, mesh: jax.sharding.Mesh) -> Tree:
-    """This process's rows of a batch (numpy) -> global arrays cut by clip."""
-    clips = len(jax.tree.leaves(batch)[0]) * jax.process_count()
-    sharding = by_clip(mesh, clips)
-    with jax.transfer_guard_host_to_device("allow"):  # of several processes jax does not take it for asked for
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+def rows_here(mesh: jax.sharding.Mesh, clips: int) -> np.ndarray:
+    """Which rows of a batch of `clips` this process's devices hold, ascending; several processes may hold the same."""
+    held = by_clip(mesh, clips).addressable_devices_indices_map((clips,)).values()
+    return np.unique(np.concatenate([np.arange(clips)[rows] for rows in held]))
+
+
+def to_devices(batch: Tree, mesh: jax.sharding.Mesh, clips: int | None = None) -> Tree:
+    """The rows `rows_here` of a batch of `clips` (numpy) -> global arrays cut by clip; None: the batch is whole."""
+    clips = clips or len(jax.tree.leaves(batch)[0])
+    sharding, here = by_clip(mesh, clips), rows_here(mesh, clips)
+
+    def one(x: np.ndarray) -> jax.Array:
+        def part(index: Any) -> np.ndarray:
+            start, stop, _ = index[0].indices(clips)
+            return x[np.searchsorted(here, start) : np.searchsorted(here, stop)]
+
+        return jax.make_array_from_callback((clips, *x.shape[1:]), sharding, part)
+
+    return jax.tree.map(one, batch)
+
+
+def everywhere(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
+    """Arrays and random keys that every process holds whole -> the same on all devices.
+
+    Without a collective, which `jax.device_put` would compare the processes' values by.
+    """
+    sharding = replicated(mesh)
+
+    def one(x: Array) -> jax.Array:
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(one(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        here = np.asarray(x)
+        return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
+
+    return jax.tree.map(one, tree)

@@ -39,7 +39,7 @@ def training_batches(
     start: int = 0,
     emotions: np.ndarray | None = None,
     references: References | None = None,
-    process: tuple[int, int] = (0, 1),
+    rows: Sequence[int] | np.ndarray | None = None,
     given: Given = MEDIA,
 ) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, ... without end.
@@ -53,14 +53,11 @@ def training_batches(
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
       references: one row per clip, likewise.
       given: streams that are read from features instead of media.
-      process: (p, n): the p-th of n equal runs of rows of the same global batches.
+      rows: which rows of each global batch to read, ascending; None: all.
     Raises:
-      ValueError: no clips, a clip without a caption, or a batch that n does not divide.
+      ValueError: no clips, or a clip without a caption.
       MediaError: from the iterator, with `cfg.strict` or when a whole bucket is broken.
     """
-    p, n = process
-    if batch % n:
-        raise ValueError(f"a batch of {batch} clips cannot be split over {n} processes: use a multiple of {n}")
     if not clips:
         raise ValueError("there are no clips to train on")
     bare = [c.id for c in clips if not c.captions]
@@ -69,8 +66,8 @@ def training_batches(
     order = make_order(seconds_of(clips, cfg, given), cfg.audio_seconds, batch, seed)
     room = cfg.cache_gb * 2**30 / max(cfg.workers, 1)
     reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, room, given)
-    rows = slice(p * batch // n, (p + 1) * batch // n)
-    drawn = ahead(partial(_training_batch, reader, order, rows), range(start, _ENDLESS), cfg.workers)
+    here = np.arange(batch) if rows is None else np.asarray(rows)
+    drawn = ahead(partial(_training_batch, reader, order, here), range(start, _ENDLESS), cfg.workers)
 
     def batches() -> Generator[Batch, None, None]:
         told = set()
@@ -86,7 +83,7 @@ def training_batches(
     return batches()
 
 
-def _training_batch(reader: Reader, order: Order, rows: slice, i: int) -> Part:
+def _training_batch(reader: Reader, order: Order, rows: np.ndarray, i: int) -> Part:
     bucket, wanted = clips_in(order, i)
     members = order.members[bucket]
     found, errors = [], []

@@ -107,7 +107,7 @@ def grpo(
     frozen = Frozen(
         encoders=_kept(stored.without(start.encoders, cfg), program.frozen.encoders, cfg),
         reference=_kept(start.decoder, program.frozen.reference, cfg),
-        reward=jax.device_put(model, sharding.replicated(program.mesh)),
+        reward=sharding.everywhere(model, program.mesh),
     )
     captions = [clip.captions for clip in clips]
     references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
@@ -172,7 +172,7 @@ def _run(
         start=int(state.step),
         emotions=np.array(label_numbers([clip.emotion for clip in clips], cfg.reward.concepts), np.int32),
         references=references,
-        process=(jax.process_index(), jax.process_count()),
+        rows=sharding.rows_here(program.mesh, batch),
         given=given,
     )
     train(
@@ -180,7 +180,7 @@ def _run(
         state,
         frozen,
         batches,
-        jax.device_put(jax.random.key(cfg.seed), sharding.replicated(program.mesh)),
+        sharding.everywhere(jax.random.key(cfg.seed), program.mesh),
         cfg=cfg,
         run=out,
         how=how,
