@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emojax import caption_file, captioning, pretrained, rewards
+from emojax import caption_file, captioning, hosts, pretrained, rewards
 from emojax.config import Config
 from emojax.data import source
 from emojax.data.clips import Clip
@@ -60,8 +60,10 @@ def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, A
     return functools.partial(rewards.score_texts, model, static, load_tokenizer(cfg.reward.model), known={})
 
 
-def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Table":
+def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Table | None":
     """Captions the test clips with both stages' captioners, scores them beside the floors, writes the report.
+
+    The first process does; the others, which get None, only help it to restore the captioners.
 
     Writes `captions-sft.jsonl`, `captions-grpo.jsonl`, `report.json`, `report.md`.
 
@@ -75,20 +77,31 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     facts: dict[str, Any] = {"seed": cfg.seed}
     for stage in ("sft", "grpo"):
         model = captioning.load(out / stage, cfg.data.features)
-        path = out / f"captions-{stage}.jsonl"
-        captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
-        if stage == "grpo" and ablate:
-            facts["ablations"] = _ablate(model, cfg, test, captions[stage])
-    reward = reward_of_texts(cfg, model.tokenizer)
-    bar = track("evaluation")
-    test = [clip for clip in test if clip.captions and all(clip.id in found for found in captions.values())]
-    captions = floors(cfg, training, test, reward) | captions
+        if hosts.first():
+            path = out / f"captions-{stage}.jsonl"
+            captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
+            if stage == "grpo" and ablate:
+                facts["ablations"] = _ablate(model, cfg, test, captions[stage])
+        hosts.barrier(f"captions of {stage}")
+    rows = None
+    if hosts.first():
+        reward = reward_of_texts(cfg, model.tokenizer)
+        test = [clip for clip in test if clip.captions and all(clip.id in found for found in captions.values())]
+        captions = floors(cfg, training, test, reward) | captions
+        rows = _evaluate(cfg, captions, test, reward, track("evaluation"))
+        write_report(out, rows, facts | {"seconds": time.time() - began}, _examples(test, captions))
+    hosts.barrier("report")
+    return None if rows is None else table(rows)
+
+
+def _evaluate(
+    cfg: Config, captions: Mapping[str, Mapping[str, str]], test: Sequence[Clip], reward: Any, bar: Any
+) -> dict[str, dict[str, Any]]:
     rows = {}
     for n, (name, found) in enumerate(captions.items(), 1):
         rows[name] = evaluate(found, test, reward, cfg.reward.concepts)
         bar(n, len(captions), {})
-    write_report(out, rows, facts | {"seconds": time.time() - began}, _examples(test, captions))
-    return table(rows)
+    return rows
 
 
 def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: Any) -> dict[str, dict[str, str]]:

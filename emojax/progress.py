@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def bars() -> Iterator[Callable[[str], Callable[[int, int, dict[str, float]], None]]]:
-    """Gives a function that opens a bar by its title; the bar is told (done, total, numbers)."""
+def bars(shown: bool = True) -> Iterator[Callable[[str], Callable[[int, int, dict[str, float]], None]]]:
+    """Gives a function that opens a bar by its title; the bar is told (done, total, numbers).
+
+    Args:
+      shown: False: nothing is, as in all processes of a run but the first.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -27,7 +31,7 @@ def bars() -> Iterator[Callable[[str], Callable[[int, int, dict[str, float]], No
         TextColumn("{task.fields[numbers]}"),
     )
     progress = Progress(
-        *columns, console=Console(stderr=True)
+        *columns, console=Console(stderr=True), disable=not shown
     )  # started by its first task: an early error stands alone
 
     def open_bar(title: str) -> Callable[[int, int, dict[str, float]], None]:

@@ -95,9 +95,9 @@ def test_a_run_may_start_at_any_batch(clips: list[Clip]) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 4])
-def test_processes_hold_runs_of_rows_of_one_batch(clips: list[Clip], n: int) -> None:
+def test_processes_read_rows_of_one_batch(clips: list[Clip], n: int) -> None:
     whole = take(6, clips)
-    parts = [take(6, clips, process=(p, n)) for p in range(n)]
+    parts = [take(6, clips, rows=range(p * 4 // n, (p + 1) * 4 // n)) for p in range(n)]
     for i, batch in enumerate(whole):
         for name, value in arrays(batch).items():
             joined = np.concatenate([arrays(part[i])[name] for part in parts])
@@ -172,7 +172,7 @@ def test_the_target_depends_on_the_clip_not_on_its_row(clips: list[Clip]) -> Non
     drawn = [{int(c): t.tobytes() for c, t in zip(b.clip, np.asarray(b.caption), strict=True)} for b in take(12, clips)]
     reference = [{} for _ in drawn]
     for p in range(4):
-        for i, b in enumerate(take(12, clips, process=(p, 4))):
+        for i, b in enumerate(take(12, clips, rows=[p])):
             reference[i].update({int(c): t.tobytes() for c, t in zip(b.clip, np.asarray(b.caption), strict=True)})
     assert drawn == reference
 
@@ -233,8 +233,6 @@ def test_what_cannot_be_trained_on_is_refused_at_once(clips: list[Clip]) -> None
         take(1, [])
     with pytest.raises(ValueError, match="1 of 2 clips have none, the first: bare"):
         take(1, [clips[0], Clip("bare", transcript="hm")])
-    with pytest.raises(ValueError, match=r"batch of 4 .* 3 processes"):
-        take(1, clips, process=(0, 3))
 
 
 def test_audio_beyond_the_last_bucket_is_cut_there(clips: list[Clip]) -> None:

@@ -1,5 +1,6 @@
 """demo, sft, grpo, train: from a configuration to a run directory."""
 
+import json
 import shlex
 import sys
 import time
@@ -34,19 +35,43 @@ class Run:
     executable: Path | None = None  # programs compiled by `emojax plan --save`; none is compiled then
     compile_cache: str | None = None  # directory of compiled programs, or `none`; the user's cache on TPU and GPU
     deterministic: bool = False  # on GPU the same bits, run to run; slower (CPU and TPU give them as they are)
+    processes: int | None = None  # of a run of several: how many there must be
+    coordinator: str | None = None  # HOST:PORT of process 0; without it the cluster says (Cloud TPU, GKE, SLURM)
+    process: int | None = None  # the number of this one, from 0
+    timeout: float = 300  # seconds within which all processes must have come
 
 
 Flags = Annotated[Run, tyro.conf.arg(name="")]
 
 
-def _configuration(run: Run) -> Config:
-    """The preset or file; a resumed run that names neither goes on with its own."""
+def _configuration(run: Run, command: str) -> Config:
+    """The preset or file; a resumed run that names neither goes on with its own.
+
+    Every process comes with the same one, before any of them writes or compiles anything.
+    """
+    from emojax import hosts, presets
+
+    hosts.initialize(run.processes, run.coordinator, run.process, run.timeout)
+    own = run.out / "config.json" if run.out else None
+    begun = run.resume and run.config is None and own is not None and own.exists()
+    cfg = presets.load(str(own) if begun else run.config or "demo", run.set_)
+    hosts.agree("configuration", _facts(run, command, cfg))
+    return cfg
+
+
+def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
+    """What all processes of a run must have in common."""
+    import jax
+    import jaxlib.version
+    from flax.traverse_util import flatten_dict
+
+    import emojax
     from emojax import presets
 
-    own = run.out / "config.json" if run.out else None
-    if run.resume and run.config is None and own is not None and own.exists():
-        return presets.load(str(own), run.set_)
-    return presets.load(run.config or "demo", run.set_)
+    fields = {name: str(value) for name, value in flatten_dict(json.loads(presets.dumps(cfg)), sep=".").items()}
+    asked = {"command": command, "--out": str(run.out), "--resume": str(run.resume), "--overwrite": str(run.overwrite)}
+    versions = {"emojax": emojax.__version__, "jax": jax.__version__, "jaxlib": jaxlib.version.__version__}
+    return fields | asked | versions
 
 
 def _how(run: Run, began: float) -> "Running":
@@ -63,11 +88,10 @@ def _how(run: Run, began: float) -> "Running":
 
 def _tell(**runs: Path) -> None:
     """Where the seconds of the runs went, all sessions together."""
-    import jax
-
+    from emojax import hosts
     from emojax.training import goodput, session
 
-    if jax.process_index() == 0:
+    if hosts.first():
         for line in goodput.lines({name: session.marks(run) for name, run in runs.items()}):
             print(line, file=sys.stderr)
 
@@ -98,12 +122,13 @@ def demo(
 def sft(run: Flags) -> None:
     """Train the cold start: maximum likelihood of the reference captions."""
     began = time.time()
+    from emojax import hosts
     from emojax.progress import bars
     from emojax.training import stages
 
-    cfg = _configuration(run)
+    cfg = _configuration(run, "sft")
     how, out = _how(run, began), run.out or Path("runs", cfg.name, "sft")
-    with bars() as track:
+    with bars(hosts.first()) as track:
         stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, how=how, progress=track("cold start"))
     _tell(sft=out)
 
@@ -115,14 +140,15 @@ def grpo(run: Flags, init: Path | None = None) -> None:
         init: run directory of the cold start; without it the captioner begins with random weights.
     """
     began = time.time()
+    from emojax import hosts
     from emojax.progress import bars
     from emojax.training import stages
 
-    cfg = _configuration(run)
+    cfg = _configuration(run, f"grpo --init {init}")
     how, out = _how(run, began), run.out or Path("runs", cfg.name, "grpo")
-    if init is None and not (out / "start").exists():
+    if init is None and hosts.first() and not (out / "start").exists():
         print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
-    with bars() as track:
+    with bars(hosts.first()) as track:
         bar = track("Emo-GRPO")
         stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, how=how, progress=bar)
     _tell(grpo=out)
@@ -137,17 +163,18 @@ def _train_and_report(run: Run, ablate: bool) -> None:
     began = time.time()
     from rich.console import Console
 
-    from emojax import experiment
+    from emojax import experiment, hosts
     from emojax.progress import bars
     from emojax.training.session import Session
 
-    cfg = _configuration(run)
+    cfg = _configuration(run, "train")
     how, out = _how(run, began), run.out or Path("runs", cfg.name)
-    with bars() as track:
+    with bars(hosts.first()) as track:
         experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, how=how)
         with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
             with session.doing("evaluation"):
                 result = experiment.report(cfg, out, track, ablate=ablate, began=began)
             session.mark(1)
     _tell(sft=out / "sft", grpo=out / "grpo", report=out)
-    Console(width=None if sys.stdout.isatty() else 140).print(result)
+    if result is not None:
+        Console(width=None if sys.stdout.isatty() else 140).print(result)

@@ -1,6 +1,7 @@
 """The two stages from a configuration to a finished run directory: the cold start, then Emo-GRPO."""
 
 import dataclasses
+import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from emojax import presets, pretrained, rewards, sharding
+from emojax import hosts, presets, pretrained, rewards, sharding
 from emojax.config import Config, ConfigError
 from emojax.data import source
 from emojax.data.batches import training_batches
@@ -23,7 +24,7 @@ from emojax.encoders import stored
 from emojax.nn import param
 from emojax.rewards.sentence import load_tokenizer
 from emojax.storage import write_atomically
-from emojax.training import adapters, cached, checkpoint, executable, freeze, trace
+from emojax.training import adapters, ahead, cached, checkpoint, executable, freeze, trace
 from emojax.training.fit import stage_mesh
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
@@ -64,6 +65,7 @@ def sft(
     given = cached.given(cfg, clips, shards)
     tokenizer = run_tokenizer(out, cfg, clips, None)
     program = sft_program(cfg, stage_mesh(cfg, "sft"))
+    _agree(program, "sft")
     state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
     if state is None:
         like = adapters.plain(param.merge(program.state.params, frozen))
@@ -102,6 +104,7 @@ def grpo(
     tokenizer = run_tokenizer(out, cfg, clips, init)
     model, static = rewards.build(cfg.reward, tokenizer)
     program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
+    _agree(program, "grpo")
     start = _start(cfg, out, init, program)
     cached.check_weights(shards, start.encoders, cfg)
     frozen = Frozen(
@@ -128,6 +131,16 @@ def _begun(
     shards = cached.check(cfg, stage)
     open_run(out, stage, cfg, resume, overwrite)
     return cfg, shards
+
+
+def _agree(program: Program, stage: str) -> None:
+    """Several processes run one program: two would wait for each other for ever. Restoring waits, too, so not later.
+
+    Raises ConfigError where they differ.
+    """
+    if jax.process_count() > 1:
+        flags = {name: os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")}
+        hosts.agree(f"{stage} program", {"fingerprint of the program": ahead.lower(program).fingerprint, **flags})
 
 
 def _loaded(program: Program, cfg: Config) -> captioner.Params:
