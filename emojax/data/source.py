@@ -1,9 +1,10 @@
 """The clips of a configuration: a manifest's, or the built-in corpus's, made once and kept in the user's cache."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,13 +18,28 @@ def cache_folder() -> Path:
 
 
 def manifest(cfg: Config, progress: Callable[[int, int], None] | None = None) -> Path:
-    """The path of the manifest; the built-in corpus is rendered first if it is not in the cache yet."""
+    """The path of the manifest; the built-in corpus is rendered first if it is not in the cache yet.
+
+    Of several processes on one machine one renders it while the others wait.
+    """
     if cfg.data.manifest:
         check(cfg)
         return Path(cfg.data.manifest)
     spec = json.dumps([synthetic.FORMAT, asdict(cfg.data.corpus), cfg.seed], sort_keys=True)
     folder = cache_folder() / f"corpus-{hashlib.sha256(spec.encode()).hexdigest()[:12]}"
-    return synthetic.make_corpus(folder, cfg.data.corpus, cfg.seed, progress=progress)
+    with _alone(folder.with_suffix(".lock")):
+        return synthetic.make_corpus(folder, cfg.data.corpus, cfg.seed, progress=progress)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Waits until no other process of this machine is in here; one that dies is out."""
+    import fcntl
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def check(cfg: Config) -> None:

@@ -8,7 +8,6 @@ The corpus is planned first (`describe`: captions and all, no media), then rende
 clip from its own stream of random numbers, so that the files do not depend on how many processes made them.
 """
 
-import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -58,8 +57,6 @@ def make_corpus(
 ) -> Path:
     """Makes the corpus in the folder `out` and returns the path of its manifest.
 
-    Of several processes on one machine one makes it while the others wait.
-
     The folder holds `manifest.jsonl`, `facts.jsonl` (what the manifest does not say: intensity, style, what tells the
     emotion), `corpus.json` and `media/`. It appears under its name only when complete; the same corpus found there is
     reused. `progress` is told (clips done, all clips).
@@ -73,32 +70,6 @@ def make_corpus(
     if _holds(out, spec):
         return out / "manifest.jsonl"
     plans = _plan(corpus, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(out.parent / f".{out.name}.lock"):
-        if not _holds(out, spec):
-            _make(out, plans, corpus, seed, spec, processes, progress)
-    return out / "manifest.jsonl"
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Waits until no other process of this machine is in here; one that dies is out."""
-    import fcntl
-
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _make(
-    out: Path,
-    plans: list[Plan],
-    corpus: Corpus,
-    seed: int,
-    spec: str,
-    processes: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
     making = out.parent / f".{out.name}.{os.getpid()}"
     (making / "media").mkdir(parents=True)
     try:
@@ -109,10 +80,11 @@ def _make(
         _write_lines(making / "manifest.jsonl", map(_record, plans))
         _write_lines(making / "facts.jsonl", map(_facts, plans))
         (making / "corpus.json").write_text(spec)
-        if not _holds(out, spec):  # or another machine was faster, where they share the folder
+        if not _holds(out, spec):  # or another process was faster
             making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+    return out / "manifest.jsonl"
 
 
 def describe(corpus: Corpus, seed: int) -> list[dict[str, Any]]:
