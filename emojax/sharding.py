@@ -151,7 +151,7 @@ def to_devices(batch: Tree, mesh: jax.sharding.Mesh, clips: int | None = None) -
             start, stop, _ = index[0].indices(clips)
             return x[np.searchsorted(here, start) : np.searchsorted(here, stop)]
 
-        return jax.make_array_from_callback((clips, *x.shape[1:]), sharding, part)
+        return from_parts((clips, *x.shape[1:]), sharding, part)
 
     return jax.tree.map(one, batch)
 
@@ -167,6 +167,12 @@ def everywhere(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(one(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         here = np.asarray(x)
-        return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
+        return from_parts(here.shape, sharding, lambda index: here[index])
 
     return jax.tree.map(one, tree)
+
+
+def from_parts(shape: tuple[int, ...], sharding: NamedSharding, part: Callable[[Any], np.ndarray]) -> jax.Array:
+    """A global array; `part` gives the values at an index, which is asked for what this process's devices hold."""
+    with jax.transfer_guard("allow"):  # it is asked for, by whoever calls this
+        return jax.make_array_from_callback(shape, sharding, part)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from emojax import hosts
+from emojax import hosts, sharding
 from emojax.types import Array
 
 
@@ -94,7 +94,5 @@ class Agreement:
         agreed = Wish.GO_ON if self._pending is None else Wish(int(jax.device_get(self._pending)))
         mine = np.array([wish if agreed is Wish.GO_ON else Wish.GO_ON], np.int32)  # what is done now need not be wished
         devices = (self._each.mesh.size,)
-        with jax.transfer_guard_host_to_device("allow"):  # this one is asked for
-            each = jax.make_array_from_callback(devices, self._each, lambda _: mine)
-        self._pending = self._largest(each)
+        self._pending = self._largest(sharding.from_parts(devices, self._each, lambda _: mine))
         return agreed
