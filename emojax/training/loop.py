@@ -108,7 +108,7 @@ def train(
             raise _stopped(run, first)
         for step in range(first + 1, steps + 1):
             with session.doing("data"):
-                batch = sharding.to_devices(next(batches), program.mesh, len(program.batch.clip))
+                batch = sharding.to_devices(next(batches), program.mesh, program.clips)
             take = compiled(batch)
             if trace.begins(step):
                 settle()

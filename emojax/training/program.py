@@ -44,6 +44,11 @@ class Program:
         """Of the longest clips."""
         return self.buckets[-1]
 
+    @property
+    def clips(self) -> int:
+        """Rows of a global batch."""
+        return jax.tree.leaves(self.batch)[0].shape[0]
+
     def lower(self, batch: Batch | None = None) -> jax.stages.Lowered:
         """For a batch of one of the buckets; None: the longest."""
         with jax.set_mesh(self.mesh):
