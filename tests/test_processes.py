@@ -1,4 +1,4 @@
-"""However many processes: the same samples, the same update. They find each other, and none begins unless all agree."""
+"""However many processes: the same samples, the same losses and rewards, the same update."""
 
 import os
 import subprocess
@@ -55,8 +55,8 @@ def assert_same(ours: Path, theirs: Path, meshes: list[str]) -> None:
 @pytest.mark.parametrize(
     ("processes", "meshes"),
     [
-        (2, ["1x1", "2x2"]),
-        pytest.param(2, ["2x1", "1x2", "4x1"], marks=pytest.mark.slow),
+        (2, ["2x2"]),
+        pytest.param(2, ["1x1", "2x1", "1x2", "4x1"], marks=pytest.mark.slow),
         pytest.param(4, ["1x1", "2x2", "4x2", "8x1", "4x1"], marks=pytest.mark.slow),
     ],
 )
