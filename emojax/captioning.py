@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 
-from emojax import presets, rewards, sharding, text
+from emojax import presets, rewards, sharding, storage, text
 from emojax.config import Config, ConfigError, Mesh, Sampling
 from emojax.decoder import captioner, lm
 from emojax.decoder.sample import rollout
@@ -241,18 +241,19 @@ def _in_order(clips: Sequence["Clip"], records: Iterator[dict[str, Any]]) -> Ite
         yield early.pop(clip.id)
 
 
-def load(model: str | Path, features: str | Path = "") -> Captioner:
-    """A trained captioner: of a run directory (its last complete checkpoint), or exported, as a directory or a hub id.
+def load(model: str | Path, features: str | Path = "", checkpoint: str = "last") -> Captioner:
+    """A trained captioner: of a run directory, or exported, as a directory or a hub id.
 
     Args:
+      checkpoint: of a run: "last", "best" (by the reward; of a cold start, by the loss), or its step.
       features: a directory that `emojax encode` wrote with the captioner's encoders: clips are read from there, and the
         encoders are left out. Empty: media are read, also by a captioner that was trained from features.
     Raises:
       ConfigError, ValueError: features that were made otherwise, or that are damaged.
-      RunError: a run that has no checkpoint yet.
+      RunError: a run that has no such checkpoint; a checkpoint asked of an exported captioner, which is of one.
       FileNotFoundError: there is neither a run nor an exported captioner.
     """
-    cfg, params, tokenizer, mesh = restore(model)
+    cfg, params, tokenizer, mesh = restore(model, checkpoint=checkpoint)
     cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, features=str(features)))
     shards = cached.check(cfg)
     cached.check_weights(shards, params.encoders, cfg)
@@ -265,22 +266,29 @@ def load(model: str | Path, features: str | Path = "") -> Captioner:
     return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh, shards)
 
 
-def restore(model: str | Path, merge: bool = True) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
+def restore(
+    model: str | Path, merge: bool = True, checkpoint: str = "last"
+) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
     """What `load` reads, without the reward model; raises as it does. `merge` False: a run keeps its adapters apart."""
     from tokenizers import Tokenizer
 
     from emojax import export
     from emojax.training import adapters
-    from emojax.training.run import trained
+    from emojax.training.run import RunError, trained
     from emojax.training.stages import load_params
 
-    if (Path(model) / "run.json").exists() or not (exported := export.locate(str(model))):
-        at = trained(Path(model))
+    run = storage.place(model)
+    if (run / "run.json").exists() or not (exported := export.locate(str(model))):
+        at = trained(run)
         cfg = dataclasses.replace(presets.read_json(at / "config.json"), mesh=Mesh())  # of one device
         mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
-        params = load_params(at, cfg, mesh)
+        params = load_params(at, cfg, mesh, checkpoint)
         params = adapters.merged(params) if merge else params
-        return cfg, params, Tokenizer.from_file(str(at / "tokenizer.json")), mesh
+        return cfg, params, Tokenizer.from_str((at / "tokenizer.json").read_text(encoding="utf-8")), mesh
+    if checkpoint != "last":
+        raise RunError(
+            f"{model} is an exported captioner, which has one checkpoint; leave out --checkpoint {checkpoint}"
+        )
     return export.read(exported)
 
 

@@ -7,23 +7,26 @@ import os
 import shutil
 from pathlib import Path
 
-SCHEMES = ("gs://", "s3://", "az://", "hf://")  # that epath has
+SCHEMES = ("gs", "s3", "az", "hf")  # that epath has
 
 
 def place(path: str | os.PathLike[str]) -> Path:
-    """A path of a disk, or of a bucket with the same methods.
+    """A path of a disk, or of a bucket with the same methods; `pathlib` writes the latter as gs:/, which is understood.
 
     Raises:
       ValueError: a URL of a kind that epath does not have.
     """
     text = os.fspath(path)
-    if "://" not in text:
+    scheme, colon, rest = text.partition(":/")
+    if not colon or "/" in scheme:
         return Path(text)
-    if not text.startswith(SCHEMES):
-        raise ValueError(f"{text}: no such storage is known; wanted a local path or one of {', '.join(SCHEMES)}")
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ValueError(f"{text}: no such storage is known; wanted a local path or one of {known}")
     from etils import epath
 
-    return epath.Path(text)  # pyright: ignore[reportReturnType] it has what is used of pathlib's, but is no subclass
+    url = f"{scheme}://{rest.lstrip('/')}"
+    return epath.Path(url)  # pyright: ignore[reportReturnType] it has what is used of pathlib's, but is no subclass
 
 
 def in_bucket(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """What is restored is what was saved, on any devices; what is damaged is passed over, and said; the best are kept."""
 
+import json
 import logging
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import made_up
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from emojax.training import checkpoint
 from emojax.training.program import new_state
 from emojax.training.run import RunError
 from emojax.training.stop import listening
+from emojax.types import TrainState
 
 DAMAGES = {  # file of a checkpoint -> what befalls it
     "metadata cut": ("default/_METADATA", lambda path: path.write_bytes(path.read_bytes()[:40])),
@@ -127,20 +130,21 @@ def test_a_run_that_is_stopped_keeps_the_same_best_ones(tmp_path: Path) -> None:
         assert checkpoint.steps(tmp_path / "broken")[-1] == at + 1
     run(tmp_path / "broken", settings=settings, steps=9)
     scores = [
-        {step: (out / "checkpoints" / str(step) / "metrics" / "metrics").read_text() for step in checkpoint.steps(out)}
+        {
+            step: json.loads((out / "checkpoints" / str(step) / "_CHECKPOINT_METADATA").read_text())["custom_metadata"]
+            for step in checkpoint.steps(out)
+        }
         for out in (tmp_path / "unbroken", tmp_path / "broken")
     ]
     assert scores[0] == scores[1]
     assert list(scores[0]) == [3, 6, 9]
 
 
-def test_a_damaged_score_is_said_and_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run(tmp_path, settings=EVERY_TWO, steps=4)
-    (tmp_path / "checkpoints" / "2" / "metrics" / "metrics").write_text('{"score": ')
-    with caplog.at_level(logging.WARNING, "emojax"):
-        run(tmp_path, settings=EVERY_TWO)
-    assert "its score is damaged" in caplog.text
-    assert checkpoint.steps(tmp_path) == [2, 4, 6]
+def test_a_damaged_score_costs_its_rank_and_nothing_else(tmp_path: Path) -> None:
+    run(tmp_path, settings=(*EVERY_TWO, "keep_best=3"), steps=4)
+    (tmp_path / "checkpoints" / "2" / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"score"')
+    run(tmp_path, settings=("checkpoint_every=2", "keep=1", "keep_best=3"))
+    assert checkpoint.steps(tmp_path) == [4, 6]
 
 
 KILLED = """
@@ -154,41 +158,47 @@ run.mkdir()
 def state(i):
     weights = {"w": jnp.full((64, 2**18), i, jnp.float32)}
     return TrainState(step=jnp.int32(i), params=weights, opt_state=(), skipped=jnp.int32(0))
-def kill():
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+def later():
     while not list((run / "checkpoints").glob("2.*")):
         time.sleep(0.0005)
     time.sleep(float(sys.argv[2]))
-    os.kill(os.getpid(), signal.SIGKILL)
+    die()
 with checkpoint.manager(run, 2) as checkpoints:
     checkpoint.save(checkpoints, state(1), 1, [], True)
     checkpoints.wait_until_finished()
-    threading.Thread(target=kill, daemon=True).start()
+    if sys.argv[2] == "commit":
+        os.rename = os.replace = die
+    else:
+        threading.Thread(target=later, daemon=True).start()
     checkpoint.save(checkpoints, state(2), 2, [], True)
     checkpoints.wait_until_finished()
     time.sleep(9)
 """
 
 
-def killed_while_it_saves(out: Path, after: float) -> bool:
+def killed_while_it_saves(out: Path, when: str) -> bool:
     """Whether the checkpoint was cut short; the one before it must be the last in any case."""
-    assert subprocess.run([sys.executable, "-c", KILLED, str(out), str(after)], check=False).returncode == -9
+    assert subprocess.run([sys.executable, "-c", KILLED, str(out), when], check=False).returncode == -9
     found = checkpoint.steps(out)
     assert found in ([1], [1, 2])
     like = jax.ShapeDtypeStruct((64, 2**18), "float32", sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     assert (np.asarray(checkpoint.restore_params(out, {"w": like})["w"]) == found[-1]).all()
-    with checkpoint.manager(out, 2):
-        pass
-    assert sorted(path.name for path in (out / "checkpoints").iterdir() if path.is_dir()) == list(map(str, found))
+    with checkpoint.manager(out, 9) as checkpoints:  # what is half written is removed, and can be written again
+        again = TrainState(step=jnp.int32(9), params={"w": jnp.zeros(3)}, opt_state=(), skipped=jnp.int32(0))
+        checkpoint.save(checkpoints, again, found[-1] + 1, [], True)
+    assert not list((out / "checkpoints").glob("*tmp*"))
     return found == [1]
 
 
 def test_a_save_that_was_killed_is_never_the_last_checkpoint(tmp_path: Path) -> None:
-    assert killed_while_it_saves(tmp_path / "run", 0.0)
+    assert killed_while_it_saves(tmp_path / "run", "commit")
 
 
 @pytest.mark.slow
 def test_saves_killed_at_many_moments(tmp_path: Path) -> None:
-    cut = [killed_while_it_saves(tmp_path / str(n), 0.02 * n) for n in range(20)]
+    cut = [killed_while_it_saves(tmp_path / str(n), str(0.01 * n)) for n in range(20)]
     assert any(cut)
 
 

@@ -31,6 +31,7 @@ def caption(
     overwrite: bool = False,
     strict: bool = False,
     features: str = "",
+    checkpoint: str = "last",
 ) -> None:
     """Caption media files or a manifest's clips; JSONL, a line a clip.
 
@@ -51,6 +52,7 @@ def caption(
         overwrite: replace `out`.
         strict: stop with an error if a file was broken.
         features: directory that `emojax encode` wrote, read instead of the manifest's media.
+        checkpoint: of a run: last, best (of those that are kept), or its step.
     """
     from emojax import caption_file, captioning, compile_cache
     from emojax.data.clips import clips_of_files, read_manifest
@@ -74,7 +76,7 @@ def caption(
         "workers": workers,
     }
     compile_cache.use()
-    loaded = captioning.load(model, features)
+    loaded = captioning.load(model, features, checkpoint)
     if out is None:
         errors = 0
         for record in loaded.records(clips, **how):
@@ -123,7 +125,12 @@ def evaluate(
 
 
 def export(
-    run: tyro.conf.Positional[Path], out: Path, license: str = "", adapter: bool = False, overwrite: bool = False
+    run: tyro.conf.Positional[Path],
+    out: Path,
+    license: str = "",
+    adapter: bool = False,
+    overwrite: bool = False,
+    checkpoint: str = "last",
 ) -> None:
     """Write a trained captioner as one directory: Hugging Face models of its parts, the rest, and a model card.
 
@@ -133,15 +140,16 @@ def export(
         license: of the weights, for the model card, such as cc-by-4.0.
         adapter: write adapters (`lora`) for the library peft and name their base model, instead of merging them.
         overwrite: replace an export in `out`.
+        checkpoint: last, best (of those that are kept), or its step.
     """
-    from emojax import captioning, card
+    from emojax import captioning, card, storage
     from emojax import export as exporting
     from emojax.training.run import RunError, stage_of, trained
 
     stage = stage_of(trained(run))
-    cfg, params, tokenizer, _ = captioning.restore(run, merge=not adapter)
+    cfg, params, tokenizer, _ = captioning.restore(run, merge=not adapter, checkpoint=checkpoint)
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
-    text = card.model_card(cfg, stage, card.read_report(run), license)
+    text = card.model_card(cfg, stage, card.read_report(storage.place(run)), license)
     exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
     print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

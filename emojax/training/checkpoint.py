@@ -11,7 +11,8 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from emojax.training.run import RunError
 from emojax.types import TrainState, Tree
 
 log = logging.getLogger(__name__)
-_policies = ocp.checkpoint_managers
 
 
 def manager(run: Path, keep: int, keep_best: int = 0) -> ocp.CheckpointManager:
@@ -35,24 +35,27 @@ def manager(run: Path, keep: int, keep_best: int = 0) -> ocp.CheckpointManager:
     Saving returns at once and is finished in the background. What a killed run left half written is removed, so there
     may be one manager of a run at a time; whoever only reads needs none.
     """
-    folder = _folder(run)
-    if hosts.first():
-        for step in steps(run):
-            try:
-                _score_of(run, step)
-            except ValueError:  # Orbax would not open the folder at all
-                at = folder / str(step)
-                log.warning("%s: its score is damaged; it is one of the last, not one of the best", at)
-                storage.remove(at / "metrics")
-    hosts.barrier("scores")
-    best = _policies.BestN(get_metric_fn=_value, n=keep_best, keep_checkpoints_without_metrics=False)
+    policies = [ocp.checkpoint_managers.LatestN(keep), Best(run, keep_best)]
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(keep), best]),
-        best_fn=_value,  # without it Orbax does not write the score
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
     )
-    return ocp.CheckpointManager(folder, options=options)
+    return ocp.CheckpointManager(_folder(run), options=options)
+
+
+@dataclass(frozen=True)
+class Best:
+    """Orbax's policy that keeps the `n` of the highest score; its own wants one of every checkpoint."""
+
+    run: Path
+    n: int
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        scores = {c.step: c.metrics["score"] if c.metrics else _score_of(self.run, c.step) for c in checkpoints}
+        best = _ranked(scores)[: self.n]
+        return [c.step in best for c in checkpoints]
 
 
 def save(
@@ -70,10 +73,14 @@ def save(
       RunError: there is a checkpoint of this step or of a later one.
     """
     finite = [score for score in since if math.isfinite(score)]
-    metrics = {"score": math.fsum(finite) / len(finite)} if ranked and finite else None
+    mean = math.fsum(finite) / len(finite) if ranked and finite else None
     left = [] if ranked else finite
-    args = ocp.args.StandardSave(state)
-    if not checkpoints.save(step, args=args, metrics=metrics, custom_metadata={"since": left}):
+    if not checkpoints.save(
+        step,
+        args=ocp.args.StandardSave(state),
+        metrics=None if mean is None else {"score": mean},  # for the policy, while the file is being written
+        custom_metadata={"score": mean, "since": [*left]},  # a copy: it is written while the loop goes on
+    ):
         raise RunError(
             f"{checkpoints.directory} already has checkpoint {checkpoints.latest_step()}, {step} is not written; does "
             "another process train there?"
@@ -81,11 +88,9 @@ def save(
     return left
 
 
-def since(checkpoints: ocp.CheckpointManager, step: int) -> list[float]:
-    """The scores that checkpoint `step` handed on: those after the last ranked one."""
-    if step not in checkpoints.all_steps():
-        return []
-    return list((checkpoints.metadata(step).custom_metadata or {}).get("since", []))
+def since(run: Path, step: int) -> list[float]:
+    """The scores that checkpoint `step` handed on: those after the last ranked one; none where they are damaged."""
+    return list(_facts(run, step).get("since", []))
 
 
 def score(metrics: dict[str, float]) -> float:
@@ -131,7 +136,7 @@ def restore_params(run: Path, params: Tree, which: str = "last") -> Tree:
     if which == "last":
         wanted = there[::-1]
     elif which == "best":
-        wanted = _ranked(run)
+        wanted = _ranked({step: _score_of(run, step) for step in there})
     elif which.isdecimal() and int(which) in there:
         wanted = [int(which)]
     else:
@@ -162,7 +167,7 @@ def _sound(run: Path, wanted: Sequence[int], tree: Tree) -> tuple[Any, list[int]
         except Exception as e:  # Orbax and TensorStore raise of many kinds for a damaged file
             if "RESOURCE_EXHAUSTED" in str(e):
                 raise
-            why = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:300]
+            why = f"{type(e).__name__}: {str(e).split('[tensorstore_spec')[0].strip()}"[:300]
         if together and not multihost_utils.process_allgather(np.array(not why)).all():
             why = why or "another process could not read it"
         if not why:
@@ -183,25 +188,24 @@ def hosts_of(tree: Tree) -> int:
     return len({device.process_index for device in devices})
 
 
-def _ranked(run: Path) -> list[int]:
-    scores = {step: _score_of(run, step) for step in steps(run)}
+def _ranked(scores: Mapping[int, float | None]) -> list[int]:
+    """The steps that have a score, the best one first; of equals the later one."""
     known = {step: score for step, score in scores.items() if score is not None}
     return sorted(known, key=lambda step: (known[step], step), reverse=True)
 
 
 def _score_of(run: Path, step: int) -> float | None:
-    """None: it is not ranked. Raises ValueError where the file is damaged."""
-    path = _folder(run) / str(step) / "metrics" / "metrics"
-    if not path.exists():
-        return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("score"), float):
-        raise ValueError(f'{path}: wanted an object with "score", got {str(metrics)[:80]}')
-    return _value(metrics)
+    """None: it is not ranked, or its score is damaged."""
+    return _facts(run, step).get("score")
 
 
-def _value(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+def _facts(run: Path, step: int) -> dict[str, Any]:
+    """What `save` handed to Orbax beside the state; nothing where the file is damaged, which the state need not be."""
+    path = _folder(run) / str(step) / "_CHECKPOINT_METADATA"  # Orbax's reader warns of all else that it does not read
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["custom_metadata"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _folder(run: Path) -> Path:

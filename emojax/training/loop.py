@@ -71,7 +71,7 @@ def train(
             lowered = ahead.lower(program)
             ready = executable.load(how.executable, stage_of(run), lowered, program.mesh) if how.executable else {}
         compiled = ahead.compiler(lowered, lambda: slow("compile"), ready)
-        scores = checkpoint.since(checkpoints, first)
+        scores = checkpoint.since(run, first)
         agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
         waiting: tuple[int, Metrics] | None = None
         clock = session.now()

@@ -141,6 +141,7 @@ def stage_of(run: Path) -> str:
 
 def trained(run: Path) -> Path:
     """The stage whose captioner a run stands for: of `emojax train` and `emojax demo` the last one begun."""
+    run = storage.place(run)
     if stage_of(run) in ("sft", "grpo"):
         return run
     stages = [run / name for name in ("grpo", "sft") if (run / name / "run.json").exists()]
