@@ -116,6 +116,18 @@ def constrain(tree: Tree, axes: str = "B") -> Tree:
     return jax.tree.map(one, tree)
 
 
+def clip_by_clip(f: Callable[[Array], Array], x: Array) -> Array:
+    """f(x) of arrays [B ...], each device on the clips that it has: for what XLA does not cut along B by itself.
+
+    An FFT is such: every device would gather all clips, and transform all of them.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return f(x)
+    own = spec("B", x.shape, mesh.shape)
+    return jax.shard_map(f, in_specs=own, out_specs=own, check_vma=False)(x)
+
+
 def gathered(declared: Tree, weights: Tree) -> Tree:
     """Weights whole but for what is cut over `model`: what reads them token by token would gather them for each.
 

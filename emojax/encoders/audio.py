@@ -10,6 +10,7 @@ from flax import struct
 from emojax.families import AudioEncoder
 from emojax.nn.layers import Linear, Norm, conv1d, declare_linear, declare_norm, gelu, layer_norm
 from emojax.nn.transformer import Transformer, declare_transformer, sinusoids, transformer
+from emojax.sharding import clip_by_clip
 from emojax.types import Array
 
 SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 160
@@ -53,7 +54,7 @@ def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
     audio = jnp.where(jnp.arange(audio.shape[1]) < length[:, None], audio, 0)
     audio = jnp.pad(audio, ((0, 0), (WINDOW // 2, WINDOW // 2)))
     windows = audio[:, np.arange(frames)[:, None] * HOP + np.arange(WINDOW)]
-    spectrum = jnp.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(mels), precision=jax.lax.Precision.HIGHEST)
     mask = jnp.arange(frames) * HOP < length[:, None]

@@ -35,6 +35,7 @@ from emojax.nn.layers import (
 )
 from emojax.nn.param import Param
 from emojax.nn.transformer import sinusoids
+from emojax.sharding import clip_by_clip
 from emojax.types import Array, Weight
 from emojax.weights import Names, linear_names, norm_names
 
@@ -166,7 +167,7 @@ def log_mel(audio: Array, length: Array, cfg: Whisper) -> Array:
     parts = rearrange(audio, "b (s a) -> b s a", a=part)
     starts = range(WINDOW // part)
     windows = jnp.concatenate([parts[:, i : i + window // part : HOP // part] for i in starts], -1)
-    spectrum = jnp.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(cfg.mels), precision=jax.lax.Precision.HIGHEST)
     x = jnp.log10(jnp.maximum(energy, 1e-10))

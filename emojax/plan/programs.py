@@ -17,6 +17,7 @@ from emojax.plan.proposals import Program
 from emojax.rewards import sentence
 from emojax.training import ahead
 from emojax.training.fit import stage_mesh
+from emojax.training.program import Program as Training
 from emojax.training.program import grpo_program, sft_program
 from emojax.types import Tree
 
@@ -55,10 +56,14 @@ def make_mesh(cfg: Config, program: Program, devices: Sequence[Any]) -> jax.shar
     return sharding.make_mesh(dataclasses.replace(cfg, sft=sft, grpo=grpo), devices)
 
 
-def lower(cfg: Config, program: Program, devices: Sequence[Any], judge: Judge) -> Lowered:
-    """Raises ConfigError where no mesh divides the configuration."""
+def lower(cfg: Config, program: Program, devices: Sequence[Any], judge: Judge | None) -> Lowered:
+    """Raises ConfigError where no mesh divides the configuration. The cold start has no judge."""
     mesh = make_mesh(cfg, program, devices)
     seconds = cfg.data.audio_seconds[-1]
+    if program == "sft":
+        operations = {"step": flops.sft_step(cfg, seconds)}
+        return _training(sft_program(cfg, mesh), operations, cfg.sft.batch, 0)
+    assert judge is not None, "the programs that write captions have one"
     if program == "caption":
         rows = mesh.shape["data"] * mesh.shape["fsdp"]
         clips = math.ceil(CAPTIONED / rows) * rows
@@ -66,15 +71,14 @@ def lower(cfg: Config, program: Program, devices: Sequence[Any], judge: Judge) -
         one = ahead.Ahead({(): lowered}, ahead.fingerprint([lowered]))
         operations = flops.caption_phases(cfg, judge.static, seconds, clips)
         return Lowered(mesh, one, (), 0, operations, clips, clips)
-    if program == "sft":
-        planned, clips, captions = sft_program(cfg, mesh), cfg.sft.batch, 0
-        operations = {"step": flops.sft_step(cfg, seconds)}
-    else:
-        planned, clips = grpo_program(cfg, mesh, judge.model, judge.static), cfg.grpo.batch
-        operations, captions = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.batch * cfg.grpo.group
+    operations, clips = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.batch
+    return _training(grpo_program(cfg, mesh, judge.model, judge.static), operations, clips, clips * cfg.grpo.group)
+
+
+def _training(planned: Training, operations: dict[str, float], clips: int, captions: int) -> Lowered:
     arguments = (planned.state, planned.frozen, planned.batch, planned.key)
     trained = param.count(planned.state.params)
-    return Lowered(mesh, ahead.lower(planned), arguments, trained, operations, clips, captions)
+    return Lowered(planned.mesh, ahead.lower(planned), arguments, trained, operations, clips, captions)
 
 
 def judge(cfg: Config) -> Judge:

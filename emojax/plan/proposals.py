@@ -59,7 +59,11 @@ def search(
             known[one] = attempt(one)
         return known[one].fits
 
-    at = _first([step[0] for step in steps], fits)
+    smallest = [step[0] for step in steps]
+    at = _first(smallest[:1], fits)  # mostly a smaller micro-batch is enough
+    if at is None and smallest[1:]:
+        rest = _first(smallest[1:], fits)
+        at = None if rest is None else rest + 1
     best = None
     if at is not None:
         descending = list(reversed(steps[at]))

@@ -86,7 +86,7 @@ def plan(
             executable.save(save, program, lowered.buckets, [*shorter, tried.compiled], about)
             report["saved"] = str(save)
     if propose and not tried.outcome.fits:
-        report["proposal"] = _proposal(cfg, program, devices, reward, tried.outcome, lowered.mesh)
+        report["proposal"] = proposal(cfg, program, devices, reward, tried.outcome, lowered.mesh)
     return report
 
 
@@ -120,10 +120,15 @@ def _program(cfg: Config, lowered: Lowered, compiled: jax.stages.Compiled) -> di
     return told
 
 
-def _proposal(
-    cfg: Config, program: Program, devices: list[Any], reward: Judge, outcome: Outcome, mesh: jax.sharding.Mesh
+def proposal(
+    cfg: Config, program: Program, devices: list[Any], reward: Judge | None, outcome: Outcome, mesh: jax.sharding.Mesh
 ) -> dict[str, Any]:
-    """The settings under which it fits (None: none of those tried), and all that was tried."""
+    """The settings under which it fits (None: none of those tried), and all that was tried.
+
+    Args:
+      reward: None: the cold start has none.
+      outcome: of `cfg` as it is, on `mesh`; it does not fit.
+    """
 
     def shape(one: Config) -> Mapping[str, int]:
         return make_mesh(one, program, devices).shape
