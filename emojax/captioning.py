@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from emojax.decoder import captioner, lm
 from emojax.decoder.sample import rollout
 from emojax.encoders import media, stored
 from emojax.nn import param
+from emojax.ordered import in_order, repeated
 from emojax.rewards import emotion, sentence
 from emojax.training import cached
 from emojax.training.program import abstract_batch, place
@@ -152,7 +153,7 @@ class Captioner:
 
         if samples > 1 and sampling is None:
             raise ConfigError(f"{samples} greedy captions of a clip are all the same; give a sampling, or samples=1")
-        if ordered and (again := _repeated(clip.id for clip in clips)) is not None:
+        if ordered and (again := repeated(clip.id for clip in clips)) is not None:
             raise ConfigError(
                 f"{again!r} is the id of more than one clip: unique ids are wanted to put captions in order"
             )
@@ -179,7 +180,7 @@ class Captioner:
         )
         with closing(batches), jax.set_mesh(self.mesh):
             made = self._records(run, batches, compiled)
-            yield from _in_order(clips, made) if ordered else made
+            yield from in_order(clips, made) if ordered else made
 
     def _records(
         self, run: Callable[..., Captions], batches: "Iterator[Bulk]", compiled: Callable[[float], None]
@@ -224,21 +225,6 @@ class Captioner:
                 found.append(record)
             best = max(found, key=lambda record: record["logprob"])
             yield {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
-
-
-def _repeated(ids: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    return next((i for i in ids if i in seen or seen.add(i)), None)
-
-
-def _in_order(clips: Sequence["Clip"], records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records in the order of their clips; those that came early wait."""
-    early: dict[str, dict[str, Any]] = {}
-    for clip in clips:
-        while clip.id not in early:
-            record = next(records)
-            early[record["id"]] = record
-        yield early.pop(clip.id)
 
 
 def load(model: str | Path, features: str | Path = "", checkpoint: str = "last") -> Captioner:

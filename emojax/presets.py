@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emojax.config import Config, ConfigError
+from emojax.storage import place
 
 
 def folder() -> Path:
@@ -33,7 +34,7 @@ def load(preset: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
       ConfigError: no such preset, field or value.
     """
-    path = Path(preset)
+    path = place(preset)
     if path.suffix not in (".py", ".json"):
         names = sorted(p.stem for p in folder().glob("*.py"))
         if preset not in names:

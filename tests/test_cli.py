@@ -136,6 +136,13 @@ def test_a_run_is_not_resumed_with_another_configuration(tmp_path: Path) -> None
     assert files(tmp_path) == before
 
 
+def test_a_run_may_be_resumed_on_another_mesh_and_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_run(tmp_path, "sft", TINY, resume=False, overwrite=False)
+    open_run(tmp_path, "sft", presets.override(TINY, ["mesh.fsdp=4"]), resume=True, overwrite=False)
+    assert "agree with the unbroken run's to rounding only" in caplog.text
+    assert "mesh.fsdp: None there, 4 now" in caplog.text
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_no_run_is_never_touched(overwrite: bool, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")

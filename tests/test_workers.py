@@ -39,14 +39,25 @@ def test_closing_with_large_results_unread_stops_the_workers() -> None:
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_is_an_error_not_a_hang(workers: int) -> None:
     before = set(multiprocessing.active_children())
-    results = ahead(partial(mul, 3), range(2**31), 1)
+    results = ahead(partial(mul, 3), range(2**31), workers)
     next(results)
-    for worker in set(multiprocessing.active_children()) - before:
-        worker.kill()
+    next(iter(set(multiprocessing.active_children()) - before)).kill()
     with pytest.raises(RuntimeError, match="a worker process died"):
         list(islice(results, 100))
+
+
+def test_a_worker_does_not_hear_what_tells_the_run_to_stop() -> None:
+    """Batches are needed until all hosts have stopped; schedulers tell every process of a job."""
+    before = set(multiprocessing.active_children())
+    results = ahead(partial(mul, 3), range(2**31), 2)
+    list(islice(results, 20))
+    for worker in set(multiprocessing.active_children()) - before:
+        worker.terminate()
+    assert list(islice(results, 200)) == list(range(60, 660, 3))
+    results.close()
 
 
 SCRIPT = """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from emojax.config import Config
+from emojax.storage import place
 
 if TYPE_CHECKING:
     from emojax.training.running import Running
@@ -39,6 +40,10 @@ class Run:
     coordinator: str | None = None  # HOST:PORT of process 0; without it the cluster says (Cloud TPU, GKE, SLURM)
     process: int | None = None  # the number of this one, from 0
     timeout: float = 300  # seconds within which all processes must have come
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            object.__setattr__(self, "out", place(self.out))
 
 
 Flags = Annotated[Run, tyro.conf.arg(name="")]

@@ -2,8 +2,12 @@
 
 import json
 import math
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
+
+from emojax.storage import in_bucket
 
 
 def cut_after(path: Path, step: int) -> None:
@@ -23,16 +27,23 @@ def cut_after(path: Path, step: int) -> None:
 
 
 class Log:
-    """Open files of a run; `step` counts from 1, so line n belongs to the n-th step."""
+    """Open files of a run; `step` counts from 1, so line n belongs to the n-th step.
+
+    To a file in a bucket nothing can be appended: a run there has its files in a temporary folder of this machine,
+    which `keep` copies to it.
+    """
 
     def __init__(self, run: Path, last_step: int) -> None:
         from tensorboardX import SummaryWriter
 
+        self._run, self._here = run, Path(tempfile.mkdtemp(prefix="emojax-")) if in_bucket(run) else run
         for name in ("metrics.jsonl", "samples.jsonl"):
-            cut_after(run / name, last_step)
-        self._metrics = (run / "metrics.jsonl").open("a", buffering=1)
-        self._samples = (run / "samples.jsonl").open("a", buffering=1)
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=last_step + 1 if last_step else None)
+            if in_bucket(run) and (run / name).exists():
+                (self._here / name).write_text((run / name).read_text())
+            cut_after(self._here / name, last_step)
+        self._metrics = (self._here / "metrics.jsonl").open("a", buffering=1)
+        self._samples = (self._here / "samples.jsonl").open("a", buffering=1)
+        self._board = SummaryWriter(str(self._here / "tensorboard"), purge_step=last_step + 1 if last_step else None)
 
     def metrics(self, step: int, values: dict[str, float], facts: dict[str, Any]) -> None:
         """Numbers that are not finite are written as null: JSON has no word for them."""
@@ -44,7 +55,21 @@ class Log:
     def samples(self, step: int, captions: list[dict[str, Any]]) -> None:
         self._samples.write(json.dumps({"step": step, "captions": captions}, ensure_ascii=False) + "\n")
 
+    def keep(self) -> None:
+        """What was written so far is in the run: to be called before a checkpoint, which goes on from there."""
+        if not in_bucket(self._run):
+            return
+        self._board.flush()
+        for path in self._here.rglob("*"):
+            if path.is_file():
+                at = self._run / str(path.relative_to(self._here))
+                at.parent.mkdir(parents=True, exist_ok=True)
+                at.write_bytes(path.read_bytes())
+
     def close(self) -> None:
         self._metrics.close()
         self._samples.close()
         self._board.close()
+        self.keep()
+        if in_bucket(self._run):
+            shutil.rmtree(self._here)

@@ -127,6 +127,8 @@ def train(
             todo, ranked = agreement.on(wish()), step % cfg.checkpoint_every == 0 or step == steps
             if ranked or todo is not Wish.GO_ON:
                 settle()
+                if log is not None:
+                    log.keep()
                 with slow("checkpoint"), jax.transfer_guard("allow"):  # Orbax fetches the arrays its own way
                     scores = checkpoint.save(checkpoints, state, step, scores, ranked)
                     if todo is Wish.STOP:
