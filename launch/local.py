@@ -91,7 +91,7 @@ def run(local: Local, asked: Sequence[str], again: bool, stop: list[int]) -> int
 def wait(children: Sequence[subprocess.Popen[str]], grace: float, stop: list[int]) -> int:
     """Until all have ended; the first failure ends the others: SIGTERM, and SIGKILL when `grace` is over."""
     first, until, passed_on = 0, None, 0
-    while any(child.poll() is None for child in children):
+    while None in [child.poll() for child in children]:
         for number in stop[passed_on:]:
             for child in children:
                 send(child, number)
@@ -142,7 +142,8 @@ def main() -> None:
     if local.dry_run:
         for process in range(local.n):
             words = command(local, asked, process, local.port or "PORT", again=False)
-            print(shlex.join([*(f"{k}={v}" for k, v in environment(local, process, os.environ).items()), *words]))
+            named = (f"{name}={shlex.quote(x)}" for name, x in environment(local, process, os.environ).items())
+            print(*named, shlex.join(words))
         return
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -53,16 +53,17 @@ def assert_same(ours: Path, theirs: Path, meshes: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "meshes"),
+    ("processes", "devices", "meshes"),
     [
-        (2, ["2x2"]),
-        pytest.param(2, ["1x1", "2x1", "1x2", "4x1"], marks=pytest.mark.slow),
-        pytest.param(4, ["1x1", "2x2", "4x2", "8x1", "4x1"], marks=pytest.mark.slow),
+        (2, 2, ["2x2"]),
+        pytest.param(2, 2, ["1x1", "2x1", "1x2", "4x1"], marks=pytest.mark.slow),
+        pytest.param(4, 2, ["1x1", "2x2", "4x2", "8x1", "4x1"], marks=pytest.mark.slow),
+        pytest.param(2, 1, ["1x2"], marks=pytest.mark.slow),  # both need all rows
     ],
 )
-def test_processes_of_two_devices_equal_one_of_one(
-    alone: Path, processes: int, meshes: list[str], tmp_path: Path
+def test_processes_equal_one_of_one_device(
+    alone: Path, processes: int, devices: int, meshes: list[str], tmp_path: Path
 ) -> None:
-    done = launch(processes, 2, *STEPS, str(tmp_path), *meshes, "--", timeout=600)
+    done = launch(processes, devices, *STEPS, str(tmp_path), *meshes, "--", timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert_same(tmp_path, alone, meshes)
