@@ -126,6 +126,13 @@ def test_the_clock_counts_from_the_last_checkpoint() -> None:
     assert not Clock(0.0, lambda: next(now)).due()
 
 
+def test_the_loop_tells_the_clock_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(0.0, 25.0)  # asked before the first step, after each, and at each checkpoint
+    monkeypatch.setattr(loop, "Clock", lambda minutes: Clock(minutes, lambda: next(now)))
+    run(tmp_path, settings=("checkpoint_minutes=1", "keep=9"), steps=9)
+    assert checkpoint.steps(tmp_path) == [2, 5, 8, 9]
+
+
 @pytest.mark.parametrize(("minutes", "wanted"), [(1e-9, [1, 2, 3, 4, 5, 6]), (0, [4, 6]), (30, [4, 6])])
 def test_checkpoints_by_the_clock_are_written_beside_those_by_steps_and_change_no_number(
     minutes: float, wanted: list[int], tmp_path: Path
