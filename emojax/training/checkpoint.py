@@ -107,7 +107,8 @@ def steps(run: Path) -> list[int]:
 def restore(run: Path, state: TrainState) -> TrainState | None:
     """The last sound checkpoint with the shapes and shardings of `state` (abstract); None where there is none yet.
 
-    One that cannot be read is named in a warning and removed, and the one before it taken: the run writes it again.
+    One that cannot be read is named in a warning and moved to `damaged/`, for it may be the storage that failed, and
+    the one before it taken: the run writes it again.
 
     Raises:
       RunError: there are checkpoints, and none can be read.
@@ -115,10 +116,18 @@ def restore(run: Path, state: TrainState) -> TrainState | None:
     restored, bad = _sound(run, steps(run)[::-1], state)
     if bad and hosts.first():
         for step in bad:
-            storage.remove(_folder(run) / str(step))
+            _set_aside(run, step)
     if bad:
         hosts.barrier("bad checkpoints")
     return restored
+
+
+def _set_aside(run: Path, step: int) -> None:
+    there = storage.absolute(run) / "damaged" / str(step)
+    there.parent.mkdir(exist_ok=True)
+    if there.exists():
+        storage.remove(there)
+    (_folder(run) / str(step)).rename(there)
 
 
 def restore_params(run: Path, params: Tree, which: str = "last") -> Tree:
