@@ -92,7 +92,7 @@ def test_want_of_memory_is_not_a_damaged_checkpoint(tmp_path: Path, monkeypatch:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes")
 
     monkeypatch.setattr(checkpoint, "_read", full)
-    with pytest.raises(RuntimeError, match="^RESOURCE_EXHAUSTED"):
+    with pytest.raises(RuntimeError, match=r"^RESOURCE_EXHAUSTED"):
         run(tmp_path)
     assert checkpoint.steps(tmp_path) == [2, 4, 6]
 

@@ -45,9 +45,7 @@ def test_it_is_the_largest_that_fits(seed: int) -> None:
     by_hand = [[cfg for cfg in step if needs(cfg, state, activations) <= has] for step in steps]
     fitting = next((step for step in by_hand if step), None)
     assert best == (fitting[-1] if fitting else None)
-    assert len(looked) == len(set(looked)) == len(tried) <= 9, (
-        "itself, a step, three bits of steps, four of sizes"
-    )
+    assert len(looked) == len(set(looked)) == len(tried) <= 9, "itself, a step, three bits of steps, four of sizes"
     assert {cfg: outcome.fits for cfg, outcome in tried.items()} == {
         cfg: needs(cfg, state, activations) <= has for cfg in looked
     }
