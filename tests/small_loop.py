@@ -39,14 +39,14 @@ def run(
         state = TrainState(step=jnp.int32(0), params={"w": jnp.zeros(3)}, opt_state=(), skipped=jnp.int32(0))
         return state, jnp.float32(1), jax.random.key(0)
 
-    batch = jax.ShapeDtypeStruct((4,), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
+    batch = jax.ShapeDtypeStruct((8,), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
     state, frozen, key = given = jax.jit(new, out_shardings=here)()
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), given)
     state = checkpoint.restore(out, abstract[0]) or state
     program = Program(
         jax.jit(step, out_shardings=here), None, None, mesh, abstract[0], abstract[1], (batch,), abstract[2]
     )
-    numbers: Any = (np.full(4 // jax.process_count(), i, np.float32) for i in range(int(state.step), 100))
+    numbers: Any = (np.full(8 // jax.process_count(), i, np.float32) for i in range(int(state.step), 100))
     quiet: dict[str, Any] = {"words": lambda samples: [], "progress": lambda step, values: None, "steps": STEPS}
     cfg = presets.override(TINY, settings)
     out.mkdir(parents=True, exist_ok=True)
