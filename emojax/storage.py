@@ -5,24 +5,27 @@ A local path stays a `pathlib.Path`, so that a run on a disk needs none of it.
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
-SCHEMES = ("gs", "s3", "az", "hf")  # that epath has
+DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # what epath reaches each through
 
 
 def place(path: str | os.PathLike[str]) -> Path:
     """A path of a disk, or of a bucket with the same methods; `pathlib` writes the latter as gs:/, which is understood.
 
     Raises:
-      ValueError: a URL of a kind that epath does not have.
+      ValueError: a URL of a kind that epath does not have, or whose driver is not installed.
     """
     text = os.fspath(path)
     scheme, colon, rest = text.partition(":/")
     if not colon or "/" in scheme:
         return Path(text)
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+    if scheme not in DRIVERS:
+        known = ", ".join(f"{scheme}://" for scheme in DRIVERS)
         raise ValueError(f"{text}: no such storage is known; wanted a local path or one of {known}")
+    if find_spec(DRIVERS[scheme]) is None:
+        raise ValueError(f"{text}: {scheme}:// is reached through {DRIVERS[scheme]}; pip install {DRIVERS[scheme]}")
     from etils import epath
 
     url = f"{scheme}://{rest.lstrip('/')}"

@@ -21,11 +21,12 @@ def bucket() -> Iterator[Path]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fsspec, "filesystem", lambda *_, **__: MemoryFileSystem())
+        patch.setitem(storage.DRIVERS, "gs", "fsspec")  # gcsfs may not be installed
         yield storage.place("gs://bucket/runs")
     MemoryFileSystem.store.clear()
 
 
-def test_a_path_is_of_a_disk_or_of_a_bucket_however_it_came() -> None:
+def test_a_path_is_of_a_disk_or_of_a_bucket_however_it_came(bucket: Path) -> None:
     assert type(storage.place("runs/a")) is type(Path("runs/a"))
     for spelled in ("gs://bucket/a", Path("gs://bucket/a"), storage.place("gs://bucket") / "a"):
         assert str(storage.place(spelled)) == "gs://bucket/a"
@@ -33,6 +34,12 @@ def test_a_path_is_of_a_disk_or_of_a_bucket_however_it_came() -> None:
     assert storage.place("x/a:/b") == Path("x/a:/b")
     with pytest.raises(ValueError, match=r"ftp:.*no such storage is known; wanted a local path or one of gs://"):
         storage.place("ftp://host/a")
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(storage.DRIVERS, "gs", "no_such_driver")
+    with pytest.raises(ValueError, match=r"gs://b/a: .*pip install no_such_driver"):
+        storage.place("gs://b/a")
 
 
 def test_a_run_is_opened_refused_and_replaced_there(bucket: Path) -> None:

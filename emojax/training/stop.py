@@ -2,7 +2,7 @@
 
 JAX's own preemption sync point is not used. It counts calls and stops at the largest count plus one, so step numbers
 must begin at 0 and never jump: a notice that comes while a run is being restored at step 500, or between the two
-stages, is never reached (seen with jax 0.10 and 0.12). And it knows no clock. Here every process says what it wishes,
+stages, is never reached (seen with jax 0.10.2). And it knows no clock. Here every process says what it wishes,
 and the largest wish rules: one maximum over a number a device, dispatched behind the step and fetched behind the next
 one, so that nobody waits for it.
 """
