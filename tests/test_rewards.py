@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from emojax import config, rewards
+from emojax import concepts, config, rewards
 from emojax.rewards import emotion, rouge, sentence
 from emojax.rewards.score import RewardModel, RewardStatic, compare
 from emojax.types import References
@@ -225,7 +225,7 @@ def test_centring_separates_emotions(built):
     texts, labels = zip(*((text, label) for label, texts in CAPTIONS.items() for text in texts), strict=True)
     labels = np.array(labels)
     embedded = sentence.embed_texts(model.sentence, static.sentence, tokenizer, texts)
-    phrases = emotion.phrases(config.CONCEPTS, config.TEMPLATES)
+    phrases = emotion.phrases(concepts.CONCEPTS, concepts.TEMPLATES)
     anchors = sentence.embed_texts(model.sentence, static.sentence, tokenizer, [*itertools.chain(*phrases)])
     anchors = np.split(anchors, len(phrases))  # as many phrases for each
     raw = emotion.project(emotion.coordinates(anchors, "cosine", center=False), embedded)

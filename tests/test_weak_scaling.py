@@ -43,11 +43,11 @@ def test_work_and_messages_of_a_device_do_not_grow_with_devices() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(find_spec("libtpu") is None, reason="the TPU compiler is not installed: pip install 'emojax[tpu]'")
 def test_the_same_on_pods_of_16_64_and_256_chips() -> None:
-    """Emo-GRPO of `demo`, four clips a chip."""
+    """Emo-GRPO of `base`, four clips a chip."""
     found = {}
     for chips, pod in ((16, "v5e:4x4"), (64, "v5e:8x8"), (256, "v5e:16x16")):
         sets = [f"sft.batch={4 * chips}", f"grpo.batch={4 * chips}", "mesh.fsdp=1", "mesh.model=1"]
-        report = planned("demo", "grpo", pod, sets)
+        report = planned("base", "grpo", pod, sets)
         assert report["host_callbacks"] == report["infeeds"] == report["outfeeds"] == 0
         found[chips] = report["flops_by_compiler"], sum(row["bytes"] for row in report["collectives"])
         assert report["flops_per_device"] == pytest.approx(report["flops"] / chips)

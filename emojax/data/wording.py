@@ -1,7 +1,7 @@
 """The words of the built-in corpus: what is said, and how it is described.
 
 A clip has five captions, as an EmotionTalk utterance has: about the speaker, about the manner of speaking, about the
-emotion, and two of the whole. Each names the emotion with a word of `emojax.config.CONCEPTS`, in a degree that fits
+emotion, and two of the whole. Each names the emotion with a word of `emojax.concepts.CONCEPTS`, in a degree that fits
 its intensity, and says which of voice and face tells it; none uses a word of another emotion.
 """
 

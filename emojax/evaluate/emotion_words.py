@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from emojax.concepts import Concept
 from emojax.data.clips import label_numbers
 
-# Adverbs and nouns of the words in emojax.config.CONCEPTS. A listed word brings its forms with it; the list is
+# Adverbs and nouns of the words in emojax.concepts.CONCEPTS. A listed word brings its forms with it; the list is
 # explicit because endings do not tell: "evening" is not even, "madam" is not mad.
 _FORMS = {
     "neutral": "neutrally neutrality",
