@@ -51,6 +51,7 @@ def test_two_processes_train_and_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_however_often_one_of_four_is_killed_the_end_is_the_same(tmp_path: Path) -> None:
     def asked(out: str, *more: str) -> tuple[str, ...]:
         how = ("--set", "steps=60", "--set", "checkpoint_every=4")
