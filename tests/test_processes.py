@@ -52,6 +52,7 @@ def assert_same(ours: Path, theirs: Path, meshes: list[str]) -> None:
                     )
 
 
+@pytest.mark.timeout(2400)  # each process compiles every mesh for both stages
 @pytest.mark.parametrize(
     ("processes", "devices", "meshes"),
     [
@@ -64,6 +65,6 @@ def assert_same(ours: Path, theirs: Path, meshes: list[str]) -> None:
 def test_processes_equal_one_of_one_device(
     alone: Path, processes: int, devices: int, meshes: list[str], tmp_path: Path
 ) -> None:
-    done = launch(processes, devices, *STEPS, str(tmp_path), *meshes, "--", timeout=600)
+    done = launch(processes, devices, *STEPS, str(tmp_path), *meshes, "--", timeout=1800)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert_same(tmp_path, alone, meshes)
