@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+import jax
 import made_up
 import numpy as np
 import pytest
