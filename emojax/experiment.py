@@ -38,7 +38,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    how: Running = Running(),  # noqa: B008 it is frozen
+    how: Running = Running(),
 ) -> None:
     """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
     source.check(cfg)

@@ -58,8 +58,8 @@ def choose(cfg: Config, devices: Sequence[Any], stage: Stage | None, held: Calla
     together = len(devices) // _count(devices, "slice_index")  # devices that weights may be cut over
     shapes = [  # all that there are
         Sizes(rows // fsdp, fsdp, len(devices) // rows)
-        for rows in _divisors(len(devices))
-        for fsdp in _divisors(rows)
+        for rows in divisors(len(devices))
+        for fsdp in divisors(rows)
         if together % (fsdp * (len(devices) // rows)) == 0
     ]
     shapes.sort(key=lambda shape: _preference(shape, devices))
@@ -121,7 +121,8 @@ def _memory(devices: Sequence[Any]) -> float | None:
     return (stats or {}).get("bytes_limit")
 
 
-def _divisors(n: int) -> list[int]:
+def divisors(n: int) -> list[int]:
+    """Ascending."""
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
@@ -139,7 +140,7 @@ def _misfits(cfg: Config, shape: Sizes, stage: Stage | None) -> list[str]:
     for name, size, axis in sizes:
         parts = getattr(shape, axis)
         if size % parts:
-            would = [str(d) for d in _divisors(math.prod(shape)) if size % d == 0]
+            would = [str(d) for d in divisors(math.prod(shape)) if size % d == 0]
             pad = f", or decoder.padding={lm.padding + -size % parts}" if "padding" in name else ""
             wrong.append(f"{name}={size} is no multiple of mesh.{axis}={parts}; {axis} may be {_any(would)}{pad}")
     return wrong
@@ -153,7 +154,7 @@ def _uncut_batch(cfg: Config, shape: Sizes, stage: Stage) -> str | None:
     parts = shape.data if samples % shape.fsdp == 0 else shape.data * shape.fsdp
     if clips % parts == 0:
         return None
-    would = [n for n in _divisors(of.batch) if n % parts == 0]
+    would = [n for n in divisors(of.batch) if n % parts == 0]
     if name == "batch" or not would:
         below = clips // parts * parts
         would = [n for n in (below, below + parts) if n]

@@ -27,7 +27,7 @@ def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array)
 
 def run(
     out: Path,
-    how: Running = Running(),  # noqa: B008 it is frozen
+    how: Running = Running(),
     settings: tuple[str, ...] = (),
     mesh: jax.sharding.Mesh = MESH,
     **changes: Any,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emojax.config import Config, ConfigError, Mesh
+from emojax.meshes import divisors
 
 Program = Literal["sft", "grpo", "caption"]
 
@@ -85,7 +86,7 @@ def settings(cfg: Config, other: Config) -> tuple[str, ...]:
 
 def meshes(devices: int, fsdp: int, model: int, valid: Callable[[int, int], bool]) -> list[Mesh]:
     """Meshes that cut weights more than (fsdp, model) does, each more than the one before; heads last."""
-    pairs = [(m, f) for m in _divisors(devices) for f in _divisors(devices // m) if m >= model and valid(f, m)]
+    pairs = [(m, f) for m in divisors(devices) for f in divisors(devices // m) if m >= model and valid(f, m)]
     found, cut = [], fsdp * model
     for m, f in sorted(pairs):
         if f * m > cut:
@@ -113,15 +114,11 @@ def _micro_batches(cfg: Config, program: Program) -> list[Config]:
         return [cfg]
     stage = cfg.sft if program == "sft" else cfg.grpo
     most = stage.micro_batch or stage.batch
-    sizes = [n for n in _divisors(stage.batch) if n <= most]
+    sizes = [n for n in divisors(stage.batch) if n <= most]
     return [
         dataclasses.replace(cfg, **{program: dataclasses.replace(stage, micro_batch=0 if n == stage.batch else n)})
         for n in sizes
     ]
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def _first(ordered: Sequence[Config], fits: Callable[[Config], bool]) -> int | None:

@@ -47,7 +47,7 @@ def sft(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    how: Running = Running(),  # noqa: B008 it is frozen
+    how: Running = Running(),
     progress: Progress,
 ) -> None:
     """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
@@ -91,7 +91,7 @@ def grpo(
     init: Path | None,
     resume: bool = False,
     overwrite: bool = False,
-    how: Running = Running(),  # noqa: B008 it is frozen
+    how: Running = Running(),
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
