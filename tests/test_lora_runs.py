@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from test_pretrained import configured, hashes, quiet
 
-from emojax import captioning, export, presets, pretrained, sharding
+from emojax import captioning, export, presets, pretrained
 from emojax.config import Config, Lora
 from emojax.data import source
 from emojax.training import adapters, stages
-from emojax.training.run import RunError, open_run
+from emojax.training.fit import stage_mesh
+from emojax.training.run import RunError, open_run, stage_of
 from emojax.types import Tree
 
 torch = pytest.importorskip("torch", reason="parity with peft")
@@ -31,9 +32,13 @@ def adapted(folder: Path, lora: Lora = LORA) -> Config:
     return dataclasses.replace(cfg, lora=lora, frozen_precision="int8")
 
 
+def mesh_of(run: Path) -> jax.sharding.Mesh:
+    """The run's own: on another, sums over a column round otherwise."""
+    return stage_mesh(presets.read_json(run / "config.json"), stage_of(run))
+
+
 def kept(run: Path) -> Tree:
-    cfg = presets.read_json(run / "config.json")
-    return stages.load_params(run, cfg, sharding.make_mesh(cfg, jax.devices()[:1]))
+    return stages.load_params(run, presets.read_json(run / "config.json"), mesh_of(run))
 
 
 def same(a: Tree, b: Tree) -> bool:
@@ -69,7 +74,7 @@ def test_a_run_with_adapters_resumes_and_is_exported_both_ways(tmp_path: Path) -
     assert hashes(run) == [unbroken]
 
     # the base is the published one, bit for bit; adapters of the decoder moved
-    whole, mesh = kept(run), sharding.make_mesh(cfg, jax.devices()[:1])
+    whole, mesh = kept(run), mesh_of(run)
     begun = pretrained.initial(cfg, stages.abstract_weights(stages.captioner.declare(cfg), mesh))
     assert same(adapters.plain(whole), begun)
     assert same(adapters.of(whole.encoders), adapters.of(adapters.begin(begun, cfg, mesh).encoders))
@@ -112,8 +117,7 @@ def test_emo_grpo_goes_on_with_the_cold_starts_adapters_or_merges_others(tmp_pat
     assert hashes(tmp_path / "sft") == [unbroken]
     learnt = kept(tmp_path / "sft")
     own = presets.read_json(tmp_path / "sft" / "config.json")
-    mesh = sharding.make_mesh(own, jax.devices()[:1])
-    begun = pretrained.initial(own, stages.abstract_weights(stages.captioner.declare(own), mesh))
+    begun = pretrained.initial(own, stages.abstract_weights(stages.captioner.declare(own), mesh_of(tmp_path / "sft")))
     for path in pretrained.backbones(own):
         at = operator.attrgetter(path)
         assert same(adapters.plain(at(learnt)), at(begun)), path
@@ -142,5 +146,4 @@ def test_emo_grpo_goes_on_with_the_cold_starts_adapters_or_merges_others(tmp_pat
 def start(run: Path) -> Tree:
     """What Emo-GRPO began with."""
     cfg = presets.read_json(run / "config.json")
-    mesh = sharding.make_mesh(cfg, jax.devices()[:1])
-    return stages.checkpoint.restore_tree(run / "start", stages.abstract_weights(adapters.declare(cfg), mesh))
+    return stages.checkpoint.restore_tree(run / "start", stages.abstract_weights(adapters.declare(cfg), mesh_of(run)))
