@@ -168,6 +168,11 @@ def to_devices(batch: Tree, mesh: jax.sharding.Mesh, clips: int | None = None) -
     return jax.tree.map(one, batch)
 
 
+def first_here(tree: Tree) -> Tree:
+    """The first row (numpy) that this process holds of arrays that are cut by clip alone."""
+    return jax.tree.map(lambda x: x[0], jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree)))
+
+
 def everywhere(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
     """Arrays and random keys that every process holds whole -> the same on all devices.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from emojax import sharding
 from emojax.config import Config
 from emojax.decoder import lm
 from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, read
@@ -88,7 +89,8 @@ def grpo_step(
         state, scores, metrics = updates(state, frozen.reference, rows, cfg, optimizer)
         metrics |= policy_metrics(samples, scores, rows.weight, cfg.grpo)
         metrics |= sample_metrics(samples, score, parts, flat, cfg.model.decoder.vocab)
-        metrics["samples"] = Samples(clip=batch.clip, ids=samples.ids, mask=samples.mask, reward=score)
+        drawn = Samples(clip=batch.clip, ids=samples.ids, mask=samples.mask, reward=score)
+        metrics["samples"] = sharding.constrain(drawn)  # they stay where they are: a log reads one clip of them
         return dataclasses.replace(state, step=state.step + 1), metrics
 
 

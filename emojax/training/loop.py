@@ -45,7 +45,7 @@ def train(
 
     Args:
       batches: from the state's step on.
-      words: turns what a step sampled into captions for `samples.jsonl`.
+      words: turns what a step sampled of one clip (no axis B) into captions for `samples.jsonl`.
       progress: told of each finished step.
     Raises:
       Stopped: SIGTERM came to a process, and the checkpoint of the step that it came in, or of the next, is complete.
@@ -92,7 +92,7 @@ def train(
             if log is not None:
                 log.metrics(step, values, facts)
                 if samples is not None and (step % cfg.sample_every == 0 or step == steps):
-                    log.samples(step, words(jax.device_get(samples)))
+                    log.samples(step, words(sharding.first_here(samples)))
             progress(step, values)
             if values["skipped"] > cfg.max_skipped:
                 raise RunError(

@@ -123,7 +123,7 @@ def _program(
     jitted = jax.jit(
         step,
         in_shardings=jax.tree.map(lambda x: x.sharding, (state, frozen, buckets[-1], key)),
-        out_shardings=(jax.tree.map(lambda x: x.sharding, state), sharding.replicated(mesh)),
+        out_shardings=(jax.tree.map(lambda x: x.sharding, state), None),  # of scalars, and as the step says
         donate_argnums=0,
     )
     return Program(jitted, score, optimizer, mesh, state, frozen, buckets, key)

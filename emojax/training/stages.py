@@ -281,9 +281,9 @@ def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh, which: str = "l
 
 
 def _words(samples: Samples, clips: Sequence[Clip], tokenizer: "Tokenizer") -> list[dict[str, Any]]:
-    """The samples of the first clip of a batch, as text."""
+    """The samples of one clip as text."""
     names = {zlib.crc32(clip.id.encode()): clip.id for clip in clips}
     return [
-        {"id": names[int(samples.clip[0])], "caption": decode(tokenizer, ids, mask), "reward": float(reward)}
-        for ids, mask, reward in zip(samples.ids[0], samples.mask[0], samples.reward[0], strict=True)
+        {"id": names[int(samples.clip)], "caption": decode(tokenizer, ids, mask), "reward": float(reward)}
+        for ids, mask, reward in zip(samples.ids, samples.mask, samples.reward, strict=True)
     ]
