@@ -106,7 +106,8 @@ def test_a_loop_whose_end_is_computed_is_told_by_the_iteration() -> None:
 
 # As libtpu 0.0.50.1 has it, shortened. An all-gather is fused with the work it hides behind: its start, a piece and its
 # end are three fusions of one channel. Nothing says how often a loop runs; its condition is read. A reduce-scatter is a
-# fusion that holds an all-reduce. What goes to the other slices is a transfer through the host, by the runtime.
+# fusion that holds an all-reduce. A tpu7x calls its SparseCores for a gather beside other work. What goes to the other
+# slices is a transfer through the host, by the runtime.
 TPU = """HloModule jit_step, is_scheduled=true
 
 %async_collective_fusion.1 (p: f32[2,8]) -> f32[8,8] {
@@ -123,6 +124,11 @@ TPU = """HloModule jit_step, is_scheduled=true
   %p.2 = f32[16,8]{1,0:T(8,128)} parameter(0)
   %r = f32[16,8]{1,0:T(8,128)} all-reduce(%p.2), channel_id=4, replica_groups={{0,1,2,3}}, to_apply=%add
   ROOT %d = f32[4,8]{1,0:T(8,128)} dynamic-slice(%r, %p.2), dynamic_slice_sizes={4,8}
+}
+
+%called_computation.5 (p.3: f32[2,8]) -> f32[8,8] {
+  %p.3 = f32[2,8]{1,0:T(8,128)} parameter(0)
+  ROOT %g.5 = f32[8,8]{1,0:T(8,128)} all-gather(%p.3), channel_id=5, replica_groups=mesh['data'=2,'fsdp'=4] {'fsdp'}
 }
 
 %body (c: (s32[], f32[2,8])) -> (s32[], f32[2,8]) {
@@ -142,7 +148,11 @@ TPU = """HloModule jit_step, is_scheduled=true
 ENTRY %main (x: f32[2,8]) -> f32[4,8] {
   %x = f32[2,8]{1,0:T(8,128)} parameter(0)
   %w = (s32[]{:T(128)}, f32[2,8]{1,0:T(8,128)}) while(%x), condition=%condition, body=%body
-  %s = (f32[4,8]{1,0:T(8,128)}, u32[]{:S(2)}, token[]) send(%w), channel_id=3, is_host_transfer=true, """ + (
+  %g.5.call-start = ((), (), (s32[1]{0:T(128)})) call-start(), async_execution_thread="sparsecore", """ + (
+    "to_apply=%called_computation.5\n"
+    "  %g.5.call-update = ((f32[2,8]{1,0:T(8,128)}), f32[8,8]{1,0:T(8,128)}) call-update(%g.5.call-start, %x)\n"
+    "  %g.5.call-done = f32[8,8]{1,0:T(8,128)} call-done(%g.5.call-update)\n"
+    "  %s = (f32[4,8]{1,0:T(8,128)}, u32[]{:S(2)}, token[]) send(%w), channel_id=3, is_host_transfer=true, "
     'frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",'
     '_xla_megascale_target="{1,2}x{0:3}",_xla_megascale_transfer_type="ALL_REDUCE"}\n'
     "  %sd = token[] send-done(%s), channel_id=3, is_host_transfer=true, frontend_attributes="
@@ -155,7 +165,7 @@ def test_the_words_of_the_tpus_compiler_are_understood() -> None:
     rows = table(collectives(TPU, 8, TWO_SLICES))
     told = [(row["kind"], row["network"], row["instructions"], row["executed"], row["bytes"]) for row in rows]
     assert told == [
-        ("all-gather", "ici", 1, 10, 10 * 8 * 8 * 4),
+        ("all-gather", "ici", 2, 11, 11 * 8 * 8 * 4),
         ("all-reduce", "dcn", 1, 1, 4 * 8 * 4),
         ("reduce-scatter", "ici", 1, 1, 16 * 8 * 4),
     ]

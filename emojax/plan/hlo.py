@@ -129,8 +129,11 @@ def _walk(
 
 
 def _runs(opcode: str) -> bool:
-    """What it names is run as a part of the step, not applied to elements as a reduction's sum is."""
-    return opcode in ("fusion", "call", "conditional", "async-start") or opcode == "custom-call"
+    """What it names is run as a part of the step, not applied to elements as a reduction's sum is.
+
+    `call-start` is how a tpu7x begins collectives that its SparseCores carry out.
+    """
+    return opcode in ("fusion", "call", "call-start", "conditional", "async-start", "custom-call")
 
 
 def _parse(line: str, inside: str, times: Times) -> Instruction | None:
