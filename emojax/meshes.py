@@ -8,7 +8,6 @@ as there are. So data are parallel across hosts or slices, weights are cut insid
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -16,22 +15,13 @@ import jax
 import numpy as np
 from jax.experimental import mesh_utils
 
+from emojax import chips
 from emojax.config import Config, ConfigError
 from emojax.families import Decoder
 
 Stage = Literal["sft", "grpo"]
 
 STATE_SHARE = 0.6  # of a device's memory that the state may take; the rest is for activations, caches and logits
-HBM = {  # GiB a chip, by `device_kind` (cloud.google.com/tpu/docs, "System architecture" of each)
-    "TPU v4": 32,
-    "TPU v5 lite": 16,
-    "TPU v5e": 16,
-    "TPU v5": 95,
-    "TPU v5p": 95,
-    "TPU v6 lite": 32,
-    "TPU v6e": 32,
-    "TPU7x": 192,
-}
 
 
 class Sizes(NamedTuple):
@@ -105,20 +95,8 @@ def _preference(shape: Sizes, devices: Sequence[Any]) -> tuple[int, bool, int]:
 
 
 def _memory(devices: Sequence[Any]) -> float | None:
-    """Bytes of a device; None: no limit that could be asked for.
-
-    Of TPUs by name, since devices of a described topology and of other hosts cannot be asked, and all hosts must
-    choose alike.
-    """
-    device = next((d for d in devices if d.process_index == jax.process_index()), devices[0])
-    if device.device_kind in HBM:
-        on_chip = Counter(tuple(d.coords) for d in devices) if hasattr(device, "coords") else {}
-        return HBM[device.device_kind] * 2**30 / max(on_chip.values(), default=1)
-    try:
-        stats = device.memory_stats()
-    except jax.errors.JaxRuntimeError:
-        return None
-    return (stats or {}).get("bytes_limit")
+    """Bytes of a device, asked of one that this process has; None: no limit that could be asked for."""
+    return chips.memory(next((d for d in devices if d.process_index == jax.process_index()), devices[0]))
 
 
 def divisors(n: int) -> list[int]:

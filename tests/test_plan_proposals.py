@@ -10,10 +10,10 @@ import pytest
 import test_weak_scaling as small
 
 from emojax import presets
+from emojax.chips import GIB
 from emojax.config import Config, ConfigError, Mesh
 from emojax.plan import attempt, memory, programs, proposals, report
 from emojax.plan.proposals import Outcome
-from emojax.plan.topology import GIB
 from emojax.training.fit import stage_mesh
 
 CFG = dataclasses.replace(made_up.config(), mesh=Mesh(fsdp=1, model=1))

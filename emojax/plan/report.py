@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from emojax import pretrained
+from emojax import chips, pretrained
 from emojax.config import Config, ConfigError, Mesh
 from emojax.decoder import captioner
 from emojax.nn import param
@@ -56,7 +56,7 @@ def plan(
             f"--save wants all files of the models at hand, {', '.join(reward.assumed)} are not: a program compiled "
             "from assumed sizes is not the one that a run would use"
         )
-    room = int(limit * pods.GIB) if limit else pods.capacity(devices[0])
+    room = int(limit * chips.GIB) if limit else chips.memory(devices[0])
     lowered = lower(cfg, program, devices, reward)
     tried = attempt.attempt(lowered, room)
     report: dict[str, Any] = {
@@ -113,7 +113,7 @@ def _program(cfg: Config, lowered: Lowered, compiled: jax.stages.Compiled) -> di
         "collectives": collectives.table(found),
         "flops_by_compiler": (compiled.cost_analysis() or {}).get("flops"),
     }
-    chip = pods.chip_of(mesh.devices.flat[0])
+    chip = chips.chip_of(mesh.devices.flat[0])
     if chip:
         weights, touched = param.count(captioner.declare(cfg).decoder), memory.touched(compiled)
         told["estimate"] = roofline.estimate(cfg, chip, lowered, weights, touched, found)

@@ -7,11 +7,11 @@ that writes captions and for all else. It is a bound with an assumed utilisation
 from collections.abc import Sequence
 from typing import Any
 
+from emojax.chips import Chip
 from emojax.config import Config, media_positions
 from emojax.families import Decoder
 from emojax.plan.collectives import Collective
 from emojax.plan.programs import Lowered
-from emojax.plan.topology import Chip
 
 UTILISATION = 0.4  # of the peak of operations, outside the decoding loop and in it
 PASSES = 6  # of bfloat16 products that a product of float32 takes on a TPU (jax.lax.Precision.HIGHEST)

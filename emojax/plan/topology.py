@@ -1,4 +1,4 @@
-"""TPU pods by name, and what a chip of each kind can do."""
+"""TPU pods by name."""
 
 import importlib.util
 import math
@@ -7,35 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from emojax.chips import CHIPS, Chip
 from emojax.config import ConfigError
 
-GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Chip:
-    """Peaks of one chip, by Google's documentation (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, tpu7x)."""
-
-    name: str  # as JAX has it: `device_kind`
-    axes: int  # of the network between chips
-    devices: int  # that JAX sees of it
-    memory: float  # GiB a device that a program may use: what libtpu 0.0.50.1 says when a program wants too much
-    operations: float  # bfloat16 operations a second
-    bandwidth: float  # bytes a second from its memory
-    ici: float  # bytes a second to other chips of its slice, all links, one direction: half of what is documented
-    dcn: float  # bytes a second to other slices: its share of its host's network
-    config: str | None = None  # libtpu's name of how its cores are joined, where that is not the default
-
-
-CHIPS = {
-    # 2 x 6 links of 45 GB/s: jax-ml.github.io/scaling-book/tpus; the hosts' network: 81 Tbit/s between two pods of
-    # 3,072 chips (PaLM, arXiv 2204.02311, section 4)
-    "v4": Chip("TPU v4", 3, 1, 30.75, 275e12, 1228e9, 270e9, 3.3e9, "megacore"),
-    "v5e": Chip("TPU v5 lite", 2, 1, 15.75, 197e12, 819e9, 200e9, 3.125e9),  # 6.4 Tbit/s a pod of 256
-    "v5p": Chip("TPU v5", 3, 1, 95.73, 459e12, 2765e9, 600e9, 6.25e9),
-    "v6e": Chip("TPU v6 lite", 2, 1, 31.24, 918e12, 1638e9, 400e9, 12.5e9),
-    "tpu7x": Chip("TPU7x", 3, 2, 94.74, 2307e12, 7380e9, 600e9, 12.5e9),
-}
 _NAME = re.compile(r"(?:(\d+)x)?(v4|v5e|v5p|v6e|tpu7x):(\d+(?:x\d+)+)")
 _EXAMPLES = "v4:2x2x2, v5e:16x16, v5p:8x8x8, v6e:8x8, tpu7x:2x2x2, or two slices, 2xv5e:4x4"
 
@@ -110,23 +84,6 @@ def devices(topology: Topology) -> list[Any]:
     return list(found.devices)
 
 
-def chip_of(device: Any) -> Chip | None:
-    """None: not a TPU that is known here."""
-    return next((chip for chip in CHIPS.values() if chip.name == device.device_kind), None)
-
-
 def slices_of(mesh: Any) -> list[int]:
     """The slice of each device of a mesh, in its order."""
     return [getattr(device, "slice_index", 0) or 0 for device in mesh.devices.flat]
-
-
-def capacity(device: Any) -> int | None:
-    """Bytes that a program may use on a device; None: it does not say."""
-    chip = chip_of(device)
-    if chip:
-        return int(chip.memory * GIB)
-    try:
-        stats = device.memory_stats()
-    except Exception:  # a device that is only compiled for has none
-        return None
-    return stats.get("bytes_limit") if stats else None
