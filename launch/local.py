@@ -135,10 +135,12 @@ def main() -> None:
     at = words.index("--") if "--" in words else len(words)
     local, asked = tyro.cli(Local, args=words[:at], config=(tyro.conf.FlagCreatePairsOff,)), words[at + 1 :]
     if not asked or local.n < 1 or local.devices < 1:
-        sys.exit(
+        print(
             f"local.py: got -n {local.n}, --devices {local.devices} and the command {shlex.join(asked)!r}; wanted one "
-            "or more of each, and a command after --, as in: local.py -n 4 -- emojax train --config tiny"
+            "or more of each, and a command after --, as in: local.py -n 4 -- emojax train --config tiny",
+            file=sys.stderr,
         )
+        sys.exit(USER_ERROR)
     if local.dry_run:
         for process in range(local.n):
             words = command(local, asked, process, local.port or "PORT", again=False)

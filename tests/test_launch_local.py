@@ -84,5 +84,5 @@ def test_sigterm_is_passed_on_and_nothing_is_started_again() -> None:
 
 def test_a_command_is_wanted() -> None:
     done = local("-n", "2")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "a command after --" in done.stderr
