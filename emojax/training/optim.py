@@ -12,21 +12,25 @@ from emojax.config import Optimizer
 from emojax.types import Array, TrainState, Tree
 
 
-def make_optimizer(cfg: Optimizer, updates: int) -> optax.GradientTransformation:
-    """`updates`: optimizer updates of the whole run, over which the learning rate rises and falls."""
+def make_optimizer(cfg: Optimizer, updates: int, trained: Tree) -> optax.GradientTransformation:
+    """
+    Args:
+      updates: optimizer updates of the whole run, over which the learning rate rises and falls.
+      trained: the declaration of what is trained.
+    """
     warmup = max(1, round(cfg.warmup * updates))
     rate = optax.warmup_cosine_decay_schedule(
         cfg.learning_rate / warmup, cfg.learning_rate, warmup, max(updates, warmup + 1), cfg.learning_rate / 10
     )
     # not the usual 1e-8: where a gradient is zero but for rounding, as an encoder's key biases have it, that would make
     # whole steps of the rounding, and they would differ with the order of sums, so with the mesh and the micro-batch
-    adamw = optax.adamw(rate, cfg.b1, cfg.b2, eps=1e-6, weight_decay=cfg.weight_decay, mask=_matrices)
+    adamw = optax.adamw(rate, cfg.b1, cfg.b2, eps=1e-6, weight_decay=cfg.weight_decay, mask=_matrices(trained))
     return optax.chain(optax.clip_by_global_norm(cfg.clip), adamw)
 
 
-def _matrices(params: Tree) -> Tree:
-    """Weight decay leaves norms and biases alone."""
-    return jax.tree.map(lambda w: w.ndim > 1, params)
+def _matrices(declared: Tree) -> Tree:
+    """Weight decay leaves norms and biases alone, also those of layers that are stacked along L."""
+    return jax.tree.map(lambda p: len(p.axes) - p.axes.count("L") > 1, declared)
 
 
 def update(

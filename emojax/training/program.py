@@ -57,10 +57,10 @@ class Program:
 
 def sft_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
     """The cold start."""
-    optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"))
+    trained, frozen = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
+    optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"), trained)
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batches = abstract_batches(cfg, cfg.sft.batch)
-    trained, frozen = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
     frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
     return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batches)
 
@@ -91,16 +91,16 @@ def custom_grpo_program(
 
     `reward` are its arrays, `references` the shapes of its references.
     """
-    optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates)
-    step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
     declared = adapters.declare(cfg)
+    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
+    optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates, trained)
+    step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
     batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]
     frozen = Frozen(
         encoders=freeze.kept(abstract_weights(stored.without(declared.encoders, cfg), mesh), cfg),
         reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
         reward=place(reward, sharding.replicated(mesh)),
     )
-    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
     return _program(step, score, optimizer, mesh, trained, frozen, batches)
 
 
