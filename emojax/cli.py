@@ -45,8 +45,10 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as e:
         if os.environ.get("EMOJAX_TRACEBACK") or not _by_user(e):
             raise
+        from emojax import hosts
+
         print(f"emojax: {e}", file=sys.stderr)
-        sys.exit(2)
+        hosts.end(2)
     except Stopped as e:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the code below is to be seen, however often it is told
         print(f"emojax: {e}", file=sys.stderr)

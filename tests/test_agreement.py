@@ -52,6 +52,19 @@ def test_two_configurations_stop_all_and_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("process", [0, 1])
+def test_an_error_of_one_process_ends_it_with_its_own_code_and_the_others(process: int, tmp_path: Path) -> None:
+    port, began = free_port(), time.monotonic()
+    commands = [[*TRAIN, "--out", str(tmp_path / "run"), *member(port, p)] for p in range(2)]
+    commands[process] += ["--executable", str(tmp_path / "none")]  # a file of each machine
+    ended = together(commands)
+    assert ended[process][0] == 2
+    assert "none: no such file" in ended[process][1]
+    assert ended[1 - process][0] not in (0, 2)
+    assert time.monotonic() - began < 90
+
+
+@pytest.mark.slow
 def test_two_programs_stop_all_and_are_told_apart(tmp_path: Path) -> None:
     port = free_port()
     commands = [[*TRAIN, "--out", str(tmp_path / "run"), *member(port, p)] for p in range(2)]
