@@ -8,9 +8,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import jax
 import made_up
+import numpy as np
 import pytest
 
+from emojax import sharding
 from emojax.config import Mesh, Model
 from emojax.families import AudioEncoder, Decoder
 from emojax.plan.collectives import collectives
@@ -35,8 +38,19 @@ def test_work_and_messages_of_a_device_do_not_grow_with_devices() -> None:
     for devices, (operations, messages) in found.items():
         assert operations == pytest.approx(found[2][0], rel=0.1), (devices, found)
         assert messages == pytest.approx(found[2][1], rel=0.1), (devices, found)
-    gradient = 4 * sum(leaf.size for leaf in made_up.jax.tree.leaves(made_up.params(CFG)))
+    gradient = 4 * sum(leaf.size for leaf in jax.tree.leaves(made_up.params(CFG)))
     assert found[8][1] > 0.9 * gradient, "the gradient is summed over the devices"
+
+
+def test_samples_stay_on_the_device_that_drew_them_and_the_log_reads_the_first() -> None:
+    program = made_up.grpo(CFG, 8)
+    _, metrics = program.lower().compile().output_shardings
+    cut = sharding.by_clip(program.mesh, program.clips)
+    assert all(lies.is_equivalent_to(cut, 1) for lies in jax.tree.leaves(metrics["samples"]))
+    assert all(lies.is_fully_replicated for name, lies in metrics.items() if name != "samples")
+    batch = made_up.batch(CFG, program.clips)
+    first = sharding.first_here(sharding.to_devices(batch, program.mesh))
+    jax.tree.map(np.testing.assert_array_equal, first, jax.tree.map(lambda x: x[0], batch))
 
 
 @pytest.mark.slow
