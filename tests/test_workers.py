@@ -53,9 +53,12 @@ def test_a_worker_does_not_hear_what_tells_the_run_to_stop() -> None:
     """Batches are needed until all hosts have stopped; schedulers tell every process of a job."""
     before = set(multiprocessing.active_children())
     results = ahead(partial(mul, 3), range(2**31), 2)
-    list(islice(results, 20))
-    for worker in set(multiprocessing.active_children()) - before:
-        worker.terminate()
+    for done in (0, 20):  # while they start, and while they work
+        assert list(islice(results, done)) == list(range(0, 3 * done, 3))
+        while len(workers := set(multiprocessing.active_children()) - before) < 2:
+            time.sleep(0.01)
+        for worker in workers:
+            worker.terminate()
     assert list(islice(results, 200)) == list(range(60, 660, 3))
     results.close()
 

@@ -11,12 +11,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 A = TypeVar("A")
 T = TypeVar("T")
+_PARENTS = (signal.SIGINT, signal.SIGTERM)  # are for the parent to answer
 _AHEAD = 2  # results per worker that are in the making or wait to be used
 _make: Callable[[Any], Any] | None = None  # in a worker: what it makes, once it was told
 
@@ -43,8 +44,8 @@ def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator
         item = items[i]
         if pool is None:
             return make(item)
-        told, value = pool.submit(_run, item).result()
-        return value if told else pool.submit(_run, item, make).result()[1]
+        told, value = _submit(pool, item).result()
+        return value if told else _submit(pool, item, make).result()[1]
 
     depth = _AHEAD * workers  # threads only wait for the pool; 0 of them: no look-ahead
     options = grain.ReadOptions(num_threads=depth, prefetch_buffer_size=depth)
@@ -69,6 +70,15 @@ def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator
     return results()
 
 
+def _submit(pool: ProcessPoolExecutor, *call: Any) -> Future:
+    """It may start a worker, which inherits what is blocked here: `_begin` comes a second later, a signal may not."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)  # of this thread
+    try:
+        return pool.submit(_run, *call)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(item: Any, make: Callable[[Any], Any] | None = None) -> tuple[bool, Any]:
     """In a worker: (True, result), or (False, None) where it was not told yet what to make.
 
@@ -84,8 +94,9 @@ def _begin(wanted: multiprocessing.connection.Connection) -> None:
     """In a worker: Ctrl-C and SIGTERM, which schedulers send to all processes of a job, are for the parent to answer,
     who may need batches for the steps until all hosts have stopped. Its death, by whatever signal, is ours too, and so
     is the closing of the other end of `wanted`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _PARENTS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PARENTS)
     parent = multiprocessing.parent_process()
     if parent is None:
         return
