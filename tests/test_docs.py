@@ -1,0 +1,256 @@
+"""What README and docs/ say can be done: commands parse, those without a mark are run, links lead to files.
+
+A mark is an HTML comment on the line before a block of commands, `<!-- needs: weights -->`: what the test lacks.
+"""
+
+import functools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [*PAGES, *sorted((ROOT / "docs" / "api").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "launch/README.md"]
+NEEDS = {"cluster", "weights", "accelerator", "network", "a fresh environment"}
+EMOJAX = (["emojax"], ["python", "-m", "emojax.cli"])
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a page: its words, the line it stands in, and what it needs, if that is marked."""
+
+    page: str
+    line: int
+    words: tuple[str, ...]
+    needs: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}: {shlex.join(self.words)}"
+
+    @property
+    def stage(self) -> list[str] | None:
+        """The words after `emojax`, here or behind a launcher's `--`; None: the command is another program's."""
+        words = list(self.words)
+        if words[:1] == ["python"] and words[1:2] and words[1].startswith("launch/"):
+            words = words[words.index("--") + 1 :]
+            return words[1:] if words[0] == "emojax" else words
+        return next((words[len(start) :] for start in EMOJAX if words[: len(start)] == start), None)
+
+
+def commands_of(text: str, page: str) -> list[Command]:
+    """The commands in a page's ```bash and ```sh blocks, and in bare blocks that begin with emojax or python -m."""
+    lines, found, number = text.splitlines(), [], 0
+    while number < len(lines):
+        fence = re.fullmatch(r"\s*```(\S*)\s*", lines[number])
+        if not fence:
+            number += 1
+            continue
+        end = next(n for n in range(number + 1, len(lines)) if lines[n].strip() == "```")
+        mark = re.fullmatch(r"<!-- needs: (.+) -->", lines[number - 1].strip()) if number else None
+        body = lines[number + 1 : end]
+        shell = fence[1] in ("bash", "sh") or (not fence[1] and re.match(r"emojax |python -m ", (body or [""])[0]))
+        if shell:
+            found += _commands(body, number + 2, page, mark[1] if mark else None)
+        number = end + 1
+    return found
+
+
+def _commands(body: list[str], first: int, page: str, needs: str | None) -> list[Command]:
+    found, open_line = [], ""
+    for number, line in enumerate(body, first):
+        if line.endswith("\\"):
+            open_line += line[:-1] + " "
+            continue
+        words, open_line = shlex.split(open_line + line, comments=True), ""
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            found.append(Command(page, number, tuple(words[:end]), needs))
+            words = words[end + 1 :]
+    return found
+
+
+COMMANDS = [c for page in PAGES for c in commands_of(page.read_text(), page.relative_to(ROOT).as_posix())]
+STAGES = [c for c in COMMANDS if c.stage is not None]
+LAUNCHES = [c for c in COMMANDS if c.words[:1] == ("python",) and c.words[1].startswith("launch/")]
+RUN = list(dict.fromkeys(c.page for c in COMMANDS if c.needs is None))
+
+
+def test_every_command_is_run_or_marked_with_what_it_needs() -> None:
+    assert len(STAGES) > 30, "the pages have commands, and they are found"
+    unknown = [str(c) for c in COMMANDS if c.needs is not None and c.needs not in NEEDS]
+    assert not unknown, f"marks are of {sorted(NEEDS)}"
+    others = [str(c) for c in COMMANDS if c.needs is None and (c.stage is None or c.words[0] != "emojax")]
+    assert not others, "this test runs the command `emojax` only: mark the others"
+
+
+@pytest.mark.parametrize("page", list(dict.fromkeys(c.page for c in STAGES)))
+def test_every_command_parses(page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the parser of `emojax`, its functions replaced: flags, their values, presets, and the fields of --set."""
+    from emojax import cli
+
+    called: list[dict[str, Any]] = []
+
+    def recorded(function: Any) -> Any:
+        @functools.wraps(function)
+        def record(**flags: Any) -> None:
+            called.append(flags)
+
+        return record
+
+    monkeypatch.setattr(cli, "COMMANDS", {name: recorded(f) for name, f in cli.COMMANDS.items()})
+    monkeypatch.setenv("EMOJAX_TRACEBACK", "1")  # errors come here, instead of ending the process
+    wrong = []
+    for command in (c for c in STAGES if c.page == page):
+        words = [word.replace("gs://", "/") for word in command.stage or ()]  # no bucket is looked for
+        monkeypatch.setattr(sys, "argv", ["emojax", *words])
+        try:
+            cli.main()
+            _configure(called.pop())
+        except (SystemExit, ValueError) as e:
+            wrong.append(f"{command}\n{capsys.readouterr().err or e}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _configure(flags: dict[str, Any]) -> None:
+    """Loads the preset of a command with its overrides; a file that a page speaks of is the reader's: `demo` then."""
+    from emojax.config import presets
+
+    holder = next((f for f in flags.values() if hasattr(f, "set_")), None)
+    get = flags.get if holder is None else lambda name: getattr(holder, name)
+    config = get("config") or "demo" if holder is not None or "config" in flags else None
+    if config is not None:
+        presets.load("demo" if "/" in config or "." in config else config, get("set_") or ())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_setting_that_prose_names_exists(page: Path) -> None:
+    """In `--set NAME=VALUE` between backticks; capital letters stand for what the reader puts there."""
+    from emojax.config import presets
+
+    prose = re.sub(r"```(?:bash|sh|python|json).*?```", "", page.read_text(), flags=re.DOTALL)
+    for code in re.findall(r"`+([^`]*--set [^`]*)`+", prose):
+        items = [item for item in re.findall(r"--set (\S+)", code) if not item.isupper() and "PART" not in item]
+        presets.load("demo", [item for item in items if "NAME" not in item])
+
+
+@pytest.mark.parametrize("command", LAUNCHES, ids=lambda c: f"{c.words[1]}-{c.line}")
+def test_every_launch_is_printed_by_its_dry_run(command: Command) -> None:
+    words = list(command.words[1:])
+    words.insert(words.index("--"), "--dry-run")
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (command.stage or [""])[0] in done.stdout
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) < 900
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
+    missing = [t for t in targets if t and not (page.parent / t).exists()]
+    assert not missing
+
+
+# what the pages find when they begin: captions.jsonl and runs, made once; clips come with every page
+FOUND = {
+    "README.md": ["emojax-demo"],
+    "docs/train.md": ["runs/lora"],
+    "docs/pretrained.md": ["runs/mine"],
+    "docs/captioning.md": ["emojax-demo"],
+    "docs/evaluate.md": ["captions.jsonl"],
+}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips with their manifest, a tiny trained run, one with adapters, and captions: for all pages together."""
+    folder = tmp_path_factory.mktemp("docs")
+    sets = ["--set", "data.manifest=clips.jsonl"]
+    work(
+        folder,
+        ["synth", "--out", "corpus", "--clips", "56"],
+        ["train", "--config", "tiny", *sets, "--out", "emojax-demo"],
+        ["sft", "--config", "tiny", *sets, "--set", "lora.targets=decoder.layers.attention.*", "--out", "runs/lora"],
+        ["caption", "--model", "emojax-demo", "--manifest", "clips.jsonl", "--out", "captions.jsonl"],
+    )
+    (folder / "runs" / "mine").symlink_to(folder / "emojax-demo")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN)
+def test_the_commands_of_a_page_run_in_their_order(page: str, house: Path, tmp_path: Path) -> None:
+    """Those without a mark, in a fresh directory that holds what the page assumes.
+
+    Every preset is `tiny` here, cut to a few steps, so that a page takes tens of seconds: what is shown is that the
+    commands fit each other and end well, not what they give at full size.
+    """
+    for name in ("corpus", *FOUND.get(page, [])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(house / name)
+    work(tmp_path, *(c.stage for c in COMMANDS if c.page == page and c.needs is None and c.stage is not None))
+
+
+def work(folder: Path, *commands: list[str]) -> None:
+    """Runs commands of `emojax` one after another in one process; compiled programs are shared by all of them."""
+    kept = folder.parent / "kept"
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XDG_CACHE_HOME": str(kept),
+        "JAX_COMPILATION_CACHE_DIR": str(kept / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    told = [sys.executable, __file__, json.dumps(commands)]
+    done = subprocess.run(told, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+
+def _work(commands: list[list[str]]) -> None:
+    """In the process that `work` starts."""
+    import dataclasses
+
+    from emojax import cli
+    from emojax.config import presets
+
+    load = presets.load
+
+    def small(preset: str, overrides: Any = ()) -> Any:
+        if "/" in preset or "." in preset:
+            return load(preset, overrides)
+        cfg = dataclasses.replace(load("tiny"), name=preset, steps=4, checkpoint_every=2, sample_every=2)
+        return presets.override(cfg, overrides)
+
+    presets.load = small
+    for words in commands:
+        if Path("corpus/manifest.jsonl").exists():
+            _clips()
+        print("$ emojax", shlex.join(words), flush=True)
+        sys.argv = ["emojax", *words]
+        cli.main()
+
+
+def _clips() -> None:
+    """The files that pages speak of: clips.jsonl, clip.mp4 and voice.wav."""
+    from emojax.data.clips import read_manifest, write_manifest
+
+    if not Path("clips.jsonl").exists():
+        clips = read_manifest(Path("corpus/manifest.jsonl"))
+        write_manifest(Path("clips.jsonl"), clips)
+        Path("clip.mp4").symlink_to(next(c.video for c in clips if c.video))
+        Path("voice.wav").symlink_to(next(c.audio for c in clips if c.audio))
+
+
+if __name__ == "__main__":
+    _work(json.loads(sys.argv[1]))
