@@ -155,102 +155,152 @@ def test_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+def test_every_relative_link_leads_to_a_file_and_its_heading(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
-    missing = [t for t in targets if t and not (page.parent / t).exists()]
+    targets = [t.partition("#") for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
+    missing = [t for t, _, _ in targets if t and not (page.parent / t).exists()]
+    missing += [f"{t}#{h}" for t, _, h in targets if h and t not in missing and h not in _headings(page.parent / t)]
     assert not missing
 
 
-# what the pages find when they begin: captions.jsonl and runs, made once; clips come with every page
+def _headings(page: Path) -> set[str]:
+    """The anchors of a page, as both GitHub and MkDocs make them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", title.lower())) for title in titles}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r"(?<![\w/.])(?:\w+/)+\w+\.py\b", page.read_text())
+    missing = [name for name in named if not any((at / name).is_file() for at in (ROOT, ROOT / "emojax"))]
+    assert not missing
+
+
+# what the pages find when they begin, beside clips
 FOUND = {
     "README.md": ["emojax-demo"],
-    "docs/train.md": ["runs/lora"],
     "docs/pretrained.md": ["runs/mine"],
     "docs/captioning.md": ["emojax-demo"],
     "docs/evaluate.md": ["captions.jsonl"],
 }
+SIZES = {30_522: 3_000, 384: 32, 1_536: 64}  # of MiniLM's arrays, and what is kept of them here
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips with their manifest, a tiny trained run, one with adapters, and captions: for all pages together."""
+def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What went wrong on each page. One process runs all commands, so that compiled programs are shared."""
     folder = tmp_path_factory.mktemp("docs")
-    sets = ["--set", "data.manifest=clips.jsonl"]
-    work(
-        folder,
-        ["synth", "--out", "corpus", "--clips", "56"],
-        ["train", "--config", "tiny", *sets, "--out", "emojax-demo"],
-        ["sft", "--config", "tiny", *sets, "--set", "lora.targets=decoder.layers.attention.*", "--out", "runs/lora"],
+    _cut_reward(folder / "reward")
+    begin = [
+        ["synth", "--out", "corpus", "--clips", "36", "--speakers", "12"],
+        ["train", "--config", "tiny", "--set", "data.manifest=clips.jsonl", "--out", "emojax-demo"],
         ["caption", "--model", "emojax-demo", "--manifest", "clips.jsonl", "--out", "captions.jsonl"],
-    )
-    (folder / "runs" / "mine").symlink_to(folder / "emojax-demo")
-    return folder
+    ]
+    pages = {page: [c.stage for c in COMMANDS if c.page == page and c.needs is None and c.stage] for page in RUN}
+    (folder / "pages.json").write_text(json.dumps({"begin": begin} | pages))
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "EMOJAX_TRACEBACK": "1",  # errors are noted, and the process does not end
+    }
+    done = subprocess.run([sys.executable, __file__], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return json.loads((folder / "failures.json").read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
-def test_the_commands_of_a_page_run_in_their_order(page: str, house: Path, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_run_in_their_order(page: str, failures: dict[str, str]) -> None:
     """Those without a mark, in a fresh directory that holds what the page assumes.
 
-    Every preset is `tiny` here, cut to a few steps, so that a page takes tens of seconds: what is shown is that the
+    Every preset is `tiny` here, cut to a few steps, with a reward model cut down from MiniLM: what is shown is that the
     commands fit each other and end well, not what they give at full size.
     """
-    for name in ("corpus", *FOUND.get(page, [])):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).symlink_to(house / name)
-    work(tmp_path, *(c.stage for c in COMMANDS if c.page == page and c.needs is None and c.stage is not None))
+    assert page not in failures, failures[page]
 
 
-def work(folder: Path, *commands: list[str]) -> None:
-    """Runs commands of `emojax` one after another in one process; compiled programs are shared by all of them."""
-    kept = folder.parent / "kept"
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "XDG_CACHE_HOME": str(kept),
-        "JAX_COMPILATION_CACHE_DIR": str(kept / "programs"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+def _cut_reward(folder: Path) -> None:
+    """One narrow layer of MiniLM, with the first words of its vocabulary."""
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    from emojax.config import Reward
+    from emojax.rewards.sentence import directory
+
+    shutil.copytree(directory(Reward().model), folder, ignore=lambda *_: ["onnx", "openvino", "__pycache__"])
+
+    def edit(name: str, **values: Any) -> None:
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
+
+    edit("config.json", num_hidden_layers=1, num_attention_heads=2, vocab_size=3_000, hidden_size=32)
+    edit("config.json", intermediate_size=64)
+    edit("1_Pooling/config.json", word_embedding_dimension=32)
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    edit("tokenizer.json", model=model | {"vocab": {word: n for word, n in model["vocab"].items() if n < 3_000}})
+    kept = load_file(folder / "model.safetensors").items()
+    cut = {
+        n: x[tuple(slice(SIZES.get(d, d)) for d in x.shape)].copy()
+        for n, x in kept
+        if not re.search(r"layer\.[1-9]", n)
     }
-    told = [sys.executable, __file__, json.dumps(commands)]
-    done = subprocess.run(told, cwd=folder, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    save_file(cut, folder / "model.safetensors")
 
 
-def _work(commands: list[list[str]]) -> None:
-    """In the process that `work` starts."""
+def _work() -> None:
+    """In the process that `failures` starts."""
     import dataclasses
+    import traceback
 
     from emojax import cli
     from emojax.config import presets
 
-    load = presets.load
+    folder, load, wrong = Path.cwd(), presets.load, {}
 
     def small(preset: str, overrides: Any = ()) -> Any:
         if "/" in preset or "." in preset:
             return load(preset, overrides)
-        cfg = dataclasses.replace(load("tiny"), name=preset, steps=4, checkpoint_every=2, sample_every=2)
+        tiny = load("tiny", ["sft.batch=4", "grpo.batch=4", "group=2", f"reward.model={folder / 'reward'}"])
+        cfg = dataclasses.replace(tiny, name=preset, steps=3, checkpoint_every=2, sample_every=2)
         return presets.override(cfg, overrides)
 
     presets.load = small
-    for words in commands:
-        if Path("corpus/manifest.jsonl").exists():
-            _clips()
-        print("$ emojax", shlex.join(words), flush=True)
-        sys.argv = ["emojax", *words]
-        cli.main()
+    for page, commands in json.loads((folder / "pages.json").read_text()).items():
+        here = folder if page == "begin" else folder / page.replace("/", "-")
+        here.mkdir(exist_ok=True)
+        os.chdir(here)
+        if page != "begin":
+            _lay_out(folder, here, FOUND.get(page, []))
+        for words in commands:
+            print("$ emojax", shlex.join(words), file=sys.stderr, flush=True)
+            sys.argv = ["emojax", *words]
+            try:
+                cli.main()
+            except BaseException:  # SystemExit, too
+                wrong[page] = f"emojax {shlex.join(words)}\n{traceback.format_exc()}"
+                break
+            if page == "begin" and words[0] == "synth":
+                _lay_out(folder, here, [])
+    (folder / "failures.json").write_text(json.dumps(wrong))
+    if "begin" in wrong:
+        sys.exit(wrong["begin"])
 
 
-def _clips() -> None:
-    """The files that pages speak of: clips.jsonl, clip.mp4 and voice.wav."""
+def _lay_out(folder: Path, here: Path, found: list[str]) -> None:
+    """The files that pages speak of: clips.jsonl, clip.mp4, voice.wav, and what else the page finds."""
     from emojax.data.clips import read_manifest, write_manifest
 
-    if not Path("clips.jsonl").exists():
-        clips = read_manifest(Path("corpus/manifest.jsonl"))
-        write_manifest(Path("clips.jsonl"), clips)
-        Path("clip.mp4").symlink_to(next(c.video for c in clips if c.video))
-        Path("voice.wav").symlink_to(next(c.audio for c in clips if c.audio))
+    clips = read_manifest(folder / "corpus/manifest.jsonl")
+    write_manifest(here / "clips.jsonl", clips)
+    (here / "clip.mp4").symlink_to(next(c.video for c in clips if c.video))
+    (here / "voice.wav").symlink_to(next(c.audio for c in clips if c.audio))
+    for name in found:
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).symlink_to(folder / name.replace("runs/mine", "emojax-demo"))
 
 
 if __name__ == "__main__":
-    _work(json.loads(sys.argv[1]))
+    _work()
