@@ -176,14 +176,11 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert not missing
 
 
-# what the pages find when they begin, beside clips
-FOUND = {
-    "README.md": ["emojax-demo"],
-    "docs/pretrained.md": ["runs/mine"],
-    "docs/captioning.md": ["emojax-demo"],
-    "docs/evaluate.md": ["captions.jsonl"],
-}
 SIZES = {30_522: 3_000, 384: 32, 1_536: 64}  # of MiniLM's arrays, and what is kept of them here
+BEGIN = [  # what the pages assume, beside clips
+    ["synth", "--out", "clips", "--clips", "36", "--speakers", "12"],
+    ["train", "--config", "tiny", "--set", "data.manifest=clips.jsonl", "--out", "emojax-demo"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +188,8 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What went wrong on each page. One process runs all commands, so that compiled programs are shared."""
     folder = tmp_path_factory.mktemp("docs")
     _cut_reward(folder / "reward")
-    begin = [
-        ["synth", "--out", "corpus", "--clips", "36", "--speakers", "12"],
-        ["train", "--config", "tiny", "--set", "data.manifest=clips.jsonl", "--out", "emojax-demo"],
-        ["caption", "--model", "emojax-demo", "--manifest", "clips.jsonl", "--out", "captions.jsonl"],
-    ]
     pages = {page: [c.stage for c in COMMANDS if c.page == page and c.needs is None and c.stage] for page in RUN}
-    (folder / "pages.json").write_text(json.dumps({"begin": begin} | pages))
+    (folder / "pages.json").write_text(json.dumps({"begin": BEGIN} | pages))
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
@@ -214,7 +206,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_the_commands_of_a_page_run_in_their_order(page: str, failures: dict[str, str]) -> None:
-    """Those without a mark, in a fresh directory that holds what the page assumes.
+    """Those without a mark, page by page in one directory, as a reader would; none twice that pages have in common.
 
     Every preset is `tiny` here, cut to a few steps, with a reward model cut down from MiniLM: what is shown is that the
     commands fit each other and end well, not what they give at full size.
@@ -253,53 +245,48 @@ def _cut_reward(folder: Path) -> None:
 def _work() -> None:
     """In the process that `failures` starts."""
     import dataclasses
+    import time
     import traceback
 
     from emojax import cli
     from emojax.config import presets
 
-    folder, load, wrong = Path.cwd(), presets.load, {}
+    load, reward, wrong, done = presets.load, Path("reward").resolve(), {}, []
 
     def small(preset: str, overrides: Any = ()) -> Any:
         if "/" in preset or "." in preset:
             return load(preset, overrides)
-        tiny = load("tiny", ["sft.batch=4", "grpo.batch=4", "group=2", f"reward.model={folder / 'reward'}"])
+        tiny = load("tiny", ["sft.batch=4", "grpo.batch=4", "group=2", f"reward.model={reward}"])
         cfg = dataclasses.replace(tiny, name=preset, steps=3, checkpoint_every=2, sample_every=2)
         return presets.override(cfg, overrides)
 
     presets.load = small
-    for page, commands in json.loads((folder / "pages.json").read_text()).items():
-        here = folder if page == "begin" else folder / page.replace("/", "-")
-        here.mkdir(exist_ok=True)
-        os.chdir(here)
-        if page != "begin":
-            _lay_out(folder, here, FOUND.get(page, []))
-        for words in commands:
-            print("$ emojax", shlex.join(words), file=sys.stderr, flush=True)
-            sys.argv = ["emojax", *words]
+    for page, commands in json.loads(Path("pages.json").read_text()).items():
+        for words in (words for words in commands if words not in done):
+            sys.argv, began = ["emojax", *words], time.time()
             try:
                 cli.main()
             except BaseException:  # SystemExit, too
                 wrong[page] = f"emojax {shlex.join(words)}\n{traceback.format_exc()}"
                 break
-            if page == "begin" and words[0] == "synth":
-                _lay_out(folder, here, [])
-    (folder / "failures.json").write_text(json.dumps(wrong))
+            done.append(words)
+            with Path("times.jsonl").open("a") as times:
+                times.write(json.dumps([round(time.time() - began, 1), page, shlex.join(words)]) + "\n")
+            if words == BEGIN[0]:
+                _lay_out()
+    Path("failures.json").write_text(json.dumps(wrong))
     if "begin" in wrong:
         sys.exit(wrong["begin"])
 
 
-def _lay_out(folder: Path, here: Path, found: list[str]) -> None:
-    """The files that pages speak of: clips.jsonl, clip.mp4, voice.wav, and what else the page finds."""
+def _lay_out() -> None:
+    """The files that pages speak of: clips.jsonl, clip.mp4, voice.wav."""
     from emojax.data.clips import read_manifest, write_manifest
 
-    clips = read_manifest(folder / "corpus/manifest.jsonl")
-    write_manifest(here / "clips.jsonl", clips)
-    (here / "clip.mp4").symlink_to(next(c.video for c in clips if c.video))
-    (here / "voice.wav").symlink_to(next(c.audio for c in clips if c.audio))
-    for name in found:
-        (here / name).parent.mkdir(exist_ok=True)
-        (here / name).symlink_to(folder / name.replace("runs/mine", "emojax-demo"))
+    clips = read_manifest(Path("clips/manifest.jsonl"))
+    write_manifest(Path("clips.jsonl"), clips)
+    Path("clip.mp4").symlink_to(next(c.video for c in clips if c.video))
+    Path("voice.wav").symlink_to(next(c.audio for c in clips if c.audio))
 
 
 if __name__ == "__main__":
