@@ -8,12 +8,10 @@ one GPU of 24 GB or eight chips of 16 GB; not run here on either: `emojax plan -
 
 import dataclasses
 
-from emojax import presets
-from emojax.config import Config
-from emojax.families import Bart
+from emojax.config import BartConfig, Config, presets
 
 
 def config() -> Config:
     base = presets.load("mecap_r1")
-    model = dataclasses.replace(base.model, decoder=Bart(padding=39, weights="facebook/bart-base"))
+    model = dataclasses.replace(base.model, decoder=BartConfig(padding=39, weights="facebook/bart-base"))
     return dataclasses.replace(base, name="bart", model=model, caption_tokens=128)

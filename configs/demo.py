@@ -5,8 +5,18 @@ Advantages are not divided by the group's deviation: samples that differ in word
 that differ in the emotion, and captions would all take the one wording that suits best.
 """
 
-from emojax.config import Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft
-from emojax.families import AudioEncoder, VideoEncoder
+from emojax.config import (
+    Config,
+    Corpus,
+    Data,
+    FrameEncoderConfig,
+    Grpo,
+    MelEncoderConfig,
+    Model,
+    Optimizer,
+    Reward,
+    Sft,
+)
 
 
 def config() -> Config:
@@ -22,7 +32,7 @@ def config() -> Config:
             targets=2,
             references=3,
         ),
-        model=Model(audio=AudioEncoder(tokens=4), video=VideoEncoder(tokens=2)),
+        model=Model(audio=MelEncoderConfig(tokens=4), video=FrameEncoderConfig(tokens=2)),
         reward=Reward(emotion_weight=0.8, max_bytes=240, max_tokens=48),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1.5e-3)),
         grpo=Grpo(batch=16, group=6, beta=0.2, scale="none"),

@@ -3,8 +3,19 @@
 They are sentences of the right kind; the emotion in them is a guess.
 """
 
-from emojax.config import Config, Corpus, Data, Grpo, Model, Optimizer, Reward, Sft
-from emojax.families import AudioEncoder, Decoder, VideoEncoder
+from emojax.config import (
+    Config,
+    Corpus,
+    Data,
+    FrameEncoderConfig,
+    Grpo,
+    LlamaConfig,
+    MelEncoderConfig,
+    Model,
+    Optimizer,
+    Reward,
+    Sft,
+)
 
 
 def config() -> Config:
@@ -25,9 +36,9 @@ def config() -> Config:
             workers=0,
         ),
         model=Model(
-            audio=AudioEncoder(mels=40, width=64, layers=1, tokens=4),
-            video=VideoEncoder(width=64, tokens=2),
-            decoder=Decoder(vocab=768, width=64, layers=2, ff=192),
+            audio=MelEncoderConfig(mels=40, width=64, layers=1, tokens=4),
+            video=FrameEncoderConfig(width=64, tokens=2),
+            decoder=LlamaConfig(vocab=768, width=64, layers=2, ff=192),
         ),
         reward=Reward(max_bytes=192, max_tokens=40),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=3e-3)),

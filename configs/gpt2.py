@@ -8,12 +8,10 @@ GPU of 24 GB or eight chips of 16 GB; not run here on either: `emojax plan --con
 
 import dataclasses
 
-from emojax import presets
-from emojax.config import Config
-from emojax.families import Gpt2
+from emojax.config import Config, Gpt2Config, presets
 
 
 def config() -> Config:
     base = presets.load("mecap_r1")
-    model = dataclasses.replace(base.model, decoder=Gpt2(padding=47, weights="gpt2"))
+    model = dataclasses.replace(base.model, decoder=Gpt2Config(padding=47, weights="gpt2"))
     return dataclasses.replace(base, name="gpt2", model=model, caption_tokens=128)

@@ -11,9 +11,20 @@ The encoders and Qwen2 are read from the Hugging Face hub, or from directories b
 Chinese HuBERT is published as a pickle: convert it to safetensors once, with the command that the error gives.
 """
 
-from emojax.concepts import CONCEPTS_ZH, TEMPLATES_ZH
-from emojax.config import Config, Data, Grpo, Model, Optimizer, Reward, Sft
-from emojax.families import Bert, Decoder, Vit, Wav2Vec2
+from emojax.config import (
+    BertConfig,
+    Config,
+    Data,
+    Grpo,
+    LlamaConfig,
+    Model,
+    Optimizer,
+    Reward,
+    Sft,
+    VitConfig,
+    Wav2Vec2Config,
+)
+from emojax.config.concepts import CONCEPTS_ZH, TEMPLATES_ZH
 
 
 def config() -> Config:
@@ -35,9 +46,9 @@ def config() -> Config:
             workers=8,
         ),
         model=Model(
-            audio=Wav2Vec2(kind="hubert", tokens=32, weights="TencentGameMate/chinese-hubert-base"),
-            video=Vit(kind="clip", tokens=8, weights="openai/clip-vit-large-patch14"),
-            decoder=Decoder(
+            audio=Wav2Vec2Config(kind="hubert", tokens=32, weights="TencentGameMate/chinese-hubert-base"),
+            video=VitConfig(kind="clip", tokens=8, weights="openai/clip-vit-large-patch14"),
+            decoder=LlamaConfig(
                 vocab=151_936,
                 width=896,
                 layers=24,
@@ -55,7 +66,7 @@ def config() -> Config:
         ),
         reward=Reward(
             model="sentence-transformers/paraphrase-multilingual-mpnet-base-v2",
-            sizes=Bert(
+            sizes=BertConfig(
                 kind="xlm-roberta",
                 vocab=250_002,
                 width=768,

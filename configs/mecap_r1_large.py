@@ -7,14 +7,12 @@ either: `emojax plan --config mecap_r1_large` says what a step needs.
 
 import dataclasses
 
-from emojax import presets
-from emojax.config import Config
-from emojax.families import Decoder, Wav2Vec2
+from emojax.config import Config, LlamaConfig, Wav2Vec2Config, presets
 
 
 def config() -> Config:
     base = presets.load("mecap_r1")
-    audio = Wav2Vec2(
+    audio = Wav2Vec2Config(
         kind="hubert",
         conv_bias=True,
         conv_norm="layer",
@@ -26,7 +24,7 @@ def config() -> Config:
         tokens=32,
         weights="TencentGameMate/chinese-hubert-large",
     )
-    decoder = Decoder(
+    decoder = LlamaConfig(
         vocab=152_064,
         width=3584,
         layers=28,

@@ -5,9 +5,8 @@ are too few to learn well from: expect the loss to fall to a third, the reward t
 stammer and stay below both floors (BENCHMARKS.md).
 """
 
-from emojax.concepts import CONCEPTS_ZH, TEMPLATES_ZH
-from emojax.config import Config, Data, Grpo, Model, Optimizer, Reward, Sft
-from emojax.families import AudioEncoder, Decoder
+from emojax.config import Config, Data, Grpo, LlamaConfig, MelEncoderConfig, Model, Optimizer, Reward, Sft
+from emojax.config.concepts import CONCEPTS_ZH, TEMPLATES_ZH
 
 
 def config() -> Config:
@@ -23,9 +22,9 @@ def config() -> Config:
             references=1,
         ),
         model=Model(
-            audio=AudioEncoder(width=128, layers=3, tokens=16),
+            audio=MelEncoderConfig(width=128, layers=3, tokens=16),
             video=None,
-            decoder=Decoder(vocab=1536),
+            decoder=LlamaConfig(vocab=1536),
         ),
         reward=Reward(concepts=CONCEPTS_ZH, templates=TEMPLATES_ZH),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1e-3)),

@@ -3,8 +3,18 @@
 It learns nothing worth hearing; no score is expected of it.
 """
 
-from emojax.config import Config, Corpus, Data, Grpo, Model, Reward, Sft
-from emojax.families import AudioEncoder, Decoder, VideoEncoder
+from emojax.config import (
+    Config,
+    Corpus,
+    Data,
+    FrameEncoderConfig,
+    Grpo,
+    LlamaConfig,
+    MelEncoderConfig,
+    Model,
+    Reward,
+    Sft,
+)
 
 
 def config() -> Config:
@@ -24,9 +34,9 @@ def config() -> Config:
             workers=0,
         ),
         model=Model(
-            audio=AudioEncoder(mels=20, width=16, layers=1, heads=2, ff=32, tokens=3),
-            video=VideoEncoder(width=16, heads=2, ff=32, tokens=2),
-            decoder=Decoder(vocab=384, width=32, layers=2, heads=4, kv_heads=2, head_width=8, ff=64),
+            audio=MelEncoderConfig(mels=20, width=16, layers=1, heads=2, ff=32, tokens=3),
+            video=FrameEncoderConfig(width=16, heads=2, ff=32, tokens=2),
+            decoder=LlamaConfig(vocab=384, width=32, layers=2, heads=4, kv_heads=2, head_width=8, ff=64),
         ),
         reward=Reward(max_bytes=96, max_tokens=32),
         sft=Sft(batch=8),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import tyro
 
-from emojax import xla
 from emojax.commands import encode, tools, train, use
 from emojax.errors import Stopped
+from emojax.parallel import xla
 
 COMMANDS = {
     "demo": train.demo,
@@ -45,7 +45,7 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as e:
         if os.environ.get("EMOJAX_TRACEBACK") or not _by_user(e):
             raise
-        from emojax import hosts
+        from emojax.parallel import hosts
 
         print(f"emojax: {e}", file=sys.stderr)
         hosts.end(2)

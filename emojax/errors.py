@@ -1,4 +1,7 @@
-"""What a user's settings can be refused with."""
+"""The errors of emojax, and how a suggestion is made of what may have been meant."""
+
+import difflib
+from collections.abc import Sequence
 
 
 class ConfigError(ValueError):
@@ -11,7 +14,17 @@ def require(holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+class RunError(RuntimeError):
+    """A run directory that cannot be used as asked, or a run that had to stop."""
+
+
 class Stopped(Exception):
     """SIGTERM came: the run is complete up to a finished step, and `--resume` goes on with it."""
 
     EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """ ", did you mean 'x'?", or nothing."""
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f", did you mean {close[0]!r}?" if close else ""

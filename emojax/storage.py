@@ -11,7 +11,7 @@ from pathlib import Path
 DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # what epath reaches each through
 
 
-def place(path: str | os.PathLike[str]) -> Path:
+def path_of(path: str | os.PathLike[str]) -> Path:
     """A path of a disk, or of a bucket with the same methods; `pathlib` writes the latter as gs:/, which is understood.
 
     Raises:
@@ -30,6 +30,11 @@ def place(path: str | os.PathLike[str]) -> Path:
 
     url = f"{scheme}://{rest.lstrip('/')}"
     return epath.Path(url)  # pyright: ignore[reportReturnType] it has what is used of pathlib's, but is no subclass
+
+
+def cache_folder() -> Path:
+    """The user's cache, where the built-in corpus and compiled programs are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emojax"
 
 
 def in_bucket(path: Path) -> bool:

@@ -46,7 +46,7 @@ class Batch:
     is read from features is missing in the same way; of its media the array has no samples or no frames.
     """
 
-    clip: Array  # u32[B] a hash of the clip's id: its name in the sampling noise
+    clip_id: Array  # u32[B] a hash of the clip's id: its name in the sampling noise
     audio: Array  # f32[B A] 16 kHz mono
     audio_length: Array  # i32[B] samples of it that are sound; 0: the clip has no audio
     video: Array  # u8[B S height width 3] RGB frames, evenly spaced in time
@@ -101,7 +101,7 @@ class TrainState:
 class Samples:
     """The captions that a step sampled, for the log."""
 
-    clip: Array  # u32[B]
+    clip_id: Array  # u32[B]
     ids: Array  # i32[B G T]
     mask: Array  # bool[B G T]
     reward: Array  # f32[B G]

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from emojax import weights
+from emojax.config import DecoderConfig
 from emojax.decoder import lm
 from emojax.decoder.bart import config as bart_config
 from emojax.decoder.gpt2 import config as gpt2_config
 from emojax.decoder.llama import config as llama_config
-from emojax.families import Writes
+from emojax.hub import weights
 from emojax.types import Prefix
 
 LLAMA3 = {
@@ -89,14 +89,14 @@ def make(name: str, seed: int = 0) -> Any:
     return model.eval()
 
 
-def config(path: Path) -> Writes:
+def config(path: Path) -> DecoderConfig:
     """Ours, of a directory."""
     found = json.loads((path / "config.json").read_text())
     read = {"gpt2": gpt2_config, "bart": bart_config}.get(found["model_type"], llama_config)
     return read(found)
 
 
-def load(path: Path, cfg: Writes) -> Any:
+def load(path: Path, cfg: DecoderConfig) -> Any:
     return weights.read(path, lm.declare(cfg), lm.family(cfg).names(cfg))
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 
-from emojax import presets, pretrained, sharding
-from emojax.config import Config, Corpus
+from emojax.captioning.encode import encode
+from emojax.config import Config, Corpus, presets
+from emojax.corpus.synthetic import make_corpus
 from emojax.data.clips import Clip, read_manifest, write_manifest
-from emojax.data.synthetic import make_corpus
-from emojax.decoder import captioner
-from emojax.encode import encode
+from emojax.decoder import captioner, pretrained
 from emojax.encoders import media
+from emojax.parallel import sharding
 from emojax.training.program import abstract_weights
 from emojax.types import Tree
 

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax import sharding
-from emojax.config import Config, Data, Grpo, Model, Sft
+from emojax import param
+from emojax.config import BertConfig, Config, Data, FrameEncoderConfig, Grpo, LlamaConfig, MelEncoderConfig, Model, Sft
 from emojax.decoder import captioner
 from emojax.encoders import bert
-from emojax.families import AudioEncoder, Bert, Decoder, VideoEncoder
-from emojax.nn import param
+from emojax.parallel import sharding
 from emojax.rewards import RewardModel, RewardStatic, emotion
 from emojax.rewards.sentence import Sentence, SentenceConfig
 from emojax.text import WordpieceTables
@@ -37,9 +36,9 @@ def config(**fields) -> Config:
         steps=20,
         data=Data(audio_seconds=(0.5,), frames=3, frame_size=16, transcript_tokens=5, targets=2, references=2),
         model=Model(
-            audio=AudioEncoder(mels=20, width=24, layers=2, heads=3, ff=40, tokens=3),
-            video=VideoEncoder(width=24, heads=3, ff=40, tokens=2),
-            decoder=Decoder(vocab=46, width=40, layers=2, heads=6, kv_heads=2, head_width=8, ff=56),
+            audio=MelEncoderConfig(mels=20, width=24, layers=2, heads=3, ff=40, tokens=3),
+            video=FrameEncoderConfig(width=24, heads=3, ff=40, tokens=2),
+            decoder=LlamaConfig(vocab=46, width=40, layers=2, heads=6, kv_heads=2, head_width=8, ff=56),
         ),
         sft=Sft(batch=8, stream_dropout=0.5),
         grpo=Grpo(batch=8, group=4),
@@ -72,7 +71,7 @@ def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
         present=np.stack([np.ones(clips, bool), row % 2 == 0], 1),
     )
     return Batch(
-        clip=r.integers(0, 2**32, clips, dtype=np.uint32),
+        clip_id=r.integers(0, 2**32, clips, dtype=np.uint32),
         audio=r.normal(size=(clips, samples)).astype(np.float32) * 0.1,
         audio_length=length.astype(np.int32),
         video=r.integers(0, 256, (clips, data.frames, data.frame_size, data.frame_size, 3)).astype(np.uint8),
@@ -142,7 +141,7 @@ def reward_model(cfg: Config) -> tuple[RewardModel, RewardStatic]:
         max_bytes=24,
         max_tokens=REWARD_TOKENS,
     )
-    sizes = Bert(vocab=80, width=REWARD_WIDTH, layers=1, heads=2, ff=24, positions=REWARD_TOKENS + 2)
+    sizes = BertConfig(vocab=80, width=REWARD_WIDTH, layers=1, heads=2, ff=24, positions=REWARD_TOKENS + 2)
     sentence = SentenceConfig(sizes, ("mean",), ("normalize",), REWARD_TOKENS + 2, cls=78, sep=79)
     weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
     space = emotion.coordinates([r.normal(size=(3, REWARD_WIDTH)) for _ in range(7)], "cosine", True)

@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.config import Config
+from emojax.config import Config, LlamaConfig
 from emojax.encoders.audio import mel_filters
-from emojax.families import Decoder
 
 STREAM, TOKEN = 0, 1
 
@@ -138,7 +137,7 @@ def rotate(x, theta):
     return jnp.concatenate([turned.real, turned.imag], -1)
 
 
-def decoder(p, x, cfg: Decoder):
+def decoder(p, x, cfg: LlamaConfig):
     """Embeddings of one sequence [S D] -> logits [S V]."""
     causal = np.tri(x.shape[0], dtype=bool)
     for l in range(cfg.layers):
@@ -166,7 +165,7 @@ def sequence(batch, row: int, ids: np.ndarray, cfg: Config) -> np.ndarray:
     return np.array([*items, *[(TOKEN, 0)] * (longest - len(items)), (first, first)])
 
 
-def logits(p, clip_streams, sequences, length: int, cfg: Decoder):
+def logits(p, clip_streams, sequences, length: int, cfg: LlamaConfig):
     """[B ... D], i32[B G S+1 2] from `sequence` -> [B G T V] at the caption's positions."""
 
     def one(clip, items):
@@ -178,7 +177,7 @@ def logits(p, clip_streams, sequences, length: int, cfg: Decoder):
     return jax.vmap(jax.vmap(one, (None, 0)))(clip_streams, sequences)
 
 
-def log_probability(p, clip_streams, sequences, ids, cfg: Decoder, temperature=1.0, support=None):
+def log_probability(p, clip_streams, sequences, ids, cfg: LlamaConfig, temperature=1.0, support=None):
     """[B G T]; `support` bool[B G T V] is what tokens were drawn from."""
     x = logits(p, clip_streams, sequences, ids.shape[-1], cfg) / temperature
     x = x if support is None else jnp.where(support, x, -np.inf)

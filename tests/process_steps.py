@@ -12,9 +12,9 @@ import jax
 import made_up
 import numpy as np
 
-from emojax import hosts, sharding
 from emojax.config import Config, Mesh
-from emojax.nn.param import dotted
+from emojax.parallel import hosts, sharding
+from emojax.param import dotted
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program, grpo_program, sft_program
 from emojax.types import Tree

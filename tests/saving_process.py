@@ -17,8 +17,8 @@ jax.distributed.initialize(f"127.0.0.1:{port}", processes, me)
 
 from small_loop import STEPS, TINY, run  # noqa: E402 after several processes became one
 
-from emojax import hosts, sharding  # noqa: E402
 from emojax.errors import Stopped  # noqa: E402
+from emojax.parallel import hosts, sharding  # noqa: E402
 from emojax.training import checkpoint  # noqa: E402
 from emojax.training.run import RunError, open_run  # noqa: E402
 from emojax.training.stop import listening  # noqa: E402

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from emojax import presets
+from emojax.config import presets
 from emojax.training import checkpoint, loop
 from emojax.training.program import Program
-from emojax.training.running import Running
+from emojax.training.run import RunOptions
 from emojax.types import TrainState
 
 TINY = presets.load("tiny", ["checkpoint_every=100"])
@@ -27,7 +27,7 @@ def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array)
 
 def run(
     out: Path,
-    how: Running = Running(),
+    how: RunOptions = RunOptions(),
     settings: tuple[str, ...] = (),
     mesh: jax.sharding.Mesh = MESH,
     **changes: Any,

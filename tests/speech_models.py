@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from emojax import weights
 from emojax.encoders import wav2vec2, whisper
+from emojax.hub import weights
 
 torch = pytest.importorskip("torch", reason="parity with torch")
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emojax.rollcall import explain
+from emojax.parallel.rollcall import explain
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "launch"))

@@ -13,8 +13,8 @@ import torch
 import transformers
 from speech_models import MODELS, SPEECH, clips, family, loaded, made, theirs
 
+from emojax import param
 from emojax.encoders import wav2vec2, whisper
-from emojax.nn import param
 
 
 def run(name, tree, cfg, audio, length, dtype=jnp.float32):
@@ -137,7 +137,7 @@ def test_distances_fall_in_the_same_buckets():
 def test_log_mel_is_that_of_whisper(mels):
     """Loud and soft clips, one that fills the window (its end is mirrored), silence, none."""
     extractor = transformers.WhisperFeatureExtractor(feature_size=mels, chunk_length=2)
-    cfg = dataclasses.replace(whisper.Whisper(), mels=mels, positions=100)
+    cfg = dataclasses.replace(whisper.WhisperConfig(), mels=mels, positions=100)
     lengths = [32_000, 17_123, 1, 9_600, 0]
     audio, length = clips(lengths=lengths, bucket=32_000)
     tone = np.sin(np.arange(32_000) * 0.2) * np.linspace(0, 1, 32_000)

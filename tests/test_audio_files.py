@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from speech_models import MODELS, clips, family, loaded, made, theirs
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from emojax import weights
 from emojax.encoders import wav2vec2, whisper
+from emojax.hub import weights
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -106,11 +106,11 @@ def test_processes_read_rows_of_one_batch(clips: list[Clip], n: int) -> None:
 
 def test_a_seed_gives_an_order_and_a_batch_has_one_length(clips: list[Clip]) -> None:
     a, b = take(20, clips), take(20, clips, seed=8)
-    assert any((x.clip != y.clip).any() for x, y in zip(a, b, strict=True))
+    assert any((x.clip_id != y.clip_id).any() for x, y in zip(a, b, strict=True))
     lengths = {name_of(c): 8000 if i < 12 or c.audio is None else 16_000 for i, c in enumerate(clips)}
     assert {batch.audio.shape for batch in a} == {(4, 8000), (4, 16_000)}
     for batch in a:
-        assert all(lengths[int(c)] == batch.audio.shape[1] for c in batch.clip)
+        assert all(lengths[int(c)] == batch.audio.shape[1] for c in batch.clip_id)
 
 
 @pytest.mark.parametrize("sizes", [(40,), (12, 9), (5, 30, 17), (7, 7, 7, 64)])
@@ -143,7 +143,7 @@ def test_what_a_clip_holds_is_in_its_row_and_the_rest_is_masked(clips: list[Clip
     captions: dict[int, set[str]] = {}
     for batch in take(60, clips):
         for k in range(4):
-            clip = by_name[int(batch.clip[k])]
+            clip = by_name[int(batch.clip_id[k])]
             sound = None if clip.audio is None else decode_audio(clip.audio)
             n = int(batch.audio_length[k])
             assert n == (0 if sound is None else len(sound))
@@ -164,16 +164,18 @@ def test_what_a_clip_holds_is_in_its_row_and_the_rest_is_masked(clips: list[Clip
                 ids[mask][-1] for ids, mask in zip(batch.caption[k], batch.caption_mask[k], strict=True) if mask.any()
             ]
             assert ends == [END] * len(drawn)
-            captions.setdefault(int(batch.clip[k]), set()).update(drawn)
+            captions.setdefault(int(batch.clip_id[k]), set()).update(drawn)
     assert all(len(captions[name_of(c)]) > (len(c.captions) > 1) for c in clips)  # not always the same one
 
 
 def test_the_target_depends_on_the_clip_not_on_its_row(clips: list[Clip]) -> None:
-    drawn = [{int(c): t.tobytes() for c, t in zip(b.clip, np.asarray(b.caption), strict=True)} for b in take(12, clips)]
+    drawn = [
+        {int(c): t.tobytes() for c, t in zip(b.clip_id, np.asarray(b.caption), strict=True)} for b in take(12, clips)
+    ]
     reference = [{} for _ in drawn]
     for p in range(4):
         for i, b in enumerate(take(12, clips, rows=[p])):
-            reference[i].update({int(c): t.tobytes() for c, t in zip(b.clip, np.asarray(b.caption), strict=True)})
+            reference[i].update({int(c): t.tobytes() for c, t in zip(b.clip_id, np.asarray(b.caption), strict=True)})
     assert drawn == reference
 
 
@@ -184,7 +186,7 @@ def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
     labels = np.arange(21, dtype=np.int32) % 7 - 1
     for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, references=references):
         assert batch.references is not None
-        rows = [int(np.flatnonzero(names == c)[0]) for c in np.asarray(batch.clip)]
+        rows = [int(np.flatnonzero(names == c)[0]) for c in np.asarray(batch.clip_id)]
         np.testing.assert_array_equal(batch.emotion, labels[rows])
         np.testing.assert_array_equal(batch.references.ids, table[rows])
         np.testing.assert_array_equal(batch.references.embedding, table[rows] / 7)
@@ -208,7 +210,7 @@ def test_a_broken_clip_is_replaced_and_named_once(
     clips: list[Clip], broken: list[Clip], caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     for whole, batch in zip(take(30, clips), take(30, broken, replace(CFG, workers=workers)), strict=True):
-        names, wanted = np.asarray(batch.clip), np.asarray(whole.clip)
+        names, wanted = np.asarray(batch.clip_id), np.asarray(whole.clip)
         lost = np.isin(wanted, [name_of(clips[i]) for i in (5, 6, 13)])
         np.testing.assert_array_equal(names[~lost], wanted[~lost])
         assert not np.isin(names, [name_of(clips[i]) for i in (5, 6, 13)]).any()

@@ -14,8 +14,9 @@ from sentencepieces import law_on
 from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from emojax import bench_text, text
-from emojax.families import Bert
+from emojax import text
+from emojax.bench import text as bench_text
+from emojax.config import BertConfig
 from emojax.text import byte_level as cut
 from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.check import compare, plain, random_ids
@@ -247,7 +248,7 @@ def test_added_tokens_are_refused():
 
 def test_abstract_tables_have_the_kinds_of_arrays_that_real_ones_have():
     tables, reward = built("prefix")
-    sizes = Bert(kind="roberta", vocab=reward.get_vocab_size(with_added_tokens=False))
+    sizes = BertConfig(kind="roberta", vocab=reward.get_vocab_size(with_added_tokens=False))
     guess = text.abstract(gpt2().get_vocab_size(), sizes, max_bytes=256, max_tokens=256)
     assert isinstance(guess, text.BpeTables)
     real, guessed = map(jax.tree.leaves, (tables, guess))
@@ -265,7 +266,7 @@ def test_the_cost_of_each_pair_is_told(tmp_path):
     tables = text.build(tokenizer, reward, max_bytes=99, max_tokens=99)
     assert law_on(tables, tokenizer, reward, [tokenizer.encode(s).ids[:30] for s in bench_text.sentences(20, 9)]) == []
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    work = bench_text.TextWork(8, 5, 20, 9, repeats=2, steps=0, policies=(tmp_path,), rewards=(tmp_path,))
+    work = text.TextWork(8, 5, 20, 9, repeats=2, steps=0, policies=(tmp_path,), rewards=(tmp_path,))
     (pair,) = bench_text.measure(work)["pairs"]
     assert (pair["policy"], pair["reward"]) == (str(tmp_path), str(tmp_path))
     assert 0 < pair["least_ms"] <= pair["ms"]

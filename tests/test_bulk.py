@@ -59,7 +59,7 @@ def test_every_clip_once_in_the_shortest_bucket_that_holds_it(
         broken += [(e.id, e.path.name) for e in errors]
         if made is None:
             continue
-        names = np.asarray(made.clip).tolist()
+        names = np.asarray(made.clip_id).tolist()
         assert names[: len(real)] == [zlib.crc32(c.id.encode()) for c in real]
         assert names[len(real) :] == [names[len(real) - 1]] * (batch - len(real))
         for k, clip in enumerate(real):

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from emojax import caption_file, captioning, presets, sharding
-from emojax.config import ConfigError, Sampling
+from emojax import captioning, param
+from emojax.captioning import caption_file
+from emojax.config import ConfigError, Sampling, presets
 from emojax.data.clips import Clip, read_manifest, write_manifest
 from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner
-from emojax.nn import param
-from emojax.training.run import RunError
+from emojax.errors import RunError
+from emojax.parallel import sharding
 
 CFG = presets.load("tiny", ["audio_seconds=0.5,1.5", "decoder.vocab=300", "decoder.layers=1", "caption_tokens=9"])
 CFG = dataclasses.replace(CFG, model=dataclasses.replace(CFG.model, video=None))
@@ -123,7 +124,7 @@ def test_only_the_lengths_that_occur_are_compiled(clips: list[Clip]) -> None:
 
 def test_what_waits_for_its_turn_is_bounded(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     """A clip whose length is rare comes first: the others must not all be captioned before it is written."""
-    monkeypatch.setattr(captioning, "_REACH", 4)
+    monkeypatch.setattr("emojax.captioning.captioner._REACH", 4)
     long = next(c for c in clips if c.audio is not None and c.audio.stem == "long")
     many = [long] + [dataclasses.replace(clips[0], id=f"many {i}", audio=None) for i in range(300)]
     made = 0

@@ -16,12 +16,11 @@ import pytest
 from small_loop import MESH, run
 from test_stop import in_step, lines
 
-from emojax import sharding
 from emojax.config import Mesh
-from emojax.errors import Stopped
+from emojax.errors import RunError, Stopped
+from emojax.parallel import sharding
 from emojax.training import checkpoint
 from emojax.training.program import new_state
-from emojax.training.run import RunError
 from emojax.training.stop import listening
 from emojax.types import TrainState
 

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from emojax import experiment, flops, presets
-from emojax.config import Config, ConfigError
+from emojax.commands import experiment
+from emojax.config import Config, ConfigError, presets
+from emojax.errors import RunError
+from emojax.plan import flops
 from emojax.training.log import Log, cut_after
-from emojax.training.run import RunError, open_run, stage_of, trained
+from emojax.training.run import open_run, stage_of, trained
 
 ROOT = Path(__file__).parents[1]
 PRESETS = sorted(path.stem for path in presets.folder().glob("*.py"))
@@ -217,7 +219,7 @@ def test_operations_of_the_decoder_are_those_of_its_products() -> None:
 
 def test_a_step_costs_more_with_more_of_everything() -> None:
     def cost(*items: str) -> float:
-        return flops.sft_step(presets.override(TINY, items), 2.0)
+        return flops.sft_flops(presets.override(TINY, items), 2.0)
 
     assert cost("sft.batch=16") == 2 * cost()
     for item in ("caption_tokens=32", "decoder.layers=3", "audio.layers=2", "data.frames=4", "remat=true"):

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from emojax import compile_cache
 from emojax.commands import train
+from emojax.parallel import compile_cache
 
 SCRIPT = """
 import sys, jax, jax.monitoring

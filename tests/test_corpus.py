@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from emojax.concepts import CONCEPTS
 from emojax.config import ConfigError, Corpus
-from emojax.data import voice, wording
+from emojax.config.concepts import CONCEPTS
+from emojax.corpus import voice, wording
+from emojax.corpus.synthetic import describe, make_corpus
 from emojax.data.clips import check_manifest
-from emojax.data.synthetic import describe, make_corpus
 from emojax.evaluate.emotion_words import emotion_of
 
 CORPUS = Corpus(clips=280, speakers=24, seconds=1.6, frame_size=48, fps=8)

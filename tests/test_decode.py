@@ -6,19 +6,18 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax.config import Sampling
+from emojax import param
+from emojax.config import LlamaConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
 from emojax.decoder.sample import rollout
-from emojax.families import Decoder
-from emojax.nn import param
 from emojax.training.losses import token_scores
 from emojax.types import Prefix
 
 SIZES = [
-    Decoder(vocab=300, width=40, layers=3, heads=6, kv_heads=2, head_width=8, ff=56),
-    Decoder(vocab=97, width=24, layers=1, heads=5, kv_heads=1, head_width=6, ff=31, tie=False, qkv_bias=False),
-    Decoder(vocab=513, width=16, layers=2, heads=4, kv_heads=4, head_width=10, ff=20, rope_theta=1e6),
+    LlamaConfig(vocab=300, width=40, layers=3, heads=6, kv_heads=2, head_width=8, ff=56),
+    LlamaConfig(vocab=97, width=24, layers=1, heads=5, kv_heads=1, head_width=6, ff=31, tie=False, qkv_bias=False),
+    LlamaConfig(vocab=513, width=16, layers=2, heads=4, kv_heads=4, head_width=10, ff=20, rope_theta=1e6),
 ]
 CASES = [  # every size, every way to restrict
     (SIZES[0], Sampling(temperature=1.3, top_p=0.8)),
@@ -27,13 +26,13 @@ CASES = [  # every size, every way to restrict
 ]
 
 
-def weights(cfg: Decoder, seed: int = 0) -> lm.Lm:
+def weights(cfg: LlamaConfig, seed: int = 0) -> lm.Lm:
     """Ten times the initial embeddings, so that the distributions are far from flat."""
     p = param.init(lm.declare(cfg), jax.random.key(seed))
     return p.replace(embed=10 * p.embed)
 
 
-def prefix(cfg: Decoder, clips: int = 3, positions: int = 7, seed: int = 1) -> Prefix:
+def prefix(cfg: LlamaConfig, clips: int = 3, positions: int = 7, seed: int = 1) -> Prefix:
     r = np.random.default_rng(seed)
     mask = r.random((clips, positions)) < 0.6
     mask[:, 0] = True
@@ -41,7 +40,7 @@ def prefix(cfg: Decoder, clips: int = 3, positions: int = 7, seed: int = 1) -> P
 
 
 @pytest.mark.parametrize(("cfg", "sampling"), CASES, ids=str)
-def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: Decoder, sampling: Sampling) -> None:
+def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: LlamaConfig, sampling: Sampling) -> None:
     p, pre = weights(cfg), prefix(cfg)
     cache = lm.prefill(p, pre, cfg)
     clip = jnp.arange(3, dtype=jnp.uint32)
@@ -53,7 +52,7 @@ def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: Decoder
 
 
 @pytest.mark.parametrize("cfg", SIZES, ids=str)
-def test_padding_in_the_prefix_changes_nothing(cfg: Decoder) -> None:
+def test_padding_in_the_prefix_changes_nothing(cfg: LlamaConfig) -> None:
     p, pre = weights(cfg), prefix(cfg)
     ids = jnp.asarray(np.random.default_rng(3).integers(0, cfg.vocab, (3, 2, 6)))
     hidden = lm.suffix(p, lm.prefill(p, pre, cfg), pre.mask, ids, cfg)
@@ -65,7 +64,7 @@ def test_padding_in_the_prefix_changes_nothing(cfg: Decoder) -> None:
 
 
 @pytest.mark.parametrize("cfg", SIZES, ids=str)
-def test_a_shared_prefix_equals_one_sequence_per_sample(cfg: Decoder) -> None:
+def test_a_shared_prefix_equals_one_sequence_per_sample(cfg: LlamaConfig) -> None:
     """G·(P + T) positions with plain causal attention give what the shared prefix gives for P + G·T."""
     p, pre = weights(cfg), prefix(cfg)
     pre = pre.replace(mask=jnp.ones_like(pre.mask))
@@ -78,7 +77,7 @@ def test_a_shared_prefix_equals_one_sequence_per_sample(cfg: Decoder) -> None:
         np.testing.assert_allclose(rest[:, -6:], hidden[:, g], atol=2e-5)
 
 
-def _suffix_of_embeddings(p: lm.Lm, cache, mask, embed, cfg: Decoder):
+def _suffix_of_embeddings(p: lm.Lm, cache, mask, embed, cfg: LlamaConfig):
     """`lm.suffix` of given embeddings: a table that holds them, and ids that count through it."""
     b, t, d = embed.shape
     ids = jnp.arange(b * t).reshape(b, 1, t)

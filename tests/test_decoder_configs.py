@@ -2,8 +2,8 @@
 
 import pytest
 
+from emojax.config import BartConfig, Gpt2Config, LlamaConfig, RopeScaling
 from emojax.decoder import bart, gpt2, llama
-from emojax.families import Bart, Decoder, Gpt2, RopeScaling
 
 # as they stand on the hub, written by transformers 4
 QWEN25 = {
@@ -35,21 +35,21 @@ LLAMA32 = {
 
 
 def test_published_configurations():
-    assert llama.config(QWEN25) == Decoder(
+    assert llama.config(QWEN25) == LlamaConfig(
         vocab=151_936, width=896, layers=24, heads=14, kv_heads=2, head_width=64, ff=4864, rope_theta=1e6,
         start_token=151_643, end_token=151_645,
     )  # fmt: skip
-    assert llama.config(QWEN3) == Decoder(
+    assert llama.config(QWEN3) == LlamaConfig(
         vocab=151_936, width=1024, layers=28, heads=16, kv_heads=8, head_width=128, ff=3072, rope_theta=1e6,
         positions=40_960, qkv_bias=False, qk_norm=True, start_token=151_643, end_token=151_645,
     )  # fmt: skip
     scaling = RopeScaling("llama3", 32.0, 8192)
-    assert llama.config(LLAMA32) == Decoder(
+    assert llama.config(LLAMA32) == LlamaConfig(
         vocab=128_256, width=2048, layers=16, heads=32, kv_heads=8, head_width=64, ff=8192, rope_theta=5e5,
         rope_scaling=scaling, positions=131_072, norm_eps=1e-5, qkv_bias=False, start_token=128_000, end_token=128_001,
     )  # fmt: skip
-    assert gpt2.config({"model_type": "gpt2"}) == Gpt2()
-    large = Bart(encoder_layers=12, layers=12, width=1024, encoder_heads=16, heads=16, encoder_ff=4096, ff=4096)
+    assert gpt2.config({"model_type": "gpt2"}) == Gpt2Config()
+    large = BartConfig(encoder_layers=12, layers=12, width=1024, encoder_heads=16, heads=16, encoder_ff=4096, ff=4096)
     assert bart.config({"model_type": "bart"}) == large
 
 
@@ -110,16 +110,16 @@ def test_options_that_are_not_implemented_are_named():
 
 
 def test_our_own_decoder_is_exported_as_what_it_is():
-    own = Decoder(qkv_bias=False)
+    own = LlamaConfig(qkv_bias=False)
     assert llama.to_json(own)["model_type"] == "llama"
     assert llama.config(llama.to_json(own)) == own
-    assert llama.to_json(Decoder())["model_type"] == "qwen2"
+    assert llama.to_json(LlamaConfig())["model_type"] == "qwen2"
     for strange in (
-        Decoder(o_bias=True, qkv_bias=False),
-        Decoder(mlp_bias=True),
-        Decoder(qkv_bias=False, window=5),
-        Decoder(qkv_bias=False, width=130),
-        Decoder(qk_norm=True, o_bias=False),
+        LlamaConfig(o_bias=True, qkv_bias=False),
+        LlamaConfig(mlp_bias=True),
+        LlamaConfig(qkv_bias=False, window=5),
+        LlamaConfig(qkv_bias=False, width=130),
+        LlamaConfig(qk_norm=True, o_bias=False),
     ):
         with pytest.raises(ValueError, match="transformers has no such decoder"):
             llama.to_json(strange)

@@ -14,13 +14,12 @@ import pytest
 from decoder_models import MODELS
 from flax import serialization
 
-from emojax import weights
-from emojax.config import Sampling
+from emojax.config import BartConfig, DecoderConfig, Gpt2Config, LlamaConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
+from emojax.decoder.logits import logits
 from emojax.decoder.sample import rollout
-from emojax.decoder.support import logits
-from emojax.families import Bart, Decoder, Gpt2, Writes
+from emojax.hub import weights
 from emojax.training.losses import token_scores
 from emojax.types import Array, Prefix
 
@@ -41,13 +40,13 @@ def directory(tmp_path_factory):
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "remat"))
-def read(p: lm.Lm, prefix: Prefix, ids: Array, cfg: Writes, remat: bool = False) -> tuple[Array, Array]:
+def read(p: lm.Lm, prefix: Prefix, ids: Array, cfg: DecoderConfig, remat: bool = False) -> tuple[Array, Array]:
     hidden = lm.suffix(p, lm.prefill(p, prefix, cfg, remat), prefix.mask, ids, cfg, remat)
     return hidden, logits(hidden, lm.head(p), cfg.vocab)
 
 
 @functools.partial(jax.jit, static_argnames=("length", "sampling", "cfg", "group"))
-def write(p: lm.Lm, prefix: Prefix, length: int, sampling: Sampling | None, cfg: Writes, group: int):
+def write(p: lm.Lm, prefix: Prefix, length: int, sampling: Sampling | None, cfg: DecoderConfig, group: int):
     cache, clip = lm.prefill(p, prefix, cfg), jnp.arange(len(prefix.mask), dtype=jnp.uint32)
     how = {"group": group, "length": length, "sampling": sampling, "cfg": cfg}
     return rollout(p, cache, prefix.mask, clip, jax.random.key(0), **how)
@@ -144,7 +143,7 @@ def test_saved_again_it_is_the_same_model(name, directory, tmp_path):
     (tmp_path / "generation_config.json").write_text(json.dumps(family.generation_json(padded)))
     assert decoder_models.config(tmp_path) == cfg
     jax.tree.map(np.testing.assert_array_equal, p, decoder_models.load(tmp_path, padded))
-    auto = AutoModelForSeq2SeqLM if isinstance(cfg, Bart) else AutoModelForCausalLM
+    auto = AutoModelForSeq2SeqLM if isinstance(cfg, BartConfig) else AutoModelForCausalLM
     back, report = auto.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert back.__class__.__name__ == family.to_json(cfg)["architectures"][0]
@@ -183,7 +182,7 @@ def test_files_of_the_bare_model_and_of_older_versions(name, directory, tmp_path
 
 
 def test_trees_of_older_checkpoints_are_the_same():
-    tree = serialization.to_state_dict(lm.declare(Decoder()))
+    tree = serialization.to_state_dict(lm.declare(LlamaConfig()))
     assert tree.keys() == {"embed", "layers", "norm", "head"}
     assert tree["layers"].keys() == {"attention_norm", "attention", "mlp_norm", "mlp"}
     assert tree["layers"]["attention"].keys() == set("qkvo")
@@ -193,10 +192,10 @@ def test_trees_of_older_checkpoints_are_the_same():
 @pytest.mark.parametrize(
     ("cfg", "room"),
     [
-        (Decoder(width=8, heads=2, kv_heads=1, head_width=4, ff=8, layers=1, vocab=9, positions=12), 3),
-        (Gpt2(width=8, heads=2, ff=8, layers=1, vocab=9, positions=12), 3),
+        (LlamaConfig(width=8, heads=2, kv_heads=1, head_width=4, ff=8, layers=1, vocab=9, positions=12), 3),
+        (Gpt2Config(width=8, heads=2, ff=8, layers=1, vocab=9, positions=12), 3),
         (
-            Bart(
+            BartConfig(
                 width=8, heads=2, encoder_heads=2, ff=8, encoder_ff=8, layers=1, encoder_layers=1, vocab=9, positions=9
             ),
             9,
@@ -204,7 +203,7 @@ def test_trees_of_older_checkpoints_are_the_same():
     ],
     ids=["decoder", "gpt2", "bart"],
 )
-def test_what_is_longer_than_the_positions_is_refused(cfg: Writes, room: int):
+def test_what_is_longer_than_the_positions_is_refused(cfg: DecoderConfig, room: int):
     p = jax.tree.map(lambda w: jnp.zeros(w.shape), lm.declare(cfg))
     prefix = decoder_models.prefix(8)
     read(p, prefix, np.zeros((3, 1, room), int), cfg)

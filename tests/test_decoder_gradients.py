@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax import weights
-from emojax.config import Sampling
+from emojax.config import DecoderConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
-from emojax.families import Writes
+from emojax.hub import weights
 from emojax.training.losses import token_scores
 from emojax.types import Array, Prefix
 
@@ -20,7 +19,9 @@ torch = pytest.importorskip("torch", reason="parity with torch")
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "remat"))
-def gradient(p: lm.Lm, prefix: Prefix, ids: Array, mask: Array, cfg: Writes, remat: bool) -> tuple[Array, lm.Lm, Array]:
+def gradient(
+    p: lm.Lm, prefix: Prefix, ids: Array, mask: Array, cfg: DecoderConfig, remat: bool
+) -> tuple[Array, lm.Lm, Array]:
     """Of the mean negative log-probability of the tokens: the value, and its gradient by weights and prefix."""
 
     def loss(p: lm.Lm, embed: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emojax.config import Config, ConfigError, Mesh
-from emojax.sharding import make_mesh
+from emojax.parallel.sharding import make_mesh
 from emojax.types import Metrics, TrainState
 
 CFG = made_up.config()

@@ -7,8 +7,8 @@ from pathlib import Path
 import policies
 import pytest
 
-from emojax import presets, pretrained
-from emojax.config import Config, ConfigError
+from emojax.config import Config, ConfigError, presets
+from emojax.decoder import pretrained
 
 VOCAB = 1600  # of the decoder; the tokenizer of `policies.bert` has fewer tokens
 

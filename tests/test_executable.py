@@ -11,14 +11,13 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import sharding
-from emojax.config import Config, Mesh, Model
-from emojax.families import AudioEncoder, Decoder
-from emojax.training import ahead, executable
+from emojax.config import Config, LlamaConfig, MelEncoderConfig, Mesh, Model
+from emojax.errors import RunError
+from emojax.parallel import sharding
+from emojax.training import aot, executable
 from emojax.training.loop import train
 from emojax.training.program import Program, new_state
-from emojax.training.run import RunError, open_run
-from emojax.training.running import Running
+from emojax.training.run import RunOptions, open_run
 from emojax.types import Batch
 
 SECONDS = (0.3, 0.5)
@@ -27,9 +26,9 @@ CFG = dataclasses.replace(
     CFG,
     data=dataclasses.replace(CFG.data, audio_seconds=SECONDS),
     model=Model(
-        audio=AudioEncoder(mels=20, width=24, layers=1, heads=3, ff=40, tokens=3),
+        audio=MelEncoderConfig(mels=20, width=24, layers=1, heads=3, ff=40, tokens=3),
         video=None,
-        decoder=Decoder(vocab=46, width=40, layers=1, heads=6, kv_heads=2, head_width=8, ff=56),
+        decoder=LlamaConfig(vocab=46, width=40, layers=1, heads=6, kv_heads=2, head_width=8, ff=56),
     ),
     mesh=Mesh(fsdp=2),
 )
@@ -50,7 +49,7 @@ def run(program: Program, out: Path, file: Path | None, cfg: Config = CFG) -> li
     whole = sharding.replicated(program.mesh)
     params = jax.device_put(made_up.params(CFG), jax.tree.map(lambda x: x.sharding, program.state.params))
     key = jax.device_put(jax.random.key(0), whole)
-    how = Running(executable=file)
+    how = RunOptions(executable=file)
     train(
         program,
         new_state(program, params),
@@ -75,13 +74,13 @@ def program() -> Program:
 
 @pytest.fixture(scope="module")
 def compiled(program: Program) -> list[jax.stages.Compiled]:
-    return [one.compile() for one in ahead.lower(program).lowered.values()]
+    return [one.compile() for one in aot.lower(program).lowered.values()]
 
 
 @pytest.fixture(scope="module")
 def file(program: Program, compiled: list[jax.stages.Compiled], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plan") / "sft.executable"
-    executable.save(path, "sft", ahead.lower(program), compiled, ABOUT)
+    executable.save(path, "sft", aot.lower(program), compiled, ABOUT)
     return path
 
 
@@ -103,7 +102,7 @@ def test_another_program_is_refused_before_the_first_step(file: Path, tmp_path: 
     other = made_up.with_sft(CFG, emotion_weight=0.25)
     program = made_up.sft(other, 4)
     there = json.loads(file.read_bytes().split(b"\n")[2])["sft"]["fingerprint"]
-    here = ahead.lower(program).fingerprint
+    here = aot.lower(program).fingerprint
     with pytest.raises(
         RunError, match=rf"(?s)fingerprint: {there} there, {here} here.*emojax plan --program sft --save"
     ):
@@ -112,7 +111,7 @@ def test_another_program_is_refused_before_the_first_step(file: Path, tmp_path: 
 
 
 def test_other_devices_and_versions_are_refused(program: Program, file: Path, tmp_path: Path) -> None:
-    lowered = ahead.lower(program)
+    lowered = aot.lower(program)
     with pytest.raises(RunError, match="  devices: 4 there, 8 here"):
         executable.load(file, "sft", lowered, made_up.sft(CFG, 8).mesh)
     with pytest.raises(RunError, match=r"  jaxlib: 0\.0\.1 there, "):
@@ -150,7 +149,7 @@ def test_a_file_that_is_not_whole_or_not_ours_is_refused_unread(
     with pytest.raises(RunError, match=message):
         executable.check(path, "sft")
     with pytest.raises(RunError, match=message):
-        executable.save(path, "grpo", ahead.Ahead({}, ""), [], ABOUT)
+        executable.save(path, "grpo", aot.LoweredBuckets({}, ""), [], ABOUT)
 
 
 def test_a_file_holds_both_stages(
@@ -160,8 +159,8 @@ def test_a_file_holds_both_stages(
     path.write_bytes(file.read_bytes())
     with pytest.raises(RunError, match="has no programs of `grpo`, it has those of `sft`"):
         executable.check(path, "sft", "grpo")
-    lowered = ahead.lower(program)
-    short = ahead.Ahead(dict(list(lowered.lowered.items())[:1]), "another")
+    lowered = aot.lower(program)
+    short = aot.LoweredBuckets(dict(list(lowered.lowered.items())[:1]), "another")
     executable.save(path, "grpo", short, compiled[:1], ABOUT)
     executable.check(path, "sft", "grpo")
     assert len(executable.load(path, "sft", lowered, program.mesh)) == len(SECONDS)
@@ -172,7 +171,7 @@ def test_a_file_holds_both_stages(
 
 def test_a_loaded_program_gives_back_what_it_was_given(program: Program, file: Path) -> None:
     """The state's buffers are taken over by the new state, as they are by a program that was compiled here."""
-    lowered = ahead.lower(program)
+    lowered = aot.lower(program)
     (shapes, loaded), *_ = executable.load(file, "sft", lowered, program.mesh).items()
     batch = next(batches())
     assert shapes == tuple(leaf.shape for leaf in jax.tree.leaves(batch))

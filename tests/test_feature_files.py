@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 from feature_clips import with_data
 
-from emojax import export, flops, presets, sharding
-from emojax.config import Config, ConfigError
+from emojax import param
+from emojax.config import Config, ConfigError, FeatureFilesConfig, presets
 from emojax.data.batches import training_batches
 from emojax.data.clips import Clip, read_manifest, write_manifest
 from emojax.data.features import read_npy
 from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner
 from emojax.encoders import media
-from emojax.families import FeatureFiles
-from emojax.nn import param
-from emojax.training.cached import check, given
+from emojax.export import directory
+from emojax.parallel import sharding
+from emojax.plan import flops
+from emojax.training.features import check_features, feature_source
 from emojax.training.program import sft_program
 from emojax.types import Batch
 
@@ -43,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(folder: Path) -> Config:
-    hears = FeatureFiles(width=11, positions=6, path=str(folder / "hubert-FRA"), tokens=3)
-    sees = FeatureFiles(width=6, positions=2, path=str(folder / "clip-UTT"), tokens=1)
+    hears = FeatureFilesConfig(width=11, positions=6, path=str(folder / "hubert-FRA"), tokens=3)
+    sees = FeatureFilesConfig(width=6, positions=2, path=str(folder / "clip-UTT"), tokens=1)
     return dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, audio=hears, video=sees))
 
 
@@ -57,7 +58,13 @@ def clips(folder: Path) -> list[Clip]:
 
 def batch(cfg: Config, clips: list[Clip], size: int = 6) -> Batch:
     made = training_batches(
-        clips, TOKENIZER, cfg.data, caption_tokens=16, batch=size, seed=0, given=given(cfg, clips, check(cfg, "sft"))
+        clips,
+        TOKENIZER,
+        cfg.data,
+        caption_tokens=16,
+        batch=size,
+        seed=0,
+        features=feature_source(cfg, clips, check_features(cfg, "sft")),
     )
     try:
         return next(made)
@@ -117,7 +124,7 @@ def test_they_become_a_prefix_and_padding_changes_nothing(folder: Path) -> None:
 
 def test_the_manifest_may_name_the_files_themselves(folder: Path) -> None:
     cfg = config(folder)
-    hears = FeatureFiles(width=11, positions=6, tokens=3)
+    hears = FeatureFilesConfig(width=11, positions=6, tokens=3)
     model = dataclasses.replace(cfg.model, audio=hears, video=None)
     named = [Clip(f"x{i}", audio=folder / "hubert-FRA" / f"c{i}.npy", captions=("a",)) for i in range(4)]
     write_manifest(folder / "named.jsonl", named)
@@ -136,9 +143,9 @@ def test_programs_and_exports_do_without_an_encoder(folder: Path, tmp_path: Path
     assert flops.audio(cfg, 2.0) == flops.video(cfg) == 0
     assert flops.projector(cfg, "audio", 2.0) == 2 * 3 * 11 * cfg.model.decoder.width
     params = param.init(captioner.declare(cfg), jax.random.key(0))
-    export.write(cfg, params, TOKENIZER, "card", tmp_path / "out")
-    back, same, _, _ = export.read(tmp_path / "out")
-    assert back.model.audio == FeatureFiles(width=11, positions=6, tokens=3)
+    directory.write(cfg, params, TOKENIZER, "card", tmp_path / "out")
+    back, same, _, _ = directory.read(tmp_path / "out")
+    assert back.model.audio == FeatureFilesConfig(width=11, positions=6, tokens=3)
     jax.tree.map(np.testing.assert_array_equal, same.encoders, params.encoders)
 
 
@@ -177,7 +184,7 @@ def test_a_file_that_is_missing_or_cut_off_names_its_clip(folder: Path, tmp_path
 
 def test_features_of_ours_cannot_stand_in_for_files(folder: Path) -> None:
     with pytest.raises(ConfigError, match="the captioner has no encoder"):
-        check(with_data(config(folder), features=str(folder)), "sft")
+        check_features(with_data(config(folder), features=str(folder)), "sft")
     with pytest.raises(ConfigError, match=r"audio\.positions wants a positive number, got 0"):
         presets.override(config(folder), ["audio.positions=0"])
 

@@ -23,8 +23,8 @@ from emojax.config import ConfigError
 from emojax.data.clips import Clip, read_manifest
 from emojax.data.container import MediaError
 from emojax.data.encoding import encoding_batches
+from emojax.data.feature_files import check_clips, open_features
 from emojax.data.reader import load
-from emojax.data.shards import check_clips, open_shards
 from emojax.encoders import media
 from emojax.types import Batch
 
@@ -66,10 +66,10 @@ def alone_features(encoders: media.Encoders, batch: Batch) -> dict[str, tuple[ja
 
 def test_every_clip_has_the_features_that_its_encoder_gives_it_alone(clips: list[Clip], features: Path) -> None:
     found, encoders = tensors(features), weights(CFG)
-    shards = open_shards(features)
-    assert shards is not None
+    folder = open_features(features)
+    assert folder is not None
     for clip in clips:
-        if clip.id in shards.broken:
+        if clip.id in folder.broken:
             assert not {f"audio/{clip.id}", f"video/{clip.id}"} & found.keys()
             with pytest.raises(MediaError, match=r"cut\.wav"):
                 load(clip, CFG.data)
@@ -96,7 +96,7 @@ def test_every_file_says_what_made_it(features: Path) -> None:
         assert about["versions"].keys() >= {"emojax", "jax"}
         audio, video = about["streams"]["audio"], about["streams"]["video"]
         assert (audio["family"], audio["width"], audio["mels"], audio["data.audio_seconds[-1]"]) == (
-            "AudioEncoder",
+            "MelEncoder",
             16,
             20,
             2.0,
@@ -150,7 +150,7 @@ def test_what_a_kill_leaves_is_gone_on_with(files: int, clips: list[Clip], featu
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert same(tensors(out), tensors(features))
     assert run(CFG, clips, out) == {"clips": 0, "broken": 0}
-    broken = [shards.broken for shards in (open_shards(out), open_shards(features)) if shards]
+    broken = [found.broken for found in (open_features(out), open_features(features)) if found]
     assert broken[0] == broken[1]
     assert len(broken[0]) == 2
 
@@ -182,24 +182,24 @@ def test_a_mended_file_is_encoded_when_it_is_asked_for(clips: list[Clip], featur
     ]
     assert run(CFG, mended, tmp_path / "mended") == {"clips": 0, "broken": 0}
     assert run(CFG, mended, tmp_path / "mended", retry=True) == {"clips": 2, "broken": 0}
-    shards = open_shards(tmp_path / "mended")
-    assert shards is not None
-    assert not shards.broken
-    check_clips(shards, clips)
+    folder = open_features(tmp_path / "mended")
+    assert folder is not None
+    assert not folder.broken
+    check_clips(folder, clips)
 
 
 def test_a_stream_that_is_given_later_is_encoded_then(clips: list[Clip], tmp_path: Path) -> None:
     both = [clip for clip in clips[:14] if clip.audio and clip.video]
     blind = [dataclasses.replace(clip, video=None) for clip in both]
     run(CFG, blind, tmp_path / "blind")
-    shards = open_shards(tmp_path / "blind")
-    assert shards is not None
+    folder = open_features(tmp_path / "blind")
+    assert folder is not None
     with pytest.raises(ConfigError, match=rf"lacks {len(both)} of {len(both)} clips.*: {both[0].id} \(its video was"):
-        check_clips(shards, both)
-    check_clips(shards, blind)
+        check_clips(folder, both)
+    check_clips(folder, blind)
     with pytest.raises(ConfigError, match=rf"lacks 1 of 1 clips, the first: {clips[1].id} \(it was not encoded\)"):
-        check_clips(shards, clips[1:2])
+        check_clips(folder, clips[1:2])
     assert run(CFG, both, tmp_path / "blind")["clips"] == len(both)
-    shards = open_shards(tmp_path / "blind")
-    assert shards is not None
-    check_clips(shards, both)
+    folder = open_features(tmp_path / "blind")
+    assert folder is not None
+    check_clips(folder, both)

@@ -10,13 +10,11 @@ import jax
 import pytest
 from feature_clips import CFG, make_clips, run, weights, with_data
 
-from emojax import presets
-from emojax.config import ConfigError
+from emojax.config import ConfigError, VitConfig, Wav2Vec2Config, family, presets
 from emojax.data.clips import Clip, read_manifest
-from emojax.data.shards import open_shards, read
-from emojax.encoders.stored import streams as cached_streams
-from emojax.families import Vit, Wav2Vec2
-from emojax.training.cached import check, check_weights
+from emojax.data.feature_files import open_features, read_features
+from emojax.encoders.features import streams
+from emojax.training.features import check_features, check_weights
 
 
 @pytest.fixture(scope="module")
@@ -50,37 +48,40 @@ OTHERWISE = [
 @pytest.mark.parametrize(("item", "message"), OTHERWISE)
 def test_other_settings_are_refused_by_name(item: str, message: str, features: Path) -> None:
     with pytest.raises(ConfigError, match=message) as refused:
-        check(with_data(presets.override(CFG, [item]), features=str(features)), "sft")
+        check_features(with_data(presets.override(CFG, [item]), features=str(features)), "sft")
     assert str(refused.value).count(" wanted") == 1
     assert "emojax encode" in str(refused.value)
 
 
 @pytest.mark.parametrize("item", ["audio.tokens=5", "audio_seconds=1.5,2.0", "caption_tokens=9", "decoder.width=64"])
 def test_what_features_do_not_depend_on_may_differ(item: str, features: Path) -> None:
-    assert check(with_data(presets.override(CFG, [item]), features=str(features)), "sft")
+    assert check_features(with_data(presets.override(CFG, [item]), features=str(features)), "sft")
 
 
 def test_another_extractor_is_refused(features: Path) -> None:
-    for field, part in (("audio", Wav2Vec2(width=16, heads=2)), ("video", Vit(image_size=16, width=16, heads=2))):
+    for field, part in (
+        ("audio", Wav2Vec2Config(width=16, heads=2)),
+        ("video", VitConfig(image_size=16, width=16, heads=2)),
+    ):
         cfg = dataclasses.replace(CFG, model=dataclasses.replace(CFG.model, **{field: part}))
-        was = type(getattr(CFG.model, field)).__name__
-        with pytest.raises(ConfigError, match=f"{field}.family: '{was}' there, '{type(part).__name__}' wanted") as e:
-            check(with_data(cfg, features=str(features)))
+        was = family(getattr(CFG.model, field))
+        with pytest.raises(ConfigError, match=f"{field}.family: '{was}' there, '{family(part)}' wanted") as e:
+            check_features(with_data(cfg, features=str(features)))
         assert str(e.value).count(" wanted") == 1
 
 
 @pytest.mark.parametrize("stream", ["audio", "video"])
 def test_other_weights_are_refused(stream: str, features: Path) -> None:
     cfg = with_data(CFG, features=str(features))
-    shards = check(cfg)
+    folder = check_features(cfg)
     encoders: Any = weights(CFG)
-    check_weights(shards, encoders, cfg)
+    check_weights(folder, encoders, cfg)
     part = getattr(encoders, stream)
     leaves, form = jax.tree.flatten(part)
     leaves[-1] = leaves[-1].at[0].add(1e-6)
     other = encoders.replace(**{stream: jax.tree.unflatten(form, leaves)})
     with pytest.raises(ConfigError, match=f"{stream}.sha256: '[0-9a-f]+' there, '[0-9a-f]+' wanted"):
-        check_weights(shards, other, cfg)
+        check_weights(folder, other, cfg)
 
 
 @pytest.mark.parametrize(
@@ -94,25 +95,25 @@ def test_other_weights_are_refused(stream: str, features: Path) -> None:
 def test_an_encoder_that_is_trained_cannot_be_read(item: str, message: str, features: Path) -> None:
     cfg = presets.override(with_data(CFG, features=str(features)), [item])
     with pytest.raises(ConfigError, match=message):
-        check(cfg, "sft")
+        check_features(cfg, "sft")
     if item.startswith("sft"):
-        assert check(cfg, "grpo"), "Emo-GRPO trains no encoder"
+        assert check_features(cfg, "grpo"), "Emo-GRPO trains no encoder"
         deaf = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, video=None))
-        assert cached_streams(deaf) == ("audio",)
+        assert streams(deaf) == ("audio",)
 
 
 def test_a_mix_of_layers_that_is_trained_cannot_be_read(clips: list[Clip], tmp_path: Path) -> None:
-    hears = Wav2Vec2(
+    hears = Wav2Vec2Config(
         conv_width=(8, 8, 8), conv_kernel=(10, 8, 4), conv_stride=(10, 8, 4), width=12, layers=2, heads=2, ff=16,
         position_kernel=4, position_groups=2, layer=None,
     )  # fmt: skip
     cfg = dataclasses.replace(CFG, model=dataclasses.replace(CFG.model, audio=hears, video=None))
     run(cfg, clips[:4], tmp_path / "mix")
     cfg = with_data(cfg, features=str(tmp_path / "mix"))
-    assert check(cfg, "grpo")
-    assert check(presets.override(cfg, ["sft.freeze=encoders.audio"]), "sft")
+    assert check_features(cfg, "grpo")
+    assert check_features(presets.override(cfg, ["sft.freeze=encoders.audio"]), "sft")
     with pytest.raises(ConfigError, match=r"trains encoders\.audio\.mix, .*set audio\.layer to a number"):
-        check(presets.override(cfg, ["sft.freeze=encoders.audio.backbone"]), "sft")
+        check_features(presets.override(cfg, ["sft.freeze=encoders.audio.backbone"]), "sft")
 
 
 # damaged
@@ -128,7 +129,7 @@ def test_a_file_that_is_cut_off_is_refused(left: float, features: Path, tmp_path
     path = damaged(features, tmp_path)
     path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
     with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: not a whole safetensors file .*encode"):
-        check(with_data(CFG, features=str(path.parent)))
+        check_features(with_data(CFG, features=str(path.parent)))
 
 
 def test_a_byte_that_is_altered_is_refused(clips: list[Clip], features: Path, tmp_path: Path) -> None:
@@ -136,14 +137,14 @@ def test_a_byte_that_is_altered_is_refused(clips: list[Clip], features: Path, tm
     data = bytearray(path.read_bytes())
     data[-7] ^= 1
     path.write_bytes(data)
-    shards = open_shards(path.parent)
-    assert shards is not None
+    folder = open_features(path.parent)
+    assert folder is not None
     refused = []
     for clip in clips:
-        if clip.id in shards.clips:
-            for stream in shards.clips[clip.id][1].digests:
+        if clip.id in folder.clips:
+            for stream in folder.clips[clip.id][1].digests:
                 try:
-                    read(shards, clip, stream, 16)
+                    read_features(folder, clip, stream, 16)
                 except ValueError as e:
                     refused.append(str(e))
     assert len(refused) == 1
@@ -156,7 +157,7 @@ def test_files_that_do_not_belong_together_are_refused(clips: list[Clip], featur
     run(other, clips[:4], tmp_path / "other")
     shutil.copy(tmp_path / "other" / "features-000000.safetensors", path)
     with pytest.raises(ValueError, match=r"was made otherwise than features-000000.*\n  audio\.sha256"):
-        open_shards(path.parent)
+        open_features(path.parent)
     with pytest.raises(ConfigError, match=r"holds features that were made otherwise.*\n  audio\.sha256"):
         run(other, clips, features)
 

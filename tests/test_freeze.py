@@ -6,9 +6,9 @@ import made_up
 import numpy as np
 import pytest
 
+from emojax import param
 from emojax.config import Config, ConfigError
 from emojax.decoder import captioner
-from emojax.nn import param
 from emojax.training import freeze
 from emojax.training.grpo import Frozen
 

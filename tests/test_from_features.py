@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 from feature_clips import FREEZE, make_clips, with_data
 
-from emojax import captioning, export, flops, presets, sharding
-from emojax.config import Config, ConfigError
+from emojax import captioning, param
+from emojax.captioning.encode import encode
+from emojax.config import Config, ConfigError, presets
 from emojax.data.batches import training_batches
 from emojax.data.clips import read_manifest
 from emojax.data.text import train_tokenizer
-from emojax.encode import encode
-from emojax.encoders import media, stored
-from emojax.nn import param
-from emojax.training import cached, stages
+from emojax.encoders import media
+from emojax.encoders.features import drop_encoders
+from emojax.export import directory
+from emojax.parallel import sharding
+from emojax.plan import flops
+from emojax.training import stages
+from emojax.training.features import check_features, feature_source
 from emojax.training.program import abstract_batch, sft_program
 from emojax.training.sft import drop_streams
 from emojax.types import Batch
@@ -112,8 +116,8 @@ def test_captions_are_equal_and_may_be_made_of_media_or_features(read: Config, f
 
 def test_an_export_of_a_run_from_features_has_its_encoders(features_run: Path, tmp_path: Path) -> None:
     cfg, params, tokenizer, _ = captioning.restore(features_run)
-    export.write(cfg, params, tokenizer, "card", tmp_path / "out")
-    back, same, _, _ = export.read(tmp_path / "out")
+    directory.write(cfg, params, tokenizer, "card", tmp_path / "out")
+    back, same, _, _ = directory.read(tmp_path / "out")
     assert back.data.features == ""
     assert jax.tree.leaves(same.encoders.audio)
     jax.tree.map(np.testing.assert_array_equal, same.encoders, params.encoders)
@@ -136,9 +140,11 @@ def batches(cfg: Config, count: int, rows: Sequence[int] | None = None) -> list[
     """Of three lengths."""
     cfg = with_data(cfg, audio_seconds=BUCKETS)
     clips = [clip for clip in read_manifest(Path(cfg.data.manifest), "train") if clip.captions]
-    given = cached.given(cfg, clips, cached.check(cfg))
+    read_from = feature_source(cfg, clips, check_features(cfg))
     tokenizer = train_tokenizer(["a calm voice"], 300)
-    made = training_batches(clips, tokenizer, cfg.data, caption_tokens=9, batch=8, seed=3, rows=rows, given=given)
+    made = training_batches(
+        clips, tokenizer, cfg.data, caption_tokens=9, batch=8, seed=3, rows=rows, features=read_from
+    )
     try:
         return [next(made) for _ in range(count)]
     finally:
@@ -146,9 +152,9 @@ def batches(cfg: Config, count: int, rows: Sequence[int] | None = None) -> list[
 
 
 def test_streams_are_dropped_from_the_same_clips(cfg: Config, read: Config) -> None:
-    dropped, no_encoders = 0, stored.without(media.declare(read), read)
+    dropped, no_encoders = 0, drop_encoders(media.declare(read), read)
     for raw, found in zip(batches(cfg, 8), batches(read, 8), strict=True):
-        np.testing.assert_array_equal(raw.clip, found.clip)
+        np.testing.assert_array_equal(raw.clip_id, found.clip_id)
         np.testing.assert_array_equal(raw.audio_length, found.audio_length)
         np.testing.assert_array_equal(raw.video_mask, found.video_mask)
         raw, found = (drop_streams(batch, jax.random.key(1), 0.5) for batch in (raw, found))
@@ -203,4 +209,4 @@ def test_the_program_has_no_encoder(cfg: Config, read: Config) -> None:
     assert "fft" not in text[1]
     assert flops.audio(cfg, 2.0) > flops.audio(read, 2.0) == flops.video(read) == 0
     assert flops.projector(cfg, "audio", 2.0) == flops.projector(read, "audio", 2.0) > 0
-    assert flops.sft_step(cfg, 2.0) > flops.sft_step(read, 2.0)
+    assert flops.sft_flops(cfg, 2.0) > flops.sft_flops(read, 2.0)

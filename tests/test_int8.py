@@ -8,10 +8,10 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import bench_precision
+from emojax import param
+from emojax.bench import precision
 from emojax.config import Config
 from emojax.decoder import captioner
-from emojax.nn import param
 from emojax.nn.layers import Linear, conv1d, conv2d, linear
 from emojax.nn.quantize import Quantized, dequantize, quantize
 from emojax.training import freeze
@@ -91,8 +91,8 @@ def test_frozen_maps_are_int8_and_trained_ones_are_not(stage: str) -> None:
 
 
 def test_a_cast_leaves_eight_bits_alone() -> None:
-    for precision in ("float32", "bfloat16"):
-        cfg: Config = dataclasses.replace(CFG, precision=precision)
+    for computed in ("float32", "bfloat16"):
+        cfg: Config = dataclasses.replace(CFG, precision=computed)
         q = Linear(quantize(np.ones((4, 3), np.float32)), np.zeros(3, np.float32))
         cast = captioner.cast(q, cfg)
         assert (cast.w.int8.dtype, cast.w.scale.dtype) == (jnp.int8, jnp.float32)
@@ -112,13 +112,13 @@ def test_what_fewer_bits_cost_is_told() -> None:
     """Logits move with the weights: not at all where nothing is rounded, more in 8 bits than in bfloat16."""
     cfg = made_up.config()
     decoder = param.init(captioner.declare(cfg).decoder, jax.random.key(3))
-    told = bench_precision.measure(cfg, decoder, clips=2, prefix=5, length=4)
+    told = precision.measure(cfg, decoder, clips=2, prefix=5, length=4)
     for found in told.values():
         assert found["kl"] > 0
         assert found["logits_largest"] > 0
     assert told["bfloat16"]["weights_relative_rms"] < 2**-8, "half a step of 8 bits of mantissa"
     assert told["bfloat16"]["logits_relative_rms"] < told["int8"]["logits_relative_rms"]
     exact = jax.tree.map(lambda w: w.astype(jnp.bfloat16).astype(jnp.float32), decoder)
-    found = bench_precision.measure(cfg, exact, clips=2, prefix=5, length=4)["bfloat16"]
+    found = precision.measure(cfg, exact, clips=2, prefix=5, length=4)["bfloat16"]
     assert (found["weights_relative_rms"], found["logits_relative_rms"], found["kl"]) == (0, 0, 0)
     assert found["same_likeliest"] == 1

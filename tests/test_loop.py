@@ -13,7 +13,7 @@ from small_loop import STEPS, TINY, run
 from emojax.config import ConfigError
 from emojax.training import loop, stages, trace
 from emojax.training.goodput import account
-from emojax.training.running import Running
+from emojax.training.run import RunOptions
 from emojax.training.session import marks
 
 
@@ -74,7 +74,7 @@ def test_a_transfer_that_nobody_asked_for_is_an_error(
 
 
 def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path: Path) -> None:
-    run(tmp_path, Running(profile=(3, 4)))
+    run(tmp_path, RunOptions(profile=(3, 4)))
     (file,) = (tmp_path / "profile").rglob("*.xplane.pb")
     found = {
         dict(event.stats)["step_num"]
@@ -102,7 +102,7 @@ def test_a_range_that_is_none_is_refused(asked: str) -> None:
 def test_steps_that_a_stage_has_not_are_refused_before_a_run_is_begun(tmp_path: Path) -> None:
     for stage in (stages.sft, lambda *args, **kw: stages.grpo(*args, init=None, **kw)):
         with pytest.raises(ConfigError, match=r"--profile 3:900: (sft|grpo) has \d+ steps"):
-            stage(TINY, tmp_path / "run", how=Running(profile=(3, 900)), progress=lambda *_: None)
+            stage(TINY, tmp_path / "run", how=RunOptions(profile=(3, 900)), progress=lambda *_: None)
     assert not (tmp_path / "run").exists()
 
 

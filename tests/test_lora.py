@@ -11,15 +11,16 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import flops, sharding
+from emojax import param
 from emojax.config import Config, ConfigError, Lora, Mesh
 from emojax.decoder import captioner
-from emojax.nn import param
 from emojax.nn.layers import Linear
+from emojax.parallel import sharding
+from emojax.plan import flops
 from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program
-from emojax.training.sft import surprise
+from emojax.training.sft import caption_scores
 from emojax.types import Metrics, TrainState, Tree
 
 CFG = made_up.config()
@@ -105,7 +106,9 @@ def test_how_an_adapter_begins() -> None:
 
 @functools.partial(jax.jit, static_argnums=1)
 def loss(params: captioner.Params, cfg: Config) -> jax.Array:
-    scores, emotion = surprise(params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg)
+    scores, emotion = caption_scores(
+        params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg
+    )
     return jnp.append(scores.logp.ravel(), emotion)
 
 
@@ -172,10 +175,10 @@ def test_operations_beside_adapters() -> None:
     positions = hears.tokens + sees.tokens + CFG.data.transcript_tokens + t
     head = 2 * t * CFG.model.decoder.width * CFG.model.decoder.vocab
     saved = 2 * positions * own + head - 3 * 2 * positions * small
-    assert flops.sft_step(CFG, 0.5) - flops.sft_step(cfg, 0.5) == CFG.sft.batch * saved
+    assert flops.sft_flops(CFG, 0.5) - flops.sft_flops(cfg, 0.5) == CFG.sft.batch * saved
     static = made_up.reward_model(CFG)[1]
     one, two = (dataclasses.replace(CFG, lora=Lora(("decoder",), rank=rank)) for rank in (1, 2))
-    costs = [flops.grpo_step(cfg, static, 0.5) for cfg in (one, two, CFG)]
+    costs = [flops.grpo_flops(cfg, static, 0.5) for cfg in (one, two, CFG)]
     assert costs == sorted(set(costs)), "more of the adapters, or of the weights, costs more"
 
 

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from test_pretrained import configured, hashes, quiet
 
-from emojax import captioning, export, presets, pretrained
-from emojax.config import Config, Lora
-from emojax.data import source
+from emojax import captioning
+from emojax.config import Config, Lora, presets
+from emojax.corpus import source
+from emojax.decoder import pretrained
+from emojax.errors import RunError
+from emojax.export import directory
 from emojax.training import adapters, stages
-from emojax.training.fit import stage_mesh
-from emojax.training.run import RunError, open_run, stage_of
+from emojax.training.run import open_run, stage_of
+from emojax.training.stage_mesh import stage_mesh
 from emojax.types import Tree
 
 torch = pytest.importorskip("torch", reason="parity with peft")
@@ -82,11 +85,11 @@ def test_a_run_with_adapters_resumes_and_is_exported_both_ways(tmp_path: Path) -
 
     # merged, and as peft reads it: the same captioner
     cfg, params, tokenizer, _ = captioning.restore(run)
-    export.write(cfg, params, tokenizer, "", tmp_path / "merged")
+    directory.write(cfg, params, tokenizer, "", tmp_path / "merged")
     cfg, apart, tokenizer, _ = captioning.restore(run, merge=False)
-    export.write(cfg, apart, tokenizer, "", tmp_path / "apart")
+    directory.write(cfg, apart, tokenizer, "", tmp_path / "apart")
     for out in ("merged", "apart"):
-        _, again, _, _ = export.read(tmp_path / out)
+        _, again, _, _ = directory.read(tmp_path / out)
         assert same(again, params), out
     decoder = tmp_path / "apart" / "decoder"
     assert not (decoder / "model.safetensors").exists()
@@ -101,10 +104,10 @@ def test_a_run_with_adapters_resumes_and_is_exported_both_ways(tmp_path: Path) -
     # weights that are not the published ones have no adapter of theirs
     moved = apart.replace(decoder=apart.decoder.replace(embed=apart.decoder.embed + 1))
     with pytest.raises(RunError, match=r"decoder: weights beside the adapters differ .* Export it merged"):
-        export.write(cfg, moved, tokenizer, "", tmp_path / "moved")
+        directory.write(cfg, moved, tokenizer, "", tmp_path / "moved")
     model = dataclasses.replace(cfg.model, decoder=dataclasses.replace(cfg.model.decoder, weights=""))
     with pytest.raises(RunError, match=r"decoder was made from nothing"):
-        export.write(dataclasses.replace(cfg, model=model), apart, tokenizer, "", tmp_path / "moved")
+        directory.write(dataclasses.replace(cfg, model=model), apart, tokenizer, "", tmp_path / "moved")
 
 
 @pytest.mark.slow
@@ -140,7 +143,7 @@ def test_emo_grpo_goes_on_with_the_cold_starts_adapters_or_merges_others(tmp_pat
         assert all("caption" in record for record in records)
     cfg, apart, tokenizer, _ = captioning.restore(tmp_path / "other", merge=False)
     with pytest.raises(RunError, match="differ from those of"):
-        export.write(cfg, apart, tokenizer, "", tmp_path / "out")
+        directory.write(cfg, apart, tokenizer, "", tmp_path / "out")
 
 
 def start(run: Path) -> Tree:

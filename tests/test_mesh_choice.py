@@ -9,17 +9,16 @@ import jax
 import made_up
 import pytest
 
-from emojax import meshes, presets, sharding
-from emojax.config import Config, ConfigError, Mesh
-from emojax.families import Decoder
-from emojax.meshes import Sizes
-from emojax.training import fit
+from emojax.config import Config, ConfigError, LlamaConfig, Mesh, presets
+from emojax.parallel import meshes, sharding
+from emojax.parallel.meshes import Sizes
+from emojax.training import stage_mesh
 
 CFG = made_up.config()
 WIDE = dataclasses.replace(  # nothing in it stands against any mesh of up to 64 devices
     made_up.with_grpo(made_up.with_sft(CFG, batch=64), batch=64, group=8),
     model=dataclasses.replace(
-        CFG.model, decoder=Decoder(vocab=128, width=64, layers=1, heads=64, kv_heads=64, head_width=2, ff=64)
+        CFG.model, decoder=LlamaConfig(vocab=128, width=64, layers=1, heads=64, kv_heads=64, head_width=2, ff=64)
     ),
 )
 
@@ -85,7 +84,7 @@ def test_what_is_left_open_is_chosen(on, mesh: Mesh, held, wanted: tuple[int, in
 )
 def test_presets_have_a_mesh(preset: str, stage: meshes.Stage, on, wanted: tuple[int, int, int] | None) -> None:
     cfg = presets.load(preset)
-    got = meshes.choose(cfg, on, stage, lambda sizes: fit.bytes_held(cfg, stage, sizes))
+    got = meshes.choose(cfg, on, stage, lambda sizes: stage_mesh.bytes_held(cfg, stage, sizes))
     assert got == wanted or (wanted is None and got.model > 1), "7 B in bfloat16 do not fit 16 GiB beside anything"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
-from emojax.concepts import CONCEPTS, Concept
+from emojax.config.concepts import CONCEPTS, Concept
 from emojax.evaluate.emotion_words import emotion_accuracy, emotion_of
 from emojax.evaluate.metrics import (
     bleu,

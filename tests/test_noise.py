@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from emojax.config import Config
+from emojax.decoder.logits import NEVER
 from emojax.decoder.sample import draw
-from emojax.decoder.support import NEVER
 from emojax.training.sft import drop_streams
 from emojax.types import Batch, Metrics, Samples, TrainState
 
@@ -42,7 +42,7 @@ def reordered(batch: Batch) -> Batch:
 
 def assert_same_samples(a: Samples, b: Samples) -> None:
     """Of each clip, wherever it stands."""
-    a, b = (jax.tree.map(lambda x, of=s: x[np.argsort(of.clip)], s) for s in (a, b))
+    a, b = (jax.tree.map(lambda x, of=s: x[np.argsort(of.clip_id)], s) for s in (a, b))
     np.testing.assert_array_equal(a.ids, b.ids)
     np.testing.assert_array_equal(a.mask, b.mask)
     np.testing.assert_allclose(a.reward, b.reward, atol=1e-5)
@@ -76,7 +76,7 @@ def test_noise_is_never_used_again(other: dict) -> None:
 def test_every_sample_has_noise_of_its_own() -> None:
     """The same clip under another name has other samples, and under the same name the same; so has each of a group."""
     twins = jax.tree.map(lambda x: np.repeat(x[:1], 8, 0), BATCH)
-    ids = step("grpo", batch=twins.replace(clip=np.array([1, 2, 3, 4, 1, 2, 3, 4], np.uint32)))[1]["samples"].ids
+    ids = step("grpo", batch=twins.replace(clip_id=np.array([1, 2, 3, 4, 1, 2, 3, 4], np.uint32)))[1]["samples"].ids
     np.testing.assert_array_equal(ids[:4], ids[4:])
     assert len({sample.tobytes() for sample in ids[:4].reshape(16, -1)}) == 16
 
@@ -85,7 +85,7 @@ def test_streams_are_dropped_by_the_name_of_the_clip() -> None:
     """The audio of some and the video of others, never both; neither the order nor the neighbours matter."""
     n, rate = 2000, 0.2
     batch = jax.tree.map(lambda x: np.repeat(x[2:3], n, 0), BATCH.replace(audio=None, video=None, references=None))
-    batch = batch.replace(clip=np.random.default_rng(9).integers(0, 2**32, n, dtype=np.uint32))
+    batch = batch.replace(clip_id=np.random.default_rng(9).integers(0, 2**32, n, dtype=np.uint32))
     assert batch.audio_length[0] > 0
     assert batch.video_mask[0].any()
 

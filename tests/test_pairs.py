@@ -15,10 +15,10 @@ from test_bpe import trained
 from test_retokenize import SECAP, TEXTS, minilm, trained_pieces
 from tokenizers import Tokenizer
 
-from emojax import rewards, sharding, text
+from emojax import param, rewards, text
+from emojax.config import BertConfig
 from emojax.encoders import bert
-from emojax.families import Bert
-from emojax.nn import param
+from emojax.parallel import sharding
 from emojax.rewards import RewardModel, RewardStatic, emotion
 from emojax.rewards.sentence import Sentence, SentenceConfig
 from emojax.text.check import Mismatch, compare, plain, random_ids
@@ -113,7 +113,7 @@ def small_reward(policy: str) -> tuple[RewardModel, RewardStatic]:
     """The shipped reward of a random sentence encoder that reads the Chinese BERT's tokens."""
     r, judge = np.random.default_rng(8), tokenizer("chinese bert")
     pair = text.build(tokenizer(policy), judge, max_bytes=128, max_tokens=28)
-    sizes = Bert(vocab=judge.get_vocab_size(), width=made_up.REWARD_WIDTH, layers=1, heads=2, ff=24, positions=30)
+    sizes = BertConfig(vocab=judge.get_vocab_size(), width=made_up.REWARD_WIDTH, layers=1, heads=2, ff=24, positions=30)
     cls, sep = judge.token_to_id("[MASK]"), judge.token_to_id("[SEP]")
     weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
     space = emotion.coordinates([r.normal(size=(3, made_up.REWARD_WIDTH)) for _ in range(7)], "cosine", True)

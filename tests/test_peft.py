@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax import peft_files, weights
+from emojax import param
 from emojax.config import Config, Lora, Model, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
-from emojax.nn import param
+from emojax.export import peft_files
+from emojax.hub import weights
 from emojax.training import adapters
 from emojax.training.losses import token_scores
 from emojax.types import Array, Tree

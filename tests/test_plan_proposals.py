@@ -9,12 +9,11 @@ import made_up
 import pytest
 import test_weak_scaling as small
 
-from emojax import presets
-from emojax.chips import GIB
-from emojax.config import Config, ConfigError, Mesh
+from emojax.config import Config, ConfigError, Mesh, presets
+from emojax.parallel.chips import GIB
 from emojax.plan import attempt, memory, programs, proposals, report
 from emojax.plan.proposals import Outcome
-from emojax.training.fit import stage_mesh
+from emojax.training.stage_mesh import stage_mesh
 
 CFG = dataclasses.replace(made_up.config(), mesh=Mesh(fsdp=1, model=1))
 WIDE = made_up.with_sft(CFG, batch=48)
@@ -104,7 +103,7 @@ def test_a_program_that_is_too_large_is_given_settings_that_fit(monkeypatch: pyt
     compile_ = attempt.attempt
     known: dict[str, attempt.Attempt] = {}
 
-    def once(lowered: programs.Lowered, limit: int | None) -> attempt.Attempt:
+    def once(lowered: programs.PlannedProgram, limit: int | None) -> attempt.Attempt:
         key = lowered.buckets.fingerprint
         known[key] = known.get(key) or compile_(lowered, None)
         return dataclasses.replace(known[key], outcome=dataclasses.replace(known[key].outcome, has=limit))

@@ -11,7 +11,7 @@ from test_retokenize import TEXTS, byte_level
 from tokenizers import Regex, Tokenizer, decoders, models
 
 from emojax import text
-from emojax.families import Bert
+from emojax.config import BertConfig
 from emojax.text.check import random_ids
 from emojax.text.pieces import Pieces
 from emojax.text.policy import Policy, added_bytes, build_policy, policy_bytes, spell
@@ -132,7 +132,7 @@ def test_a_pattern_of_replace_may_be_an_expression():
 
 @pytest.mark.parametrize(("vocabulary", "policy"), [(32_000, policies.llama2), (21_128, policies.bert)])
 def test_a_plan_knows_the_sizes_of_vocabularies_that_are_not_byte_level(vocabulary, policy):
-    guess, real = text.abstract(vocabulary, Bert(), max_bytes=9, max_tokens=9), build_policy(policy())
+    guess, real = text.abstract(vocabulary, BertConfig(), max_bytes=9, max_tokens=9), build_policy(policy())
     assert isinstance(guess.policy, Pieces)
     assert isinstance(real, Pieces)
     leaves, guessed = map(jax.tree.leaves, (real, guess.policy))

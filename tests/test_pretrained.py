@@ -14,14 +14,17 @@ import jax
 import numpy as np
 import pytest
 
-from emojax import captioning, card, export, hub, presets, pretrained, sharding, weights
-from emojax.config import Config, ConfigError
-from emojax.data import source
+from emojax import captioning
+from emojax.config import Config, ConfigError, WhisperConfig, presets
+from emojax.corpus import source
 from emojax.data.text import train_tokenizer
-from emojax.decoder import llama
-from emojax.families import Whisper
+from emojax.decoder import llama, pretrained
+from emojax.errors import RunError
+from emojax.export import card, directory
+from emojax.hub import weights
+from emojax.hub.locate import local
+from emojax.parallel import sharding
 from emojax.training import stages
-from emojax.training.run import RunError
 
 torch = pytest.importorskip("torch", reason="torch writes the directories")
 load_file = pytest.importorskip("safetensors.torch").load_file
@@ -118,7 +121,7 @@ def configured(folder: Path, kind: str) -> Config:
     items += ["steps=3", "checkpoint_every=2", "sample_every=2", "frozen_precision=bfloat16"]
     cfg = presets.load("tiny", [*items, "sft.freeze=encoders.audio.backbone,encoders.video"])
     if hears is whisper:  # reads the weighted sum of all layers
-        mixed = Whisper(weights=str(parts["audio"]), tokens=3, layer=None)
+        mixed = WhisperConfig(weights=str(parts["audio"]), tokens=3, layer=None)
         cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, audio=mixed))
     return cfg
 
@@ -167,7 +170,7 @@ def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path
     files = [path for c in clips for path in (c.video,) if path]
     captions = learnt.caption(files, batch_size=4)
     text = card.model_card(learnt.cfg, "grpo", None, "cc-by-4.0")
-    export.write(learnt.cfg, learnt.params, learnt.tokenizer, text, tmp_path / "out")
+    directory.write(learnt.cfg, learnt.params, learnt.tokenizer, text, tmp_path / "out")
     again = captioning.load(tmp_path / "out")
     assert again.caption(files, batch_size=4) == captions
     assert all(
@@ -182,7 +185,7 @@ def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path
     assert "license: cc-by-4.0" in (tmp_path / "out" / "README.md").read_text()
     assert str(tmp_path) not in (tmp_path / "out" / "emojax.json").read_text()
     with pytest.raises(RunError, match="already holds an exported captioner"):
-        export.write(learnt.cfg, learnt.params, learnt.tokenizer, text, tmp_path / "out")
+        directory.write(learnt.cfg, learnt.params, learnt.tokenizer, text, tmp_path / "out")
 
 
 def test_a_run_with_frozen_parts_resumes_as_if_unbroken_without_the_directories(tmp_path: Path) -> None:
@@ -250,4 +253,4 @@ def test_a_tokenizer_with_more_tokens_than_the_decoder_is_refused(tmp_path: Path
     small = dataclasses.replace(cfg.model.decoder, vocab=270)
     with pytest.raises(ConfigError, match="has 280 tokens, the decoder's vocabulary is 270"):
         pretrained.tokenizer(dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, decoder=small)))
-    assert hub.local(str(tmp_path / "decoder")) == tmp_path / "decoder"
+    assert local(str(tmp_path / "decoder")) == tmp_path / "decoder"

@@ -9,33 +9,33 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import export, flops, presets
-from emojax import weights as weights_files
-from emojax.config import ConfigError
+from emojax import param
+from emojax.config import ConfigError, MlpProjectorConfig, PreFusionConfig, QFormerConfig, presets
 from emojax.decoder import captioner
 from emojax.encoders import fusion
-from emojax.families import MlpProjector, PreFusion, QFormer
-from emojax.nn import param
-from emojax.sharding import make_mesh
+from emojax.errors import RunError
+from emojax.export import directory
+from emojax.hub import weights as weights_files
+from emojax.parallel.sharding import make_mesh
+from emojax.plan import flops
 from emojax.training import checkpoint, freeze, stages
-from emojax.training.run import RunError
 
 CFG = made_up.config()
-QUERIES = QFormer(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)
-FUSED = PreFusion(tokens=4, width=10, ff=14, convolutions=2)
+QUERIES = QFormerConfig(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)
+FUSED = PreFusionConfig(tokens=4, width=10, ff=14, convolutions=2)
 ALL = dataclasses.replace(
     CFG,
-    model=dataclasses.replace(CFG.model, audio_projector=QUERIES, video_projector=MlpProjector(), fusion=FUSED),
+    model=dataclasses.replace(CFG.model, audio_projector=QUERIES, video_projector=MlpProjectorConfig(), fusion=FUSED),
 )
 
 
 def test_projectors_are_exported_and_read_again(tmp_path: Path) -> None:
     params = made_up.params(ALL)
-    names = export._identity(params.encoders)
+    names = directory._identity(params.encoders)
     weights_files.write(tmp_path / "own.safetensors", params.encoders, names)
     read = weights_files.read(tmp_path / "own.safetensors", captioner.declare(ALL).encoders, names)
     assert made_up.distance(read, params.encoders) == 0
-    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(export._own(ALL, params))]
+    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(directory._own(ALL, params))]
     assert sum(path.startswith(("encoders.audio_projector.", "encoders.fusion.")) for path in paths) == 57
 
 
@@ -74,15 +74,15 @@ def test_operations_are_those_of_the_products() -> None:
     declared = fusion.declare(f, (d, d), lm)
     maps = sum(np.prod(p.shape) for p in jax.tree.leaves(declared) if len(p.shape) > 1 and p.axes != ("L", "D"))
     assert flops.fusion(ALL) == 2 * f.tokens * (maps + 2 * f.width)  # and the weighted sum of two streams
-    assert flops.sft_step(ALL, 0.5) > flops.sft_step(CFG, 0.5)
+    assert flops.sft_flops(ALL, 0.5) > flops.sft_flops(CFG, 0.5)
 
 
 def test_kinds_are_chosen_by_name_and_survive_json(tmp_path: Path) -> None:
     items = ["model.audio_projector.family=QFormer", "queries=7", "audio_projector.heads=4", "fusion.family=PreFusion"]
     again = ["fusion.tokens=3", "video_projector.family=MlpProjector", "audio_projector.family=QFormer"]
     cfg = presets.load("tiny", [*items, *again])
-    assert cfg.model.audio_projector == QFormer(queries=7, heads=4)  # naming the kind that it is changes nothing
-    assert (cfg.model.video_projector, cfg.model.fusion) == (MlpProjector(), PreFusion(tokens=3))
+    assert cfg.model.audio_projector == QFormerConfig(queries=7, heads=4)  # naming the kind that it is changes nothing
+    assert (cfg.model.video_projector, cfg.model.fusion) == (MlpProjectorConfig(), PreFusionConfig(tokens=3))
     (tmp_path / "config.json").write_text(presets.dumps(cfg))
     assert presets.read_json(tmp_path / "config.json") == cfg
     assert presets.override(cfg, ["fusion.family=none"]).model.fusion is None

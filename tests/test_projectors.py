@@ -9,20 +9,27 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax.config import Config, Mesh, media_positions
+from emojax import param
+from emojax.config import (
+    Config,
+    LinearProjectorConfig,
+    Mesh,
+    MlpProjectorConfig,
+    PreFusionConfig,
+    QFormerConfig,
+    media_positions,
+)
 from emojax.encoders import fusion, media, project
-from emojax.families import LinearProjector, MlpProjector, PreFusion, QFormer
-from emojax.nn import param
 from emojax.types import Features
 
 CFG = made_up.config()
-QUERIES = QFormer(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)
-FUSED = PreFusion(tokens=4, width=10, ff=14, convolutions=2)
+QUERIES = QFormerConfig(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)
+FUSED = PreFusionConfig(tokens=4, width=10, ff=14, convolutions=2)
 PROJECTORS = {
-    "linear": LinearProjector(),
-    "mlp": MlpProjector(),
+    "linear": LinearProjectorConfig(),
+    "mlp": MlpProjectorConfig(),
     "q-former": QUERIES,
-    "q-former, frames in every layer": QFormer(queries=3, width=15, layers=2, heads=3, ff=22),
+    "q-former, frames in every layer": QFormerConfig(queries=3, width=15, layers=2, heads=3, ff=22),
 }
 D, WIDTH, ROWS, FRAMES = 21, 14, 5, 9
 LENGTHS, EVERY = np.array([9, 4, 0, 1, 6]), np.arange(5)
@@ -32,7 +39,7 @@ def model(**fields) -> Config:
     return dataclasses.replace(CFG, model=dataclasses.replace(CFG.model, **fields))
 
 
-ALL = model(audio_projector=QUERIES, video_projector=MlpProjector(), fusion=FUSED)
+ALL = model(audio_projector=QUERIES, video_projector=MlpProjectorConfig(), fusion=FUSED)
 
 
 def frames(seed: int, width: int = D, lengths: np.ndarray = LENGTHS) -> tuple[np.ndarray, np.ndarray]:
@@ -51,13 +58,13 @@ class Stream:
 
     def __init__(self, name: str) -> None:
         self.cfg = FUSED if name == "fusion" else PROJECTORS[name]
-        if isinstance(self.cfg, PreFusion):
+        if isinstance(self.cfg, PreFusionConfig):
             self.p = weights(fusion.declare(self.cfg, (D, 8), WIDTH))
         else:
             self.p = weights(project.declare(self.cfg, D, WIDTH))
 
     def __call__(self, p, x, mask, rows=EVERY):
-        if isinstance(self.cfg, PreFusion):
+        if isinstance(self.cfg, PreFusionConfig):
             y, there = frames(1, 8, np.array([2, 0, 0, 7, 9]))
             return fusion.run(p, ((x, mask), (jnp.asarray(y)[rows], jnp.asarray(there)[rows])), self.cfg)
         return project.run(p, x, mask, 4, self.cfg, False)
@@ -72,7 +79,9 @@ def test_padding_other_rows_and_what_stands_off_the_mask_change_nothing(stream: 
     x, mask = frames(0)
     y, there = jax.jit(stream)(stream.p, x, mask)
     assert np.isfinite(y).all()
-    has = LENGTHS > 0 if not isinstance(stream.cfg, PreFusion) else (LENGTHS > 0) | [True, False, False, True, True]
+    has = (
+        LENGTHS > 0 if not isinstance(stream.cfg, PreFusionConfig) else (LENGTHS > 0) | [True, False, False, True, True]
+    )
     np.testing.assert_array_equal(there, np.repeat(has[:, None], y.shape[1], 1))
     assert np.abs(np.diff(y[has], axis=0)).max() > 0.1, "clips that hardly differ show nothing"
 
@@ -131,7 +140,7 @@ def test_a_missing_stream_changes_nothing_of_the_others() -> None:
 def test_the_q_former_is_blip_2s(sizes: tuple[int, ...]) -> None:
     torch, t = pytest.importorskip("torch"), pytest.importorskip("transformers")
     queries, width, layers, heads, ff, every, d = sizes
-    cfg = QFormer(queries, width, layers, heads, ff, every)
+    cfg = QFormerConfig(queries, width, layers, heads, ff, every)
     p = weights(project.qformer.declare(cfg, d))
     theirs = t.Blip2QFormerModel(
         t.Blip2QFormerConfig(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emojax.concepts import CONCEPTS
+from emojax.config.concepts import CONCEPTS
 from emojax.evaluate import evaluate, markdown, table, write_report
 
 BLEU = {"bleu1", "bleu2", "bleu3", "bleu4"}

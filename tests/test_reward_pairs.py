@@ -20,7 +20,8 @@ from test_bpe import roberta
 from test_retokenize import every_form
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from emojax import config, rewards
+from emojax import rewards
+from emojax.config import schema
 from emojax.rewards import emotion, sentence
 from emojax.text.check import random_ids
 from emojax.text.policy import build_policy
@@ -88,7 +89,7 @@ def xlm_r(root: Path) -> Path:
 
 def minilm(_: Path) -> Path:
     try:
-        return sentence.locate("all-MiniLM-L6-v2")
+        return sentence.directory("all-MiniLM-L6-v2")
     except FileNotFoundError as absent:
         pytest.skip(str(absent))
 
@@ -105,10 +106,10 @@ def policy_tokenizer(kind: str) -> Tokenizer:
 
 
 @functools.cache
-def built(kind: str) -> tuple[config.Reward, rewards.RewardModel, rewards.RewardStatic, Any, dict[str, np.ndarray]]:
+def built(kind: str) -> tuple[schema.Reward, rewards.RewardModel, rewards.RewardStatic, Any, dict[str, np.ndarray]]:
     """Ours for the byte-level policy; theirs, and the embeddings it has made."""
     root = REWARDS[kind](Path(tempfile.mkdtemp()))
-    cfg = config.Reward(model=str(root), max_tokens=100, max_bytes=1024)
+    cfg = schema.Reward(model=str(root), max_tokens=100, max_bytes=1024)
     library = sentence_transformers.SentenceTransformer(str(root), device="cpu")
     library.max_seq_length = cfg.max_tokens
     library.tokenizer.split_special_tokens = True  # text that spells a special token is text
@@ -119,7 +120,7 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def plain_rewards(embed, captions: list[str], references: list[list[str]], cfg: config.Reward) -> np.ndarray:
+def plain_rewards(embed, captions: list[str], references: list[list[str]], cfg: schema.Reward) -> np.ndarray:
     """method.md, line by line, in float64."""
     spoken = emotion.phrases(cfg.concepts, cfg.templates)
     anchors = np.array([unit(unit(embed(phrases)).mean(0)) for phrases in spoken])

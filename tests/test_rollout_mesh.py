@@ -9,10 +9,10 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import sharding
 from emojax.config import Mesh, Sampling
 from emojax.decoder import lm, sample
 from emojax.decoder.sample import rollout
+from emojax.parallel import sharding
 from emojax.types import KVCache, Rollout
 
 CFG = made_up.config()

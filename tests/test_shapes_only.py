@@ -4,12 +4,10 @@ import dataclasses
 
 import pytest
 
-from emojax import presets, rewards
-from emojax.config import Config, ConfigError
+from emojax import param, rewards
+from emojax.config import BertConfig, Config, ConfigError, presets
 from emojax.decoder import captioner
-from emojax.families import Bert
-from emojax.nn import param
-from emojax.plan.proposals import Program
+from emojax.plan.proposals import ProgramName
 from emojax.plan.report import plan
 
 PUBLISHED = {  # weights of the audio encoder (HuBERT's vector for masked frames is not read) and of the decoder
@@ -21,7 +19,7 @@ PUBLISHED = {  # weights of the audio encoder (HuBERT's vector for masked frames
 TINY = presets.load("tiny")
 
 
-def small(sizes: Bert | None) -> Config:
+def small(sizes: BertConfig | None) -> Config:
     """`tiny` with a decoder, an audio encoder and a reward model whose files are nowhere."""
     items = ["model.decoder.weights=someone/decoder", "model.audio.weights=someone/ears", "reward.model=someone/judge"]
     cfg = presets.override(TINY, items)
@@ -29,8 +27,8 @@ def small(sizes: Bert | None) -> Config:
 
 
 @pytest.mark.parametrize(("kind", "program"), [("bert", "caption"), ("xlm-roberta", "grpo")])
-def test_a_program_compiles_without_any_file(kind: str, program: Program) -> None:
-    report = plan(small(Bert(kind=kind, vocab=500, width=24, layers=1, heads=2, ff=40)), program)
+def test_a_program_compiles_without_any_file(kind: str, program: ProgramName) -> None:
+    report = plan(small(BertConfig(kind=kind, vocab=500, width=24, layers=1, heads=2, ff=40)), program)
     assert report["executables"] == 1
     assert report["host_callbacks"] == report["infeeds"] == report["outfeeds"] == 0
     assert report["assumed"] == ["someone/decoder", "someone/judge", "someone/ears"]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from emojax import presets, storage
+from emojax import storage
 from emojax.commands.train import Run
+from emojax.config import presets
+from emojax.errors import RunError
 from emojax.training.log import Log
-from emojax.training.run import RunError, open_run, stage_of, trained
+from emojax.training.run import open_run, stage_of, trained
 
 fsspec = pytest.importorskip("fsspec")
 TINY = presets.load("tiny")
@@ -22,24 +24,24 @@ def bucket() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fsspec, "filesystem", lambda *_, **__: MemoryFileSystem())
         patch.setitem(storage.DRIVERS, "gs", "fsspec")  # gcsfs may not be installed
-        yield storage.place("gs://bucket/runs")
+        yield storage.path_of("gs://bucket/runs")
     MemoryFileSystem.store.clear()
 
 
 def test_a_path_is_of_a_disk_or_of_a_bucket_however_it_came(bucket: Path) -> None:
-    assert type(storage.place("runs/a")) is type(Path("runs/a"))
-    for spelled in ("gs://bucket/a", Path("gs://bucket/a"), storage.place("gs://bucket") / "a"):
-        assert str(storage.place(spelled)) == "gs://bucket/a"
+    assert type(storage.path_of("runs/a")) is type(Path("runs/a"))
+    for spelled in ("gs://bucket/a", Path("gs://bucket/a"), storage.path_of("gs://bucket") / "a"):
+        assert str(storage.path_of(spelled)) == "gs://bucket/a"
     assert storage.in_bucket(Run(out=Path("gs://bucket/a")).out or Path())
-    assert storage.place("x/a:/b") == Path("x/a:/b")
+    assert storage.path_of("x/a:/b") == Path("x/a:/b")
     with pytest.raises(ValueError, match=r"ftp:.*no such storage is known; wanted a local path or one of gs://"):
-        storage.place("ftp://host/a")
+        storage.path_of("ftp://host/a")
 
 
 def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(storage.DRIVERS, "gs", "no_such_driver")
     with pytest.raises(ValueError, match=r"gs://b/a: .*pip install no_such_driver"):
-        storage.place("gs://b/a")
+        storage.path_of("gs://b/a")
 
 
 def test_a_run_is_opened_refused_and_replaced_there(bucket: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emojax.config import Sampling
-from emojax.decoder.support import NEVER, restrict
+from emojax.decoder.logits import NEVER, restrict
 
 SAMPLINGS = [
     Sampling(),

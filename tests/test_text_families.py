@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from emojax import families, weights
+from emojax.config import BertConfig, MpnetConfig
 from emojax.encoders import bert, mpnet
+from emojax.hub import weights
 from emojax.rewards import sentence
 
 torch = pytest.importorskip("torch", reason="parity with torch")
@@ -102,11 +103,11 @@ def test_published_configs_are_the_sizes_that_are_known():
     base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     base |= {"max_position_embeddings": 514, "layer_norm_eps": 1e-05, "hidden_act": "gelu", "pad_token_id": 1}
     multilingual = base | {"model_type": "xlm-roberta", "type_vocab_size": 1, "vocab_size": 250002}
-    assert bert.config(multilingual | {"position_embedding_type": "absolute", "output_past": True}) == families.Bert(
+    assert bert.config(multilingual | {"position_embedding_type": "absolute", "output_past": True}) == BertConfig(
         "xlm-roberta", 250_002, 768, 12, 12, 3072, positions=514, first_position=2, types=1, norm_eps=1e-5
     )
     mpnet_base = base | {"model_type": "mpnet", "relative_attention_num_buckets": 32, "vocab_size": 30527}
-    assert mpnet.config(mpnet_base) == families.Mpnet()
+    assert mpnet.config(mpnet_base) == MpnetConfig()
 
 
 def test_options_that_are_not_implemented_are_named():
@@ -123,10 +124,10 @@ def test_distances_fall_into_the_buckets_of_transformers():
     np.testing.assert_array_equal(mpnet.bucket(jnp.asarray(distance)), theirs.numpy())
 
 
-@pytest.mark.parametrize("cfg", [families.Bert(vocab=50), families.Mpnet(vocab=50, layers=2)])
+@pytest.mark.parametrize("cfg", [BertConfig(vocab=50), MpnetConfig(vocab=50, layers=2)])
 def test_the_shapes_alone_are_those_of_the_weights(cfg):
     shapes, static = sentence.abstract(cfg, max_tokens=24)
-    family = mpnet if isinstance(cfg, families.Mpnet) else bert
+    family = mpnet if isinstance(cfg, MpnetConfig) else bert
     assert jax.tree.map(lambda x: x.shape, shapes.encoder) == jax.tree.map(lambda p: p.shape, family.declare(cfg))
     ids, mask = jax.ShapeDtypeStruct((3, 22), jnp.int32), jax.ShapeDtypeStruct((3, 22), bool)
     embed = functools.partial(sentence.embed, cfg=static)

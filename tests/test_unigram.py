@@ -16,7 +16,7 @@ from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from emojax import text
-from emojax.families import Bert, Mpnet
+from emojax.config import BertConfig, MpnetConfig
 from emojax.text import graphemes, unigram
 from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.charsmap import read_charsmap
@@ -256,9 +256,9 @@ def test_other_normalisers_after_the_map_added_tokens_and_broken_maps_are_refuse
 @pytest.mark.parametrize(
     ("reward", "of"),
     [
-        (Bert(), text.WordpieceTables),
-        (Mpnet(), text.WordpieceTables),
-        (Bert(kind="xlm-roberta", vocab=250_002), text.UnigramTables),
+        (BertConfig(), text.WordpieceTables),
+        (MpnetConfig(), text.WordpieceTables),
+        (BertConfig(kind="xlm-roberta", vocab=250_002), text.UnigramTables),
     ],
 )
 def test_abstract_tables_trace_to_the_shapes_of_real_ones(reward, of):
@@ -270,7 +270,7 @@ def test_abstract_tables_trace_to_the_shapes_of_real_ones(reward, of):
 
 def test_abstract_tables_have_the_kinds_of_arrays_that_real_ones_have(tables_of):
     tables, policy, reward = tables_of("xlm-r")
-    sizes = Bert(kind="xlm-roberta", vocab=reward.get_vocab_size())
+    sizes = BertConfig(kind="xlm-roberta", vocab=reward.get_vocab_size())
     guess = text.abstract(policy.get_vocab_size(), sizes, max_bytes=256, max_tokens=256)
     real, guessed = map(jax.tree.leaves, (tables, guess))
     assert [(x.dtype, x.ndim) for x in real] == [(x.dtype, x.ndim) for x in guessed]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from emojax.config import VideoMaeConfig, VitConfig
 from emojax.encoders import videomae, vit
-from emojax.families import VideoMae, Vit
 
 transformers = pytest.importorskip("transformers")
 
@@ -21,7 +21,7 @@ def test_published_sizes() -> None:
          | {"num_hidden_layers": 24, "num_attention_heads": 16}},
         {"crop_size": 224, "size": 224, "feature_extractor_type": "CLIPFeatureExtractor", "resample": 3},
     )  # fmt: skip
-    assert published == Vit()
+    assert published == VitConfig()
     giant = {
         "model_type": "dinov2",
         "hidden_size": 1536,
@@ -34,7 +34,7 @@ def test_published_sizes() -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     old = {"feature_extractor_type": "VideoMAEFeatureExtractor", "image_mean": list(mean), "image_std": list(std)}
     cfg = videomae.config({"model_type": "videomae", "qkv_bias": True, "use_mean_pooling": True}, old | {"size": 224})
-    assert cfg == VideoMae()
+    assert cfg == VideoMaeConfig()
 
 
 def test_options_that_are_not_implemented_are_named() -> None:
@@ -58,4 +58,4 @@ def test_options_that_are_not_implemented_are_named() -> None:
     with pytest.raises(ValueError, match="videomae reads image_size=224 pixels, its image processor gives 112"):
         videomae.config({"model_type": "videomae"}, {"crop_size": 112})
     with pytest.raises(ValueError, match="width=24 with ff=30 has no whole mlp_ratio"):
-        vit.to_json(Vit(kind="dinov2", width=24, ff=30))
+        vit.to_json(VitConfig(kind="dinov2", width=24, ff=30))

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from emojax import families, weights
+from emojax.config import VideoConfig, VideoMaeConfig, VitConfig
 from emojax.encoders import videomae, vit
+from emojax.hub import weights
 
 torch = pytest.importorskip("torch", reason="parity with torch")
 transformers = pytest.importorskip("transformers")
@@ -89,7 +90,7 @@ def saved(root: Path, made: Any, seed: int = 0) -> tuple[Any, dict]:
     return made, json.loads((root / "config.json").read_text())
 
 
-def frames_of(cfg: families.Sees, clips: int = 2, frames: int = 3) -> np.ndarray:
+def frames_of(cfg: VideoConfig, clips: int = 2, frames: int = 3) -> np.ndarray:
     r = np.random.default_rng(1)
     return r.integers(0, 256, (clips, frames, cfg.image_size, cfg.image_size, 3)).astype(np.uint8)
 
@@ -103,7 +104,7 @@ def run(family: Any, p: Any, video: np.ndarray, cfg: Any, mask: np.ndarray | Non
     return jax.jit(family.encode, static_argnums=(3, 4, 5))(p, video, mask, cfg, dtype, False)
 
 
-def images(made: Any, video: np.ndarray, cfg: families.Vit, **options) -> tuple[np.ndarray, np.ndarray]:
+def images(made: Any, video: np.ndarray, cfg: VitConfig, **options) -> tuple[np.ndarray, np.ndarray]:
     """What transformers makes of frames: the last hidden state, and the vector that we give."""
     tower = getattr(made, "vision_model", getattr(made, "vit", getattr(made, "dinov2", made)))
     x = torch.tensor(normal(video, cfg)).flatten(0, 1).permute(0, 3, 1, 2)
@@ -165,7 +166,7 @@ def test_positions_are_interpolated_as_transformers_does(tmp_path: Path, kind: s
     close(run(vit, p, video, cfg)[0], images(made, video, cfg, **options)[1])
 
 
-def clips(made: Any, video: np.ndarray, cfg: families.VideoMae) -> np.ndarray:
+def clips(made: Any, video: np.ndarray, cfg: VideoMaeConfig) -> np.ndarray:
     with torch.no_grad():
         x = torch.tensor(normal(video, cfg)).permute(0, 1, 4, 2, 3)
         return getattr(made, "videomae", made)(x).last_hidden_state.numpy()
@@ -210,8 +211,8 @@ def random(family: Any, cfg: Any) -> Any:
     return jax.tree.map(lambda p: r.normal(size=p.shape, scale=0.3).astype(np.float32), family.declare(cfg))
 
 
-VIT = families.Vit(image_size=20, trained_size=20, patch=5, width=24, layers=2, heads=3, ff=30)
-MAE = families.VideoMae(image_size=20, patch=5, frames=6, width=24, layers=2, heads=3, ff=30)
+VIT = VitConfig(image_size=20, trained_size=20, patch=5, width=24, layers=2, heads=3, ff=30)
+MAE = VideoMaeConfig(image_size=20, patch=5, frames=6, width=24, layers=2, heads=3, ff=30)
 
 
 def test_frames_that_are_not_there_say_nothing_and_break_nothing() -> None:

@@ -13,17 +13,16 @@ import made_up
 import numpy as np
 import pytest
 
-from emojax import sharding
-from emojax.config import Mesh, Model
-from emojax.families import AudioEncoder, Decoder
+from emojax.config import LlamaConfig, MelEncoderConfig, Mesh, Model
+from emojax.parallel import sharding
 from emojax.plan.collectives import collectives
 
 CFG = dataclasses.replace(
     made_up.config(mesh=Mesh(fsdp=1, model=1)),
     model=Model(
-        audio=AudioEncoder(mels=20, width=48, layers=1, heads=3, ff=96, tokens=3),
+        audio=MelEncoderConfig(mels=20, width=48, layers=1, heads=3, ff=96, tokens=3),
         video=None,
-        decoder=Decoder(vocab=46, width=48, layers=1, heads=6, kv_heads=2, head_width=8, ff=96),
+        decoder=LlamaConfig(vocab=46, width=48, layers=1, heads=6, kv_heads=2, head_width=8, ff=96),
     ),
 )
 

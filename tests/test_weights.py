@@ -10,18 +10,18 @@ import pytest
 from flax import struct
 from safetensors.numpy import load_file, save_file
 
-from emojax import families, sharding, weights
-from emojax.config import Config, Mesh, Model
+from emojax.config import BertConfig, Config, LlamaConfig, Mesh, Model
 from emojax.decoder import llama
 from emojax.encoders import bert
-from emojax.families import Decoder
-from emojax.nn.param import Param, normal
+from emojax.hub import weights
+from emojax.hub.weights import Names
+from emojax.parallel import sharding
+from emojax.param import Param, normal
 from emojax.rewards import sentence
 from emojax.training.program import abstract_weights
 from emojax.types import Weight
-from emojax.weights import Names
 
-CFG = families.Bert(vocab=11, width=6, layers=3, heads=2, ff=7, positions=5)
+CFG = BertConfig(vocab=11, width=6, layers=3, heads=2, ff=7, positions=5)
 NAMES = bert.names(CFG)
 
 
@@ -48,7 +48,7 @@ def test_read_of_write_is_the_identity(saved):
 
 def test_write_of_read_gives_the_published_tensors(tmp_path):
     try:
-        root = sentence.locate("all-MiniLM-L6-v2")
+        root = sentence.directory("all-MiniLM-L6-v2")
     except FileNotFoundError as absent:
         pytest.skip(str(absent))
     cfg = bert.config(json.loads((root / "config.json").read_text()))
@@ -149,7 +149,7 @@ def test_a_declared_weight_without_a_name_is_an_error(saved):
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_weights_go_straight_to_their_place_on_a_mesh(tmp_path, kind):
     """Sharded over eight devices, in the type asked for, zeros in the padding of a table; and back as they were."""
-    cfg = Decoder(vocab=51, padding=13, width=24, layers=3, heads=4, kv_heads=2, head_width=6, ff=32, tie=False)
+    cfg = LlamaConfig(vocab=51, padding=13, width=24, layers=3, heads=4, kv_heads=2, head_width=6, ff=32, tie=False)
     whole = Config(name="here", model=Model(audio=None, video=None, decoder=cfg), mesh=Mesh(fsdp=2, model=2))
     mesh = sharding.make_mesh(whole, jax.devices()[:8])
     r = np.random.default_rng(0)

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emojax.data.workers import ahead
+from emojax.data.workers import prefetch
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_results_come_in_order_and_all_of_them(workers: int) -> None:
-    assert list(ahead(partial(mul, 3), range(4, 25), workers)) == list(range(12, 75, 3))
-    assert list(ahead(partial(mul, 3), "abc", workers)) == ["aaa", "bbb", "ccc"]
+    assert list(prefetch(partial(mul, 3), range(4, 25), workers)) == list(range(12, 75, 3))
+    assert list(prefetch(partial(mul, 3), "abc", workers)) == ["aaa", "bbb", "ccc"]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_arrives_where_it_would_have_been_the_result(workers: int) -> None:
-    results = ahead(partial(truediv, 6), range(-2, 5), workers)
+    results = prefetch(partial(truediv, 6), range(-2, 5), workers)
     assert list(islice(results, 2)) == [-3, -6]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -33,7 +33,7 @@ def test_an_error_arrives_where_it_would_have_been_the_result(workers: int) -> N
 
 def test_closing_with_large_results_unread_stops_the_workers() -> None:
     before = set(multiprocessing.active_children())
-    results = ahead(np.zeros, range(10_000_000, 20_000_000), 2)  # 80 MB each: no pipe holds one
+    results = prefetch(np.zeros, range(10_000_000, 20_000_000), 2)  # 80 MB each: no pipe holds one
     assert len(next(results)) == 10_000_000
     results.close()
     assert set(multiprocessing.active_children()) <= before
@@ -42,7 +42,7 @@ def test_closing_with_large_results_unread_stops_the_workers() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_dies_is_an_error_not_a_hang(workers: int) -> None:
     before = set(multiprocessing.active_children())
-    results = ahead(partial(mul, 3), range(2**31), workers)
+    results = prefetch(partial(mul, 3), range(2**31), workers)
     next(results)
     next(iter(set(multiprocessing.active_children()) - before)).kill()
     with pytest.raises(RuntimeError, match="a worker process died"):
@@ -52,7 +52,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(workers: int) -> None:
 def test_a_worker_does_not_hear_what_tells_the_run_to_stop() -> None:
     """Batches are needed until all hosts have stopped; schedulers tell every process of a job."""
     before = set(multiprocessing.active_children())
-    results = ahead(partial(mul, 3), range(2**31), 2)
+    results = prefetch(partial(mul, 3), range(2**31), 2)
     for done in (0, 20):  # while they start, and while they work
         assert list(islice(results, done)) == list(range(0, 3 * done, 3))
         while len(workers := set(multiprocessing.active_children()) - before) < 2:
@@ -65,13 +65,13 @@ def test_a_worker_does_not_hear_what_tells_the_run_to_stop() -> None:
 
 SCRIPT = """
 import os, signal, sys, time
-from emojax.data.workers import ahead
+from emojax.data.workers import prefetch
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit it ignored
 def make(i):
     time.sleep(0.05)
     return os.getpid()
 def main():
-    results, workers = ahead(make, range(2**31), 2), set()
+    results, workers = prefetch(make, range(2**31), 2), set()
     while len(workers) < 2:
         workers.add(next(results))
     print(*workers, flush=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from emojax import doctor, xla
+from emojax.commands import doctor
+from emojax.parallel import xla
 
 ROOT = Path(__file__).parents[1]
 

@@ -38,13 +38,14 @@ def encode(
     """
     import jax
 
-    from emojax import captioning, compile_cache, presets, pretrained, sharding
-    from emojax import encode as encoding
-    from emojax.data import source
+    from emojax import captioning, param
+    from emojax.captioning import encode as encoding
+    from emojax.commands.progress import bars
+    from emojax.config import presets
+    from emojax.corpus import source
     from emojax.data.clips import read_manifest
-    from emojax.decoder import captioner
-    from emojax.nn import param
-    from emojax.progress import bars
+    from emojax.decoder import captioner, pretrained
+    from emojax.parallel import compile_cache, sharding
     from emojax.training.program import abstract_weights
 
     if (config is None) == (model is None) or (model is not None and set_):

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from emojax import bench as benchmark
-from emojax import bench_text as conversion
-from emojax.bench_text import TextWork
+from emojax.bench import grpo as benchmark
+from emojax.bench import text as conversion
+from emojax.bench.text import TextWork
 from emojax.commands.train import Set
 
 
@@ -24,9 +24,9 @@ def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, proce
         seed: of everything.
         processes: that render at once.
     """
+    from emojax.commands.progress import bars
     from emojax.config import Corpus
-    from emojax.data.synthetic import make_corpus
-    from emojax.progress import bars
+    from emojax.corpus.synthetic import make_corpus
 
     with bars() as track:
         bar = track("corpus")
@@ -62,7 +62,7 @@ def plan(
     if topology is not None:
         pods.parse(topology)
         pods.prepare()
-    from emojax import presets
+    from emojax.config import presets
     from emojax.plan import report, screen
 
     cfg = presets.load(config, set_)
@@ -96,7 +96,7 @@ def check_text(policy: Path, reward: Path, text: Path, sequences: int = 20_000, 
 
 def doctor() -> None:
     """Print versions, devices and what is missing."""
-    from emojax import doctor as examination
+    from emojax.commands import doctor as examination
 
     print(examination.report())
 
@@ -125,6 +125,7 @@ def bench(
         case TextWork():
             conversion.main(work)
         case Precision():
-            from emojax import bench_precision, presets
+            from emojax.bench import precision
+            from emojax.config import presets
 
-            bench_precision.main(presets.load(work.config, work.set_), work.clips, work.prefix, work.length)
+            precision.main(presets.load(work.config, work.set_), work.clips, work.prefix, work.length)

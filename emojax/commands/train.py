@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from emojax.config import Config
-from emojax.storage import place
+from emojax.storage import path_of
 
 if TYPE_CHECKING:
-    from emojax.training.running import Running
+    from emojax.training.run import RunOptions
 
 Set = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]],
@@ -43,7 +43,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.out is not None:
-            object.__setattr__(self, "out", place(self.out))
+            object.__setattr__(self, "out", path_of(self.out))
 
 
 Flags = Annotated[Run, tyro.conf.arg(name="")]
@@ -54,7 +54,8 @@ def _configuration(run: Run, command: str) -> Config:
 
     Every process comes with the same one, before any of them writes or compiles anything.
     """
-    from emojax import hosts, presets
+    from emojax.config import presets
+    from emojax.parallel import hosts
 
     hosts.initialize(run.processes, run.coordinator, run.process, run.timeout)
     own = run.out / "config.json" if run.out else None
@@ -71,7 +72,7 @@ def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
     from flax.traverse_util import flatten_dict
 
     import emojax
-    from emojax import presets
+    from emojax.config import presets
 
     fields = {name: str(value) for name, value in flatten_dict(json.loads(presets.dumps(cfg)), sep=".").items()}
     asked = {"command": command, "--out": str(run.out), "--resume": str(run.resume), "--overwrite": str(run.overwrite)}
@@ -79,21 +80,21 @@ def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
     return fields | asked | versions
 
 
-def _how(run: Run, began: float) -> "Running":
+def _how(run: Run, began: float) -> "RunOptions":
     """To be called before anything compiles; `began` is `time.time()` when the command did."""
-    from emojax import compile_cache, xla
+    from emojax.parallel import compile_cache, xla
     from emojax.training import trace
-    from emojax.training.running import Running
+    from emojax.training.run import RunOptions
 
     profile = trace.steps_of(run.profile) if run.profile else None
     xla.set_environment(run.deterministic)  # before devices are looked for, as the next line does
     compile_cache.use(run.compile_cache)
-    return Running(executable=run.executable, profile=profile, began=began)
+    return RunOptions(executable=run.executable, profile=profile, began=began)
 
 
 def _tell(**runs: Path) -> None:
     """Where the seconds of the runs went, all sessions together."""
-    from emojax import hosts
+    from emojax.parallel import hosts
     from emojax.training import goodput, session
 
     if hosts.first():
@@ -127,8 +128,8 @@ def demo(
 def sft(run: Flags) -> None:
     """Train the cold start: maximum likelihood of the reference captions."""
     began = time.time()
-    from emojax import hosts
-    from emojax.progress import bars
+    from emojax.commands.progress import bars
+    from emojax.parallel import hosts
     from emojax.training import stages
 
     cfg = _configuration(run, "sft")
@@ -145,8 +146,8 @@ def grpo(run: Flags, init: Path | None = None) -> None:
         init: run directory of the cold start; without it the captioner begins with random weights.
     """
     began = time.time()
-    from emojax import hosts
-    from emojax.progress import bars
+    from emojax.commands.progress import bars
+    from emojax.parallel import hosts
     from emojax.training import stages
 
     cfg = _configuration(run, f"grpo --init {init}")
@@ -168,8 +169,9 @@ def _train_and_report(run: Run, ablate: bool) -> None:
     began = time.time()
     from rich.console import Console
 
-    from emojax import experiment, hosts
-    from emojax.progress import bars
+    from emojax.commands import experiment
+    from emojax.commands.progress import bars
+    from emojax.parallel import hosts
     from emojax.training.session import Session
 
     cfg = _configuration(run, "train")

@@ -54,10 +54,12 @@ def caption(
         features: directory that `emojax encode` wrote, read instead of the manifest's media.
         checkpoint: of a run: last, best (of those that are kept), or its step.
     """
-    from emojax import caption_file, captioning, compile_cache
+    from emojax import captioning
+    from emojax.captioning import caption_file
+    from emojax.commands.progress import bars
     from emojax.data.clips import clips_of_files, read_manifest
-    from emojax.progress import bars
-    from emojax.training.run import RunError
+    from emojax.errors import RunError
+    from emojax.parallel import compile_cache
 
     if bool(files) == bool(manifest):
         raise ConfigError("give either media files or --manifest")
@@ -113,8 +115,10 @@ def evaluate(
     """
     from rich.console import Console
 
-    from emojax import compile_cache, experiment, presets
+    from emojax.commands import experiment
+    from emojax.config import presets
     from emojax.evaluate import table, write_report
+    from emojax.parallel import compile_cache
 
     compile_cache.use()
     cfg = presets.load(config, set_)
@@ -142,14 +146,16 @@ def export(
         overwrite: replace an export in `out`.
         checkpoint: last, best (of those that are kept), or its step.
     """
-    from emojax import captioning, card, storage
-    from emojax import export as exporting
-    from emojax.training.run import RunError, stage_of, trained
+    from emojax import captioning, storage
+    from emojax.errors import RunError
+    from emojax.export import card
+    from emojax.export import directory as exporting
+    from emojax.training.run import stage_of, trained
 
     stage = stage_of(trained(run))
     cfg, params, tokenizer, _ = captioning.restore(run, merge=not adapter, checkpoint=checkpoint)
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
-    text = card.model_card(cfg, stage, card.read_report(storage.place(run)), license)
+    text = card.model_card(cfg, stage, card.read_report(storage.path_of(run)), license)
     exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
     print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

@@ -13,11 +13,11 @@ import numpy as np
 from emojax.config import Data
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
-from emojax.data.features import MEDIA, Given
+from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.order import Order, bits, clips_in, make_order
 from emojax.data.reader import Decoded, Part, Reader, collate, decode, error_record, seconds_of
 from emojax.data.text import END
-from emojax.data.workers import ahead
+from emojax.data.workers import prefetch
 from emojax.types import Batch, References
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def training_batches(
     emotions: np.ndarray | None = None,
     references: References | None = None,
     rows: Sequence[int] | np.ndarray | None = None,
-    given: Given = MEDIA,
+    features: FeatureSource = MEDIA,
 ) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, ... without end.
 
@@ -52,7 +52,7 @@ def training_batches(
       end_token: closes a target caption.
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
       references: one row per clip, likewise.
-      given: streams that are read from features instead of media.
+      features: streams that are read from features instead of media.
       rows: which rows of each global batch to read, ascending; None: all.
     Raises:
       ValueError: no clips, or a clip without a caption.
@@ -63,11 +63,11 @@ def training_batches(
     bare = [c.id for c in clips if not c.captions]
     if bare:
         raise ValueError(f"training needs captions; {len(bare)} of {len(clips)} clips have none, the first: {bare[0]}")
-    order = make_order(seconds_of(clips, cfg, given), cfg.audio_seconds, batch, seed)
+    order = make_order(seconds_of(clips, cfg, features), cfg.audio_seconds, batch, seed)
     room = cfg.cache_gb * 2**30 / max(cfg.workers, 1)
-    reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, room, given)
+    reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, room, features)
     here = np.arange(batch) if rows is None else np.asarray(rows)
-    drawn = ahead(partial(_training_batch, reader, order, here), range(start, _ENDLESS), cfg.workers)
+    drawn = prefetch(partial(_training_batch, reader, order, here), range(start, _ENDLESS), cfg.workers)
 
     def batches() -> Generator[Batch, None, None]:
         told = set()

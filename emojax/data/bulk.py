@@ -14,11 +14,11 @@ from emojax.config import Data
 from emojax.data.audio import SAMPLE_RATE
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
-from emojax.data.features import MEDIA, Given
+from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.order import bucket_of
 from emojax.data.reader import Decoded, ErrorRecord, Reader, collate, decode, error_record
 from emojax.data.text import END
-from emojax.data.workers import ahead
+from emojax.data.workers import prefetch
 from emojax.types import Batch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def bulk_batches(
     caption_tokens: int,
     batch: int,
     reach: int | None = None,
-    given: Given = MEDIA,
+    features: FeatureSource = MEDIA,
 ) -> Generator[Bulk, None, None]:
     """Every clip once, for captioning: a batch of one length bucket as soon as the clips read so far fill it.
 
@@ -46,16 +46,16 @@ def bulk_batches(
     Args:
       reach: clips that may be read after one that still waits for its bucket to fill; then the bucket goes out as it
         is. None: without bound; only the last batch of a bucket is partly filled.
-      given: streams that are read from features instead of media.
+      features: streams that are read from features instead of media.
     Yields:
       The clips that the first rows of the batch hold (the rows after them repeat the last); the batch; and the clips
       that cannot be decoded, unless `cfg.strict`, which raises MediaError. Without a clip there is no batch.
     """
     share = -(-batch // max(cfg.workers, 1))  # clips that a worker decodes at once
     chunks = [tuple(clips[at : at + share]) for at in range(0, len(clips), share)]
-    reader = Reader((), tokenizer, cfg, caption_tokens, END, _KEEP_NOTHING, given)
+    reader = Reader((), tokenizer, cfg, caption_tokens, END, _KEEP_NOTHING, features)
     workers = cfg.workers if len(clips) > batch else 0  # a lone batch is decoded before a worker could start
-    made = ahead(partial(_decoded, reader), chunks, workers)
+    made = prefetch(partial(_decoded, reader), chunks, workers)
     return _batches(made, replace(reader, clips=tuple(clips)), batch, reach)
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from emojax.concepts import Concept
 from emojax.config import ConfigError
+from emojax.config.concepts import Concept
 from emojax.data.container import MediaError, probe
 
 _SHOWN = 20  # faults that an error prints; check_manifest gives them all

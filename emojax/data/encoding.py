@@ -16,11 +16,11 @@ from emojax.config import Data
 from emojax.data.audio import SAMPLE_RATE
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
+from emojax.data.feature_files import Broken
 from emojax.data.features import MEDIA
 from emojax.data.order import bucket_of
 from emojax.data.reader import Decoded, load, measure, media, seconds_of
-from emojax.data.shards import Broken
-from emojax.data.workers import ahead
+from emojax.data.workers import prefetch
 from emojax.types import Batch
 
 
@@ -50,7 +50,7 @@ def encoding_batches(clips: Sequence[Clip], cfg: Data, batch: int, file: int) ->
         for i in range(0, len(members), batch):
             closes = (i + batch) % file == 0 or i + batch >= len(members)
             parts.append((bucket, members[i : i + batch], closes))
-    with closing(ahead(partial(_work, cfg, batch), parts, cfg.workers)) as made:
+    with closing(prefetch(partial(_work, cfg, batch), parts, cfg.workers)) as made:
         yield from made
 
 
@@ -71,7 +71,7 @@ def _work(cfg: Data, size: int, part: tuple[float, list[Clip], bool]) -> Work:
     seconds = max(seconds, cfg.audio_seconds[bucket_of(longest, cfg.audio_seconds)])
     nothing, none = np.zeros((size, 0), np.int32), np.zeros((size, 0), bool)
     text: dict[str, Any] = {"transcript": nothing, "transcript_mask": none, "caption": nothing, "caption_mask": none}
-    others: dict[str, Any] = {"clip": np.zeros(size, np.uint32), "emotion": np.zeros(size, np.int32)}
+    others: dict[str, Any] = {"clip_id": np.zeros(size, np.uint32), "emotion": np.zeros(size, np.int32)}
     batch = Batch(**media(rows, cfg, MEDIA, seconds), **text, **others)
     known = [(clip, Decoded(None, None, d.samples, d.frames), measure(clip, cfg)) for clip, d in found]
     return Work(batch, known, broken, closes)

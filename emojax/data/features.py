@@ -1,4 +1,5 @@
-"""What a worker reads instead of media: features of our own encoders (`shards.py`), or files of somebody else's."""
+"""What a worker reads instead of media: features of our own encoders (`feature_files.py`), or files of
+somebody else's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 
 from emojax.config import ConfigError
 from emojax.data.clips import Clip
-from emojax.data.shards import Shards, read
+from emojax.data.feature_files import FeatureFolder, read_features
 from emojax.types import Features
 
 
@@ -20,22 +21,22 @@ class Stream:
     name: str  # audio or video
     width: int  # D
     positions: Mapping[float, int]  # S, by the seconds of the length bucket
-    folder: str | None = None  # of {id}.npy; "": the manifest names the file; None: they are in `Given.shards`
+    folder: str | None = None  # of {id}.npy; "": the manifest names the file; None: they are in `FeatureSource.folder`
 
 
 @dataclass(frozen=True)
-class Given:
+class FeatureSource:
     """The streams that are read from features; None: from media."""
 
     audio: Stream | None = None
     video: Stream | None = None
-    shards: Shards | None = None  # what `data.features` names
+    folder: FeatureFolder | None = None  # what `data.features` names
 
 
-MEDIA = Given()
+MEDIA = FeatureSource()
 
 
-def features_of(stream: Stream, clip: Clip, given: Given) -> np.ndarray | None:
+def features_of(stream: Stream, clip: Clip, features: FeatureSource) -> np.ndarray | None:
     """f32[S D]; None where the clip was encoded without the stream.
 
     Raises:
@@ -43,8 +44,8 @@ def features_of(stream: Stream, clip: Clip, given: Given) -> np.ndarray | None:
     """
     if stream.folder is not None:
         return read_npy(npy_of(stream, clip), clip.id, stream.width)
-    assert given.shards is not None, "features that are no files of their own come from shards"
-    return read(given.shards, clip, stream.name, stream.width)
+    assert features.folder is not None, "features that are no files of their own come from a folder of features"
+    return read_features(features.folder, clip, stream.name, stream.width)
 
 
 def npy_of(stream: Stream, clip: Clip) -> Path:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emojax.config import Data
-from emojax.data import shards
+from emojax.data import feature_files
 from emojax.data.audio import SAMPLE_RATE, decode_audio
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError, probe
-from emojax.data.features import MEDIA, Given, features_of, lay
+from emojax.data.features import MEDIA, FeatureSource, features_of, lay
 from emojax.data.order import bucket_of
 from emojax.data.text import PAD, encode, encode_transcript
 from emojax.data.video import decode_video
@@ -42,28 +42,28 @@ class Decoded:
     frames: bool = False  # the clip has video
 
 
-def load(clip: Clip, cfg: Data, given: Given = MEDIA) -> Decoded:
+def load(clip: Clip, cfg: Data, features: FeatureSource = MEDIA) -> Decoded:
     """Decodes the media of a clip, its audio up to the last bucket; a stream that its file does not hold is absent.
 
     Args:
-      given: streams that are read from features instead.
+      features: streams that are read from features instead.
     Raises:
       MediaError: a file cannot be decoded, holds nothing, or is too long for the bucket that `clip.seconds` says; or
         it is recorded so.
       ConfigError, ValueError: features that are missing or damaged.
     """
-    if given.shards is not None:
-        facts = shards.facts_of(given.shards, clip)
+    if features.folder is not None:
+        facts = feature_files.facts_of(features.folder, clip)
         samples = facts.samples if clip.audio is not None else 0
         frames = facts.frames and clip.video is not None
-        audio = features_of(given.audio, clip, given) if given.audio and samples else None
-        video = features_of(given.video, clip, given) if given.video and frames else None
+        audio = features_of(features.audio, clip, features) if features.audio and samples else None
+        video = features_of(features.video, clip, features) if features.video and frames else None
     else:
-        audio, video = _audio(clip, cfg, given), _video(clip, cfg, given)
+        audio, video = _audio(clip, cfg, features), _video(clip, cfg, features)
         samples, frames = 0 if audio is None else len(audio), video is not None
     if not samples and not frames and clip.transcript is None:
         raise MediaError(clip.audio or clip.video or Path(clip.id), "holds no stream that its clip names")
-    if clip.audio is not None and clip.seconds is not None and given.audio is None:
+    if clip.audio is not None and clip.seconds is not None and features.audio is None:
         bucket = cfg.audio_seconds[bucket_of(clip.seconds, cfg.audio_seconds)]
         if samples > (bucket + 0.1) * SAMPLE_RATE:
             found = samples / SAMPLE_RATE
@@ -71,17 +71,21 @@ def load(clip: Clip, cfg: Data, given: Given = MEDIA) -> Decoded:
     return Decoded(audio, video, samples, frames)
 
 
-def _audio(clip: Clip, cfg: Data, given: Given) -> np.ndarray | None:
+def _audio(clip: Clip, cfg: Data, features: FeatureSource) -> np.ndarray | None:
     if clip.audio is None:
         return None
-    return features_of(given.audio, clip, given) if given.audio else decode_audio(clip.audio, cfg.audio_seconds[-1])
+    return (
+        features_of(features.audio, clip, features)
+        if features.audio
+        else decode_audio(clip.audio, cfg.audio_seconds[-1])
+    )
 
 
-def _video(clip: Clip, cfg: Data, given: Given) -> np.ndarray | None:
+def _video(clip: Clip, cfg: Data, features: FeatureSource) -> np.ndarray | None:
     if clip.video is None:
         return None
-    if given.video:
-        return features_of(given.video, clip, given)
+    if features.video:
+        return features_of(features.video, clip, features)
     return decode_video(clip.video, cfg.frames, cfg.frame_size, cfg.frame_resize, cfg.frame_filter)
 
 
@@ -108,7 +112,7 @@ class Reader:
     caption_tokens: int
     end_token: int
     room: float  # bytes left for decoded clips
-    given: Given = MEDIA
+    features: FeatureSource = MEDIA
     kept: dict[int, Decoded | MediaError] = field(default_factory=dict)
 
 
@@ -116,7 +120,7 @@ def decode(reader: Reader, row: int) -> Decoded | MediaError:
     if row in reader.kept:
         return reader.kept[row]
     try:
-        decoded = load(reader.clips[row], reader.cfg, reader.given)
+        decoded = load(reader.clips[row], reader.cfg, reader.features)
     except MediaError as e:
         if reader.cfg.strict:
             raise
@@ -145,8 +149,8 @@ def collate(
     reader: Reader, rows: list[tuple[int, Decoded]], captions: Sequence[Sequence[str]], seconds: float
 ) -> Batch:
     cfg, b = reader.cfg, len(rows)
-    batch: dict[str, Any] = media([decoded for _, decoded in rows], cfg, reader.given, seconds) | {
-        "clip": np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
+    batch: dict[str, Any] = media([decoded for _, decoded in rows], cfg, reader.features, seconds) | {
+        "clip_id": np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
         "transcript": np.full((b, cfg.transcript_tokens), PAD, np.int32),
         "transcript_mask": np.zeros((b, cfg.transcript_tokens), bool),
         "caption": np.full((b, cfg.targets, reader.caption_tokens), PAD, np.int32),
@@ -166,42 +170,42 @@ def collate(
     return Batch(**batch)
 
 
-def media(rows: Sequence[Decoded], cfg: Data, given: Given, seconds: float) -> dict[str, Any]:
+def media(rows: Sequence[Decoded], cfg: Data, features: FeatureSource, seconds: float) -> dict[str, Any]:
     """The fields of a Batch that hold media or features, for a length bucket of `seconds`."""
     b, s, size, samples = len(rows), cfg.frames, cfg.frame_size, round(seconds * SAMPLE_RATE)
-    audio = np.zeros((b, 0 if given.audio else samples), np.float32)
-    video = np.zeros((b, 0 if given.video else s, size, size, 3), np.uint8)
+    audio = np.zeros((b, 0 if features.audio else samples), np.float32)
+    video = np.zeros((b, 0 if features.video else s, size, size, 3), np.uint8)
     for k, row in enumerate(rows):
-        if row.audio is not None and not given.audio:
+        if row.audio is not None and not features.audio:
             audio[k, : len(row.audio)] = row.audio[:samples]
-        if row.video is not None and not given.video:
+        if row.video is not None and not features.video:
             video[k] = row.video
     return {
         "audio": audio,
         "audio_length": np.array([min(row.samples, samples) for row in rows], np.int32),
-        "audio_features": given.audio and lay(given.audio, [row.audio for row in rows], seconds),
+        "audio_features": features.audio and lay(features.audio, [row.audio for row in rows], seconds),
         "video": video,
         "video_mask": np.repeat(np.array([row.frames for row in rows], bool)[:, None], s, 1),
-        "video_features": given.video and lay(given.video, [row.video for row in rows], seconds),
+        "video_features": features.video and lay(features.video, [row.video for row in rows], seconds),
     }
 
 
-def seconds_of(clips: Sequence[Clip], cfg: Data, given: Given = MEDIA) -> list[float]:
+def seconds_of(clips: Sequence[Clip], cfg: Data, features: FeatureSource = MEDIA) -> list[float]:
     """Duration of each clip's audio, as `measure` has it; 0 where there is one bucket, or where it does not count."""
-    if len(cfg.audio_seconds) == 1 or (given.audio and given.audio.folder is not None):
+    if len(cfg.audio_seconds) == 1 or (features.audio and features.audio.folder is not None):
         return [0.0] * len(clips)
-    return [measure(clip, cfg, given) for clip in clips]
+    return [measure(clip, cfg, features) for clip in clips]
 
 
-def measure(clip: Clip, cfg: Data, given: Given = MEDIA) -> float:
+def measure(clip: Clip, cfg: Data, features: FeatureSource = MEDIA) -> float:
     """Seconds of a clip's audio, from the manifest, the file's headers, or from when it was encoded; 0 where it has
     none or is broken."""
     if clip.audio is None:
         return 0.0
     if clip.seconds is not None:
         return clip.seconds
-    if given.shards is not None:
-        known = given.shards.broken.get(clip.id) or given.shards.clips[clip.id][1]
+    if features.folder is not None:
+        known = features.folder.broken.get(clip.id) or features.folder.clips[clip.id][1]
         return known.seconds
     try:
         return probe(clip.audio).seconds or cfg.audio_seconds[-1]

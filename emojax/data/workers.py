@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 A = TypeVar("A")
 T = TypeVar("T")
 _PARENTS = (signal.SIGINT, signal.SIGTERM)  # are for the parent to answer
-_AHEAD = 2  # results per worker that are in the making or wait to be used
+_PREFETCH = 2  # results per worker that are in the making or wait to be used
 _make: Callable[[Any], Any] | None = None  # in a worker: what it makes, once it was told
 
 
-def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator[T, None, None]:
+def prefetch(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator[T, None, None]:
     """Results in order, the same for any number of workers; 0 makes them in this process, when they are asked for.
 
     Workers start at the call; closing the iterator stops them. An error in a worker is raised here; one that dies is
@@ -47,7 +47,7 @@ def ahead(make: Callable[[A], T], items: Sequence[A], workers: int) -> Generator
         told, value = _submit(pool, item).result()
         return value if told else _submit(pool, item, make).result()[1]
 
-    depth = _AHEAD * workers  # threads only wait for the pool; 0 of them: no look-ahead
+    depth = _PREFETCH * workers  # threads only wait for the pool; 0 of them: no look-ahead
     options = grain.ReadOptions(num_threads=depth, prefetch_buffer_size=depth)
     iterator = iter(grain.MapDataset.range(len(items)).map(result).to_iter_dataset(options))
     iterator.start_prefetch()

@@ -11,8 +11,9 @@ import jax
 from einops import rearrange
 from flax import struct
 
-from emojax.families import Bart
-from emojax.hub import unimplemented
+from emojax.config import BartConfig
+from emojax.hub.locate import unimplemented
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.attention import (
     SelfAttention,
     View,
@@ -24,10 +25,9 @@ from emojax.nn.attention import (
     project,
 )
 from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
-from emojax.nn.param import Param, normal, stack
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
+from emojax.param import Param, normal, stack
 from emojax.types import Array, KVCache, Weight
-from emojax.weights import Names, linear_names, norm_names
 
 FREE = 2  # rows of the tables of positions before the first position's
 
@@ -66,7 +66,7 @@ class Lm:
     layers: Layer  # stacked on L
 
 
-def config(json: Mapping[str, Any]) -> Bart:
+def config(json: Mapping[str, Any]) -> BartConfig:
     """From the `config.json` of transformers; padding and use stay at their defaults.
 
     Raises:
@@ -88,7 +88,7 @@ def config(json: Mapping[str, Any]) -> Bart:
         wrong.append("eos_token_id=None (wanted: the token that ends a caption)")
     if wrong:
         raise ValueError(f"this BART is not supported: {'; '.join(wrong)}")
-    return Bart(
+    return BartConfig(
         vocab=json.get("vocab_size", 50_265),
         width=width,
         encoder_layers=json.get("encoder_layers", 12),
@@ -105,7 +105,7 @@ def config(json: Mapping[str, Any]) -> Bart:
     )
 
 
-def to_json(cfg: Bart) -> dict[str, Any]:
+def to_json(cfg: BartConfig) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model."""
     return {
         "model_type": "bart",
@@ -131,13 +131,13 @@ def to_json(cfg: Bart) -> dict[str, Any]:
     }
 
 
-def generation_json(cfg: Bart) -> dict[str, Any]:
+def generation_json(cfg: BartConfig) -> dict[str, Any]:
     """The `generation_config.json`."""
     ids = {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
     return ids | {"decoder_start_token_id": cfg.start_token}
 
 
-def declare(cfg: Bart) -> Lm:
+def declare(cfg: BartConfig) -> Lm:
     d = cfg.width
 
     def own(heads: int, gain: float) -> SelfAttention:
@@ -159,7 +159,7 @@ def declare(cfg: Bart) -> Lm:
     )
 
 
-def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: Bart, remat: bool) -> KVCache:
+def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: BartConfig, remat: bool) -> KVCache:
     """Reads the prefix: what each layer of the decoder attends to, [L B P N H].
 
     Args:
@@ -185,12 +185,12 @@ def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: Bart, remat: boo
     return KVCache(k, v)
 
 
-def enter(p: Lm, x: Array, positions: Array, cfg: Bart) -> Array:
+def enter(p: Lm, x: Array, positions: Array, cfg: BartConfig) -> Array:
     """What the decoder's first layer reads."""
     return layer_norm(p.norm, x + p.positions[FREE + positions].astype(x.dtype))
 
 
-def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Bart) -> tuple[Array, tuple[Array, Array]]:
+def block(layer: Layer, x: Array, positions: Array, view: View, cfg: BartConfig) -> tuple[Array, tuple[Array, Array]]:
     """One layer of the decoder: the stream, and its own keys and values, [B G T N H] each."""
     q, k, v = project(layer.attention, x, cfg.width // cfg.heads)
     x = layer_norm(layer.attention_norm, x + merge(layer.attention, attend_own(view, q, k, v)))
@@ -199,12 +199,12 @@ def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Bart) -> tu
     return layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, cfg.activation)), (k, v)
 
 
-def leave(p: Lm, x: Array, cfg: Bart) -> Array:
+def leave(p: Lm, x: Array, cfg: BartConfig) -> Array:
     """What the head reads: the last layer's norm came last."""
     return x
 
 
-def names(cfg: Bart) -> Names:
+def names(cfg: BartConfig) -> Names:
     """Of files of the generator and of the bare model."""
     table = [("model.shared.weight", "embed", "v d -> v d")]
     for theirs, ours in (("model.encoder", "encoder."), ("model.decoder", "")):

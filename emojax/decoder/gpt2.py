@@ -7,14 +7,14 @@ from typing import Any
 from einops import rearrange
 from flax import struct
 
-from emojax.families import Gpt2
-from emojax.hub import unimplemented
+from emojax.config import Gpt2Config
+from emojax.hub.locate import unimplemented
+from emojax.hub.weights import Names, norm_names
 from emojax.nn.attention import View, attend
 from emojax.nn.layers import ACTIVATIONS, Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
-from emojax.nn.param import Param, normal, stack
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
+from emojax.param import Param, normal, stack
 from emojax.types import Array, Weight
-from emojax.weights import Names, norm_names
 
 
 @struct.dataclass
@@ -34,7 +34,7 @@ class Lm:
     norm: Norm
 
 
-def config(json: Mapping[str, Any]) -> Gpt2:
+def config(json: Mapping[str, Any]) -> Gpt2Config:
     """From the `config.json` of transformers; padding and use stay at their defaults.
 
     Raises:
@@ -58,7 +58,7 @@ def config(json: Mapping[str, Any]) -> Gpt2:
         wrong.append("eos_token_id=None (wanted: the token that ends a caption)")
     if wrong:
         raise ValueError(f"this GPT-2 is not supported: {'; '.join(wrong)}")
-    return Gpt2(
+    return Gpt2Config(
         vocab=json.get("vocab_size", 50_257),
         width=width,
         layers=json.get("n_layer", 12),
@@ -72,7 +72,7 @@ def config(json: Mapping[str, Any]) -> Gpt2:
     )
 
 
-def to_json(cfg: Gpt2) -> dict[str, Any]:
+def to_json(cfg: Gpt2Config) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model."""
     return {
         "model_type": "gpt2",
@@ -91,12 +91,12 @@ def to_json(cfg: Gpt2) -> dict[str, Any]:
     }
 
 
-def generation_json(cfg: Gpt2) -> dict[str, Any]:
+def generation_json(cfg: Gpt2Config) -> dict[str, Any]:
     """The `generation_config.json`."""
     return {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
 
 
-def declare(cfg: Gpt2) -> Lm:
+def declare(cfg: Gpt2Config) -> Lm:
     d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)
     # one product for queries, keys and values, as the files have it: no cut of it in equal parts would be one of heads
     layer = Layer(
@@ -114,12 +114,12 @@ def declare(cfg: Gpt2) -> Lm:
     )
 
 
-def enter(p: Lm, x: Array, positions: Array, cfg: Gpt2) -> Array:
+def enter(p: Lm, x: Array, positions: Array, cfg: Gpt2Config) -> Array:
     """What the first layer reads."""
     return x + p.positions[positions].astype(x.dtype)
 
 
-def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Gpt2) -> tuple[Array, tuple[Array, Array]]:
+def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Gpt2Config) -> tuple[Array, tuple[Array, Array]]:
     """One layer: the stream, and this layer's own keys and values, [... positions N H] each."""
     y = linear(layer.qkv, layer_norm(layer.attention_norm, x, cfg.norm_eps))
     lead = "B G - N" if view.prefix else "B - N"
@@ -128,12 +128,12 @@ def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Gpt2) -> tu
     return x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x, cfg.norm_eps), cfg.activation), (k, v)
 
 
-def leave(p: Lm, x: Array, cfg: Gpt2) -> Array:
+def leave(p: Lm, x: Array, cfg: Gpt2Config) -> Array:
     """What the head reads."""
     return layer_norm(p.norm, x, cfg.norm_eps)
 
 
-def names(cfg: Gpt2) -> Names:
+def names(cfg: Gpt2Config) -> Names:
     """Of files of the language model and of the bare model; their linear maps are [in out], as ours."""
     at = "transformer.h.{l}"
     norms = (

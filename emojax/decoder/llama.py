@@ -10,12 +10,12 @@ from typing import Any
 
 from flax import struct
 
-from emojax.families import Decoder, RopeScaling
+from emojax.config import LlamaConfig, RopeScaling
+from emojax.hub.weights import Names, linear_names
 from emojax.nn.attention import SelfAttention, View, attend, declare_attention, merge, project
 from emojax.nn.layers import ACTIVATIONS, Norm, SwiGlu, declare_norm, declare_swiglu, rms_norm, rope, swiglu
-from emojax.nn.param import Param, normal, ones, stack
+from emojax.param import Param, normal, ones, stack
 from emojax.types import Array, Weight
-from emojax.weights import Names, linear_names
 
 
 @struct.dataclass
@@ -40,7 +40,7 @@ class Lm:
     head: Weight | None  # [V D]; None: tied to `embed`
 
 
-def config(json: Mapping[str, Any]) -> Decoder:
+def config(json: Mapping[str, Any]) -> LlamaConfig:
     """From the `config.json` of transformers, whether version 4 or 5 wrote it; padding and use stay at their defaults.
 
     Raises:
@@ -83,7 +83,7 @@ def config(json: Mapping[str, Any]) -> Decoder:
     if wrong:
         raise ValueError(f"this {kind} is not supported: {'; '.join(wrong)}")
     bias = c.get("attention_bias", False)  # a Qwen2 has no such option
-    return Decoder(
+    return LlamaConfig(
         vocab=c["vocab_size"],
         width=c["hidden_size"],
         layers=c["num_hidden_layers"],
@@ -161,7 +161,7 @@ def _window(c: Mapping[str, Any], wrong: list[str]) -> tuple[int | None, int]:
     return window, start
 
 
-def to_json(cfg: Decoder) -> dict[str, Any]:
+def to_json(cfg: LlamaConfig) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model.
 
     Raises:
@@ -213,7 +213,7 @@ def to_json(cfg: Decoder) -> dict[str, Any]:
     }
 
 
-def _rope_json(cfg: Decoder) -> dict[str, Any]:
+def _rope_json(cfg: LlamaConfig) -> dict[str, Any]:
     s, theta = cfg.rope_scaling, cfg.rope_theta
     if s is None:
         return {"rope_type": "default", "rope_theta": theta}
@@ -227,12 +227,12 @@ def _rope_json(cfg: Decoder) -> dict[str, Any]:
     return json
 
 
-def generation_json(cfg: Decoder) -> dict[str, Any]:
+def generation_json(cfg: LlamaConfig) -> dict[str, Any]:
     """The `generation_config.json`."""
     return {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
 
 
-def declare(cfg: Decoder) -> Lm:
+def declare(cfg: LlamaConfig) -> Lm:
     d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)  # what all layers add up to keeps its scale (GPT-2)
     parts = {
         "attention_norm": declare_norm(d, bias=False),
@@ -249,12 +249,12 @@ def declare(cfg: Decoder) -> Lm:
     )
 
 
-def enter(p: Lm, x: Array, positions: Array, cfg: Decoder) -> Array:
+def enter(p: Lm, x: Array, positions: Array, cfg: LlamaConfig) -> Array:
     """What the first layer reads."""
     return x
 
 
-def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Decoder) -> tuple[Array, tuple[Array, Array]]:
+def block(layer: Layer, x: Array, positions: Array, view: View, cfg: LlamaConfig) -> tuple[Array, tuple[Array, Array]]:
     """One layer: the stream, and this layer's own keys and values, [... positions K H] each."""
     q, k, v = project(layer.attention, rms_norm(layer.attention_norm, x, cfg.norm_eps), cfg.head_width)
     if isinstance(layer, Qwen3Layer):
@@ -264,12 +264,12 @@ def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Decoder) ->
     return x + swiglu(layer.mlp, rms_norm(layer.mlp_norm, x, cfg.norm_eps), cfg.activation), (k, v)
 
 
-def leave(p: Lm, x: Array, cfg: Decoder) -> Array:
+def leave(p: Lm, x: Array, cfg: LlamaConfig) -> Array:
     """What the head reads."""
     return rms_norm(p.norm, x, cfg.norm_eps)
 
 
-def names(cfg: Decoder) -> Names:
+def names(cfg: LlamaConfig) -> Names:
     """Of files of the language model, and of the bare model where the head is tied."""
     at = "model.layers.{l}"
     table = [("model.embed_tokens.weight", "embed", "v d -> v d"), ("lm_head.weight", "head", "v d -> v d")]

@@ -13,27 +13,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emojax.config import BartConfig, DecoderConfig, Gpt2Config, LlamaConfig
 from emojax.decoder import bart, gpt2, llama
-from emojax.families import Bart, Decoder, Gpt2, Writes
 from emojax.nn.attention import View
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
 from emojax.types import Array, KVCache, Prefix, Weight
 
 Lm = llama.Lm | gpt2.Lm | bart.Lm
 
 
-def family(cfg: Writes) -> Any:
+def family(cfg: DecoderConfig) -> Any:
     """The file of the family, a module: they all have the same functions."""
     match cfg:
-        case Decoder():
+        case LlamaConfig():
             return llama
-        case Gpt2():
+        case Gpt2Config():
             return gpt2
-        case Bart():
+        case BartConfig():
             return bart
 
 
-def declare(cfg: Writes) -> Lm:
+def declare(cfg: DecoderConfig) -> Lm:
     return family(cfg).declare(cfg)
 
 
@@ -42,13 +42,13 @@ def head(p: Lm) -> Weight:
     return p.head if isinstance(p, llama.Lm) and p.head is not None else p.embed
 
 
-def embed(p: Lm, ids: Array, cfg: Writes, dtype: jnp.dtype) -> Array:
+def embed(p: Lm, ids: Array, cfg: DecoderConfig, dtype: jnp.dtype) -> Array:
     """Tokens i32[...] as what stands in a prefix or begins a caption, [... D]; positions come later."""
-    scale = cfg.width**0.5 if isinstance(cfg, Bart) and cfg.scale_embedding else 1
+    scale = cfg.width**0.5 if isinstance(cfg, BartConfig) and cfg.scale_embedding else 1
     return p.embed[ids].astype(dtype) * scale
 
 
-def prefill(p: Lm, prefix: Prefix, cfg: Writes, remat: bool = False) -> KVCache:
+def prefill(p: Lm, prefix: Prefix, cfg: DecoderConfig, remat: bool = False) -> KVCache:
     """Keys and values of a prefix, [L B P K H]. Padding takes no position number and is seen by none.
 
     Raises:
@@ -57,7 +57,7 @@ def prefill(p: Lm, prefix: Prefix, cfg: Writes, remat: bool = False) -> KVCache:
     _require_room(prefix.mask.shape[1], 0, cfg)
     positions = _numbers(prefix.mask)
     x = constrain(prefix.embed)
-    if isinstance(p, bart.Lm) and isinstance(cfg, Bart):
+    if isinstance(p, bart.Lm) and isinstance(cfg, BartConfig):
         return bart.encode(p, x, prefix.mask, positions, cfg, remat)
     visible = jnp.tri(prefix.mask.shape[1], dtype=bool) & prefix.mask[:, None, :]
     distance = positions[:, :, None] - positions[:, None, :]
@@ -73,7 +73,7 @@ def prefill(p: Lm, prefix: Prefix, cfg: Writes, remat: bool = False) -> KVCache:
     return KVCache(k, v)
 
 
-def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: Writes, remat: bool = False) -> Array:
+def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: DecoderConfig, remat: bool = False) -> Array:
     """Hidden states [B G T D] of the captions i32[B G T] (start token first), normed, ready for the head.
 
     Raises:
@@ -97,7 +97,7 @@ def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: Writes, r
 
 
 def extend(
-    p: Lm, cache: KVCache, own: KVCache, prefix_mask: Array, ids: Array, t: Array, cfg: Writes
+    p: Lm, cache: KVCache, own: KVCache, prefix_mask: Array, ids: Array, t: Array, cfg: DecoderConfig
 ) -> tuple[Array, KVCache]:
     """One more token of each sample.
 
@@ -136,15 +136,15 @@ def _numbers(mask: Array) -> Array:
     return jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
 
 
-def _first(prefix_mask: Array, cfg: Writes) -> Array:
+def _first(prefix_mask: Array, cfg: DecoderConfig) -> Array:
     """Position number i32[B] of a caption's first token."""
     length = prefix_mask.sum(-1)
-    return jnp.zeros_like(length) if isinstance(cfg, Bart) else length
+    return jnp.zeros_like(length) if isinstance(cfg, BartConfig) else length
 
 
-def _reach(cfg: Writes) -> Array | None:
+def _reach(cfg: DecoderConfig) -> Array | None:
     """Positions that each layer looks back, its own included, i32[L]; None: all layers look at everything."""
-    if not isinstance(cfg, Decoder) or cfg.window is None:
+    if not isinstance(cfg, LlamaConfig) or cfg.window is None:
         return None
     return jnp.where(jnp.arange(cfg.layers) < cfg.window_from, jnp.iinfo(jnp.int32).max, cfg.window)
 
@@ -153,11 +153,11 @@ def _near(visible: Array, distance: Array, reach: Array | None) -> Array:
     return visible if reach is None else visible & (distance < reach)
 
 
-def _require_room(prefix: int, caption: int, cfg: Writes) -> None:
-    needed = max(prefix, caption) if isinstance(cfg, Bart) else prefix + caption
+def _require_room(prefix: int, caption: int, cfg: DecoderConfig) -> None:
+    needed = max(prefix, caption) if isinstance(cfg, BartConfig) else prefix + caption
     if needed > cfg.positions:
         raise ValueError(
             f"a prefix of {prefix} positions and a caption of {caption} do not fit the decoder's {cfg.positions} "
-            f"positions{' each' if isinstance(cfg, Bart) else ''}: give the streams fewer tokens, shorten "
+            f"positions{' each' if isinstance(cfg, BartConfig) else ''}: give the streams fewer tokens, shorten "
             f"data.transcript_tokens or caption_tokens, or take another decoder"
         )

@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax.config import Sampling
+from emojax.config import DecoderConfig, Sampling
 from emojax.decoder import lm
-from emojax.decoder.support import logits, restrict
-from emojax.families import Writes
-from emojax.sharding import constrain, gathered
+from emojax.decoder.logits import logits, restrict
+from emojax.parallel.sharding import constrain, gathered
 from emojax.types import Array, KVCache, Rollout
 
 TOKENS = 4  # between two looks at whether every caption has ended, for which all devices wait for each other
@@ -30,38 +29,38 @@ class _Carry:
     ended: Array  # bool[B G]
 
 
-def noise(key: Array, clip: Array, group: int) -> Array:
+def noise(key: Array, clip_id: Array, group: int) -> Array:
     """Keys [B G], named by clip (u32[B]) and sample number."""
 
     def one(clip: Array, sample: Array) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, clip), sample)
 
-    return jax.vmap(lambda c: jax.vmap(lambda g: one(c, g))(jnp.arange(group)))(clip)
+    return jax.vmap(lambda c: jax.vmap(lambda g: one(c, g))(jnp.arange(group)))(clip_id)
 
 
 def rollout(
     p: lm.Lm,
     cache: KVCache,
     prefix_mask: Array,
-    clip: Array,
+    clip_id: Array,
     key: Array,
     *,
     group: int,
     length: int,
     sampling: Sampling | None,
-    cfg: Writes,
+    cfg: DecoderConfig,
 ) -> Rollout:
     """Samples `group` captions of at most `length` tokens per clip.
 
     Args:
       cache: of the prefixes, [L B P K H].
-      clip: u32[B], names in the noise.
+      clip_id: u32[B], names in the noise.
       key: of the run and the step.
       sampling: None takes the most probable token (logp is then that of the untempered distribution).
     """
     b = prefix_mask.shape[0]
     p = gathered(lm.declare(cfg), p)
-    keys = constrain(noise(key, clip, group), "B G")
+    keys = constrain(noise(key, clip_id, group), "B G")
     shape = (*cache.k.shape[:2], group, length, *cache.k.shape[3:])
     own = KVCache(jnp.zeros(shape, cache.k.dtype), jnp.zeros(shape, cache.v.dtype))
     zero = jnp.zeros((b, group, length), jnp.int32)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from emojax.families import AudioEncoder
+from emojax.config import MelEncoderConfig
 from emojax.nn.layers import Linear, Norm, conv1d, declare_linear, declare_norm, gelu, layer_norm
 from emojax.nn.transformer import Transformer, declare_transformer, sinusoids, transformer
-from emojax.sharding import clip_by_clip
+from emojax.parallel.sharding import clip_by_clip
 from emojax.types import Array
 
 SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 160
@@ -23,7 +23,7 @@ class Audio:
     transformer: Transformer
 
 
-def declare(cfg: AudioEncoder) -> Audio:
+def declare(cfg: MelEncoderConfig) -> Audio:
     stem = (declare_linear(3 * cfg.mels, cfg.width, "- D"), declare_linear(3 * cfg.width, cfg.width, "- D"))
     norms = (declare_norm(cfg.width), declare_norm(cfg.width))
     return Audio(stem, norms, declare_transformer(cfg.width, cfg.layers, cfg.heads, cfg.ff))
@@ -62,7 +62,7 @@ def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
 
 
 def encode(
-    p: Audio, audio: Array, length: Array, cfg: AudioEncoder, dtype: jnp.dtype, remat: bool
+    p: Audio, audio: Array, length: Array, cfg: MelEncoderConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """Waveforms f32[B A], i32[B] samples -> [B S width], bool[B S], 40 ms a position."""
     x, mask = log_mel(audio, length, cfg.mels)

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax import families
-from emojax.nn import param
+from emojax import param
+from emojax.config import BertConfig, QFormerConfig, TextConfig
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
-from emojax.nn.param import Param, normal
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
+from emojax.param import Param, normal
 from emojax.types import Array, Weight
-from emojax.weights import Names, linear_names, norm_names
 
 _VOCAB = {"bert": 30_522, "roberta": 50_265, "xlm-roberta": 30_522, "camembert": 30_522}  # where a file does not say
 
@@ -40,7 +40,7 @@ class Bert:
     layers: Layer  # stacked on L
 
 
-def config(json: Mapping[str, Any]) -> families.Bert:
+def config(json: Mapping[str, Any]) -> BertConfig:
     """From the `config.json` of transformers. Raises ValueError that names every option which is not implemented."""
     kind = json.get("model_type", "bert")
     wrong = unsupported(json, {"model_type": tuple(_VOCAB), "is_decoder": (False,), "add_cross_attention": (False,)})
@@ -49,7 +49,7 @@ def config(json: Mapping[str, Any]) -> families.Bert:
         wrong.append(f"pad_token_id={padding!r} (implemented: a token's id, from which positions are counted)")
     if wrong:
         raise ValueError(f"this BERT is not supported: {'; '.join(wrong)}")
-    return families.Bert(
+    return BertConfig(
         kind=kind,
         vocab=json.get("vocab_size", _VOCAB[kind]),
         width=json.get("hidden_size", 768),
@@ -78,7 +78,7 @@ def unsupported(json: Mapping[str, Any], implemented: Mapping[str, tuple]) -> li
     return wrong
 
 
-def declare(cfg: families.Bert) -> Bert:
+def declare(cfg: BertConfig) -> Bert:
     d, table = cfg.width, normal(0.02)
     return Bert(
         tokens=Param((cfg.vocab, d), ("V", "D"), table),
@@ -89,7 +89,7 @@ def declare(cfg: families.Bert) -> Bert:
     )
 
 
-def declare_layers(cfg: families.Reads | families.QFormer) -> Layer:
+def declare_layers(cfg: TextConfig | QFormerConfig) -> Layer:
     d = cfg.width
     layer = Layer(
         attention=declare_attention(d, cfg.heads, cfg.heads, d // cfg.heads, qkv_bias=True, o_bias=True),
@@ -100,7 +100,7 @@ def declare_layers(cfg: families.Reads | families.QFormer) -> Layer:
     return param.stack(layer, cfg.layers)
 
 
-def encode(params: Bert, ids: Array, mask: Array, cfg: families.Bert) -> Array:
+def encode(params: Bert, ids: Array, mask: Array, cfg: BertConfig) -> Array:
     """Hidden states of the last layer.
 
     Args:
@@ -126,7 +126,7 @@ def counted(ids: Array, mask: Array, first: int) -> Array:
     return jnp.where(real, first - 1 + jnp.cumsum(real, -1), first - 1)
 
 
-def run(layers: Layer, x: Array, mask: Array, cfg: families.Reads, bias: Array | None = None) -> Array:
+def run(layers: Layer, x: Array, mask: Array, cfg: TextConfig, bias: Array | None = None) -> Array:
     """All layers: x [N T D], mask bool[N T], bias of the scores [N T T] of heads and positions -> [N T D]."""
 
     def block(x: Array, p: Layer) -> tuple[Array, None]:
@@ -138,7 +138,7 @@ def run(layers: Layer, x: Array, mask: Array, cfg: families.Reads, bias: Array |
     return jax.lax.scan(block, constrain(x), layers)[0]
 
 
-def names(cfg: families.Bert) -> Names:
+def names(cfg: BertConfig) -> Names:
     """Theirs, the same for all these models; those of models with a head stand after the model's own name."""
     layer = "encoder.layer.{l}"
     return Names(

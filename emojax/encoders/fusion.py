@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax import families
+from emojax.config import PreFusionConfig
 from emojax.nn.layers import Linear, Mlp, Norm, conv1d, declare_linear, declare_norm, layer_norm, linear
-from emojax.nn.param import stack
 from emojax.nn.transformer import pool
+from emojax.param import stack
 from emojax.types import Array
 
 KERNEL = 3  # positions
@@ -39,7 +39,7 @@ class Fusion:
     linear: Linear  # D -> the decoder's
 
 
-def declare(cfg: families.PreFusion, widths: tuple[int, ...], width: int) -> Fusion:
+def declare(cfg: PreFusionConfig, widths: tuple[int, ...], width: int) -> Fusion:
     """From streams of these widths to a decoder of width `width`."""
     w, f, n = cfg.width, cfg.ff, len(widths)
 
@@ -57,7 +57,7 @@ def declare(cfg: families.PreFusion, widths: tuple[int, ...], width: int) -> Fus
     )
 
 
-def run(p: Fusion, streams: Sequence[tuple[Array, Array]], cfg: families.PreFusion) -> tuple[Array, Array]:
+def run(p: Fusion, streams: Sequence[tuple[Array, Array]], cfg: PreFusionConfig) -> tuple[Array, Array]:
     """The fused part of the prefix.
 
     Args:

@@ -8,9 +8,19 @@ from typing import Any
 import jax.numpy as jnp
 from flax import struct
 
-from emojax.config import Config
+from emojax.config import (
+    AudioConfig,
+    Config,
+    FeatureFilesConfig,
+    FrameEncoderConfig,
+    MelEncoderConfig,
+    VideoConfig,
+    VideoMaeConfig,
+    VitConfig,
+    Wav2Vec2Config,
+    WhisperConfig,
+)
 from emojax.encoders import audio, fusion, project, video, videomae, vit, wav2vec2, whisper
-from emojax.families import AudioEncoder, FeatureFiles, Hears, Sees, VideoEncoder, VideoMae, Vit, Wav2Vec2, Whisper
 from emojax.nn.layers import Linear, declare_linear, linear
 from emojax.types import Array, Batch, Features, Prefix, Tree
 
@@ -32,8 +42,8 @@ def declare(cfg: Config) -> Encoders:
     hears, sees = model.audio, model.video
     widths = tuple(stream.width for stream in (hears, sees) if stream)
     return Encoders(
-        audio=_ears(hears).declare(hears) if hears and not isinstance(hears, FeatureFiles) else None,
-        video=_declare_video(sees, cfg.data.frame_size) if sees and not isinstance(sees, FeatureFiles) else None,
+        audio=_ears(hears).declare(hears) if hears and not isinstance(hears, FeatureFilesConfig) else None,
+        video=_declare_video(sees, cfg.data.frame_size) if sees and not isinstance(sees, FeatureFilesConfig) else None,
         audio_projector=project.declare(model.audio_projector, hears.width, width) if hears else None,
         video_projector=project.declare(model.video_projector, sees.width, width) if sees else None,
         emotion=declare_linear(width, len(cfg.reward.concepts), "D -"),
@@ -41,28 +51,28 @@ def declare(cfg: Config) -> Encoders:
     )
 
 
-def _declare_video(cfg: Sees, frame_size: int) -> Tree:
-    return video.declare(cfg, frame_size) if isinstance(cfg, VideoEncoder) else _eyes(cfg).declare(cfg)
+def _declare_video(cfg: VideoConfig, frame_size: int) -> Tree:
+    return video.declare(cfg, frame_size) if isinstance(cfg, FrameEncoderConfig) else _eyes(cfg).declare(cfg)
 
 
-def _ears(cfg: Hears) -> Any:
+def _ears(cfg: AudioConfig) -> Any:
     """The file of the family, a module: they all have the same functions."""
     match cfg:
-        case AudioEncoder():
+        case MelEncoderConfig():
             return audio
-        case Wav2Vec2():
+        case Wav2Vec2Config():
             return wav2vec2
-        case Whisper():
+        case WhisperConfig():
             return whisper
 
 
-def _eyes(cfg: Sees) -> Any:
+def _eyes(cfg: VideoConfig) -> Any:
     match cfg:
-        case VideoEncoder():
+        case FrameEncoderConfig():
             return video
-        case Vit():
+        case VitConfig():
             return vit
-        case VideoMae():
+        case VideoMaeConfig():
             return videomae
 
 
@@ -71,7 +81,7 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
 
     A stream that a clip lacks is masked; so is what is fused of none.
     """
-    model, clips = cfg.model, batch.clip.shape[0]
+    model, clips = cfg.model, batch.clip_id.shape[0]
     parts = [(jnp.zeros((clips, 0, model.decoder.width), dtype), jnp.zeros((clips, 0), bool))]
     streams: list[tuple[Array, Array]] = []
     if model.audio:

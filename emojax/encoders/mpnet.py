@@ -12,19 +12,12 @@ import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax import families
-from emojax.encoders.bert import (
-    OLD_NORMS,
-    Layer,
-    counted,
-    declare_layers,
-    run,
-    unsupported,
-)
+from emojax.config import MpnetConfig
+from emojax.encoders.bert import OLD_NORMS, Layer, counted, declare_layers, run, unsupported
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import Norm, declare_norm, layer_norm
-from emojax.nn.param import Param, normal
+from emojax.param import Param, normal
 from emojax.types import Array, Weight
-from emojax.weights import Names, linear_names, norm_names
 
 _BUCKETS = 32  # half of them for what lies behind, half for what lies ahead
 # the smallest distance of each bucket but the first: one by one up to 8, then eight to each factor of 16, up to 128
@@ -40,12 +33,12 @@ class Mpnet:
     layers: Layer  # stacked on L
 
 
-def config(json: Mapping[str, Any]) -> families.Mpnet:
+def config(json: Mapping[str, Any]) -> MpnetConfig:
     """From the `config.json` of transformers. Raises ValueError that names every option which is not implemented."""
     wrong = unsupported(json, {"model_type": ("mpnet",), "relative_attention_num_buckets": (_BUCKETS,)})
     if wrong:
         raise ValueError(f"this MPNet is not supported: {'; '.join(wrong)}")
-    return families.Mpnet(
+    return MpnetConfig(
         vocab=json.get("vocab_size", 30_527),
         width=json.get("hidden_size", 768),
         layers=json.get("num_hidden_layers", 12),
@@ -57,7 +50,7 @@ def config(json: Mapping[str, Any]) -> families.Mpnet:
     )
 
 
-def declare(cfg: families.Mpnet) -> Mpnet:
+def declare(cfg: MpnetConfig) -> Mpnet:
     d, table = cfg.width, normal(0.02)
     return Mpnet(
         tokens=Param((cfg.vocab, d), ("V", "D"), table),
@@ -68,7 +61,7 @@ def declare(cfg: families.Mpnet) -> Mpnet:
     )
 
 
-def encode(params: Mpnet, ids: Array, mask: Array, cfg: families.Mpnet) -> Array:
+def encode(params: Mpnet, ids: Array, mask: Array, cfg: MpnetConfig) -> Array:
     """Hidden states of the last layer.
 
     Args:
@@ -88,7 +81,7 @@ def bucket(ahead: Array) -> Array:
     return (ahead > 0) * (_BUCKETS // 2) + (jnp.abs(ahead)[..., None] >= _NEAREST).sum(-1)
 
 
-def names(cfg: families.Mpnet) -> Names:
+def names(cfg: MpnetConfig) -> Names:
     """Theirs; those of models with a head stand after "mpnet."."""
     layer = "encoder.layer.{l}"
     return Names(

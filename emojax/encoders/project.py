@@ -8,8 +8,8 @@ QFormer           norm -> learned queries that attend to the frames -> linear
 import jax.numpy as jnp
 from flax import struct
 
+from emojax.config import LinearProjectorConfig, MlpProjectorConfig, ProjectorConfig, QFormerConfig
 from emojax.encoders import qformer
-from emojax.families import LinearProjector, MlpProjector, Projects, QFormer
 from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.nn.transformer import pool, sinusoids
 from emojax.types import Array
@@ -36,20 +36,20 @@ class Queries:
     linear: Linear
 
 
-def declare(cfg: Projects, d: int, width: int) -> Projector | Deep | Queries:
+def declare(cfg: ProjectorConfig, d: int, width: int) -> Projector | Deep | Queries:
     """From frames of width `d` to a decoder of width `width`."""
     match cfg:
-        case LinearProjector():
+        case LinearProjectorConfig():
             return Projector(declare_norm(d), declare_linear(d, width, "- D"))
-        case MlpProjector():
+        case MlpProjectorConfig():
             both = Mlp(declare_linear(d, width, "- F"), declare_linear(width, width, "F D"))
             return Deep(declare_norm(d), both)
-        case QFormer():
+        case QFormerConfig():
             return Queries(declare_norm(d), qformer.declare(cfg, d), declare_linear(cfg.width, width, "- D"))
 
 
 def run(
-    p: Projector | Deep | Queries, frames: Array, mask: Array, tokens: int, cfg: Projects, remat: bool
+    p: Projector | Deep | Queries, frames: Array, mask: Array, tokens: int, cfg: ProjectorConfig, remat: bool
 ) -> tuple[Array, Array]:
     """A stream's part of the prefix.
 
@@ -61,7 +61,7 @@ def run(
       [B tokens D], and bool[B tokens], False throughout where n = 0.
     """
     if isinstance(p, Queries):
-        assert isinstance(cfg, QFormer)
+        assert isinstance(cfg, QFormerConfig)
         # frames of an image encoder bear no position; a table of them as in Video-LLaMA, but not learned
         x = layer_norm(p.norm, frames) + sinusoids(*frames.shape[1:]).astype(frames.dtype)
         x = linear(p.linear, qformer.run(p.qformer, x, mask, cfg, remat))

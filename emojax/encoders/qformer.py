@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 
-from emojax import families
+from emojax import param
+from emojax.config import QFormerConfig
 from emojax.encoders import bert
-from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, merge, project
 from emojax.nn.layers import Norm, declare_linear, declare_norm, layer_norm, linear, mlp
-from emojax.nn.param import Param, normal
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
+from emojax.param import Param, normal
 from emojax.types import Array, Weight
 
 EPS = 1e-12  # of every norm, as BERT has it
@@ -38,7 +38,7 @@ class QFormer:
     cross: Cross  # stacked on L / cross_every
 
 
-def declare(cfg: families.QFormer, d: int) -> QFormer:
+def declare(cfg: QFormerConfig, d: int) -> QFormer:
     """For frames of width `d`."""
     w = cfg.width
     q, k, o = declare_linear(w, w, "D N"), declare_linear(d, w, "D K"), declare_linear(w, w, "N D")
@@ -51,7 +51,7 @@ def declare(cfg: families.QFormer, d: int) -> QFormer:
     )
 
 
-def run(p: QFormer, frames: Array, mask: Array, cfg: families.QFormer, remat: bool) -> Array:
+def run(p: QFormer, frames: Array, mask: Array, cfg: QFormerConfig, remat: bool) -> Array:
     """What the queries have gathered.
 
     Args:

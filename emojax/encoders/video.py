@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 
-from emojax.families import VideoEncoder
+from emojax.config import FrameEncoderConfig
 from emojax.nn.layers import Linear, Norm, conv2d, declare_linear, declare_norm, gelu, layer_norm, linear
 from emojax.nn.transformer import Transformer, declare_transformer, sinusoids, transformer
 from emojax.types import Array
@@ -24,7 +24,7 @@ class Video:
     temporal: Transformer
 
 
-def declare(cfg: VideoEncoder, frame_size: int) -> Video:
+def declare(cfg: FrameEncoderConfig, frame_size: int) -> Video:
     d, patches = cfg.width, (frame_size // STRIDE) ** 2
     return Video(
         stem=(
@@ -40,7 +40,7 @@ def declare(cfg: VideoEncoder, frame_size: int) -> Video:
 
 
 def encode(
-    p: Video, video: Array, mask: Array, cfg: VideoEncoder, dtype: jnp.dtype, remat: bool
+    p: Video, video: Array, mask: Array, cfg: FrameEncoderConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """Frames u8[B S height width 3], bool[B S] -> [B S width], bool[B S]."""
     b, s = mask.shape

@@ -8,16 +8,15 @@ import numpy as np
 from einops import rearrange, repeat
 from flax import struct
 
-from emojax import families
-from emojax.config import Data
+from emojax import param
+from emojax.config import Data, VideoMaeConfig
 from emojax.encoders import pixels
 from emojax.encoders.vit import Layer, blocks
 from emojax.encoders.vit_files import faults, side
-from emojax.nn import param
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.attention import SelfAttention
 from emojax.nn.layers import Linear, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear
 from emojax.types import Array
-from emojax.weights import Names, linear_names, norm_names
 
 _DEFAULTS: dict[str, Any] = {  # of transformers
     "image_size": 224,
@@ -34,7 +33,7 @@ _DEFAULTS: dict[str, Any] = {  # of transformers
 }
 
 
-def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> families.VideoMae:
+def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VideoMaeConfig:
     """From the `config.json` and the `preprocessor_config.json` of transformers.
 
     Without a preprocessor (an empty mapping) frames have the size and the normalisation that its class defaults to.
@@ -54,7 +53,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> families
     frame = pixels.read(preprocessor, "VideoMAE", size)
     if frame.size != size:
         raise ValueError(f"videomae reads image_size={size} pixels, its image processor gives {frame.size}")
-    return families.VideoMae(
+    return VideoMaeConfig(
         image_size=size,
         patch=side(options["patch_size"]),
         tubelet=options["tubelet_size"],
@@ -72,7 +71,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> families
     )
 
 
-def to_json(cfg: families.VideoMae) -> dict[str, Any]:
+def to_json(cfg: VideoMaeConfig) -> dict[str, Any]:
     """The `config.json` of a VideoMAEModel."""
     return {
         "model_type": "videomae",
@@ -93,7 +92,7 @@ def to_json(cfg: families.VideoMae) -> dict[str, Any]:
     }
 
 
-def frames(cfg: families.VideoMae, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+def frames(cfg: VideoMaeConfig, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `config.Data` by which the host prepares frames as the model's image processor does.
 
     Raises ValueError that names every option of the processor which is not implemented.
@@ -103,7 +102,7 @@ def frames(cfg: families.VideoMae, preprocessor: Mapping[str, Any]) -> dict[str,
     return shape | {"frames": cfg.frames}
 
 
-def preprocessor_json(cfg: families.VideoMae, data: Data) -> dict[str, Any]:
+def preprocessor_json(cfg: VideoMaeConfig, data: Data) -> dict[str, Any]:
     """The `preprocessor_config.json` of the image processor that prepares frames as `data` says."""
     return pixels.write("VideoMAE", cfg.mean, cfg.std, data)
 
@@ -115,7 +114,7 @@ class VideoMae:
     norm: Norm | None
 
 
-def declare(cfg: families.VideoMae) -> VideoMae:
+def declare(cfg: VideoMaeConfig) -> VideoMae:
     d = cfg.width
     layer = Layer(
         attention_norm=declare_norm(d),
@@ -138,7 +137,7 @@ def declare(cfg: families.VideoMae) -> VideoMae:
 
 
 def encode(
-    p: VideoMae, video: Array, mask: Array, cfg: families.VideoMae, dtype: jnp.dtype, remat: bool
+    p: VideoMae, video: Array, mask: Array, cfg: VideoMaeConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """One vector a tube's time: the mean of its patches' `last_hidden_state`.
 
@@ -160,7 +159,7 @@ def encode(
     return rearrange(x, "b (s p) d -> b s p d", p=patches).mean(2, dtype=jnp.float32).astype(dtype), there
 
 
-def hidden(p: VideoMae, video: Array, mask: Array, cfg: families.VideoMae, remat: bool) -> Array:
+def hidden(p: VideoMae, video: Array, mask: Array, cfg: VideoMaeConfig, remat: bool) -> Array:
     """Normalised clips [B S height width 3] -> [B positions width], transformers' `last_hidden_state`.
 
     The positions are those of the first tubes, row after row, then the next ones'; those off `mask` (bool[B positions])
@@ -190,7 +189,7 @@ def _positions(positions: int, d: int) -> Array:
     return rearrange(waves, "a b d w -> (a b) (d w)")[:positions, :d]
 
 
-def names(cfg: families.VideoMae) -> Names:
+def names(cfg: VideoMaeConfig) -> Names:
     """The weights' names in a published file; the decoder of its pretraining and classifiers are not read."""
     layer, t, p = "encoder.layer.{l}", cfg.tubelet, cfg.patch
     attention = f"{layer}.attention.attention"

@@ -10,19 +10,18 @@ import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax import families
+from emojax import param
+from emojax.config import Activation, VitConfig
 from emojax.encoders.pixels import normalise
 from emojax.encoders.vit_files import config as config
 from emojax.encoders.vit_files import frames as frames
 from emojax.encoders.vit_files import names as names
 from emojax.encoders.vit_files import preprocessor_json as preprocessor_json
 from emojax.encoders.vit_files import to_json as to_json
-from emojax.families import Activation
-from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear, mlp
-from emojax.nn.param import Param, normal, ones
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
+from emojax.param import Param, normal, ones
 from emojax.types import Array, Weight
 
 
@@ -52,7 +51,7 @@ class Vit:
     norm: Norm
 
 
-def declare(cfg: families.Vit) -> Vit:
+def declare(cfg: VitConfig) -> Vit:
     d, f, dino, table = cfg.width, cfg.ff, cfg.kind == "dinov2", normal(0.02)
     scale = Param((d,), ("D",), ones) if dino else None
     gated = Gated(up=declare_linear(d, 2 * f, "D F"), down=declare_linear(f, d, "F D"))
@@ -74,7 +73,7 @@ def declare(cfg: families.Vit) -> Vit:
     )
 
 
-def encode(p: Vit, video: Array, mask: Array, cfg: families.Vit, dtype: jnp.dtype, remat: bool) -> tuple[Array, Array]:
+def encode(p: Vit, video: Array, mask: Array, cfg: VitConfig, dtype: jnp.dtype, remat: bool) -> tuple[Array, Array]:
     """One vector a frame: CLIP's `pooler_output`, the class token of `last_hidden_state` of the others.
 
     Args:
@@ -93,7 +92,7 @@ def encode(p: Vit, video: Array, mask: Array, cfg: families.Vit, dtype: jnp.dtyp
     return rearrange(x, "(b s) d -> b s d", b=len(video)), mask
 
 
-def hidden(p: Vit, pixels: Array, cfg: families.Vit, remat: bool) -> Array:
+def hidden(p: Vit, pixels: Array, cfg: VitConfig, remat: bool) -> Array:
     """Normalised images [N height width 3] -> [N positions width], transformers' `last_hidden_state`."""
     n = cfg.image_size // cfg.patch
     cut = pixels[:, : n * cfg.patch, : n * cfg.patch]
@@ -105,7 +104,7 @@ def hidden(p: Vit, pixels: Array, cfg: families.Vit, remat: bool) -> Array:
     return x if cfg.kind == "clip" else layer_norm(p.norm, x, cfg.norm_eps)
 
 
-def _positions(table: Array, cfg: families.Vit) -> Array:
+def _positions(table: Array, cfg: VitConfig) -> Array:
     """The table for the patches of a frame: interpolated where it was trained on larger or smaller images."""
     trained, now = cfg.trained_size // cfg.patch, cfg.image_size // cfg.patch
     if trained == now:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from emojax.config import Data
+from emojax.config import Data, VitConfig
 from emojax.encoders import pixels
-from emojax.families import Vit
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
-from emojax.weights import Names, linear_names, norm_names
 
 _KINDS: dict[str, Literal["clip", "vit", "dinov2"]] = {  # by model_type
     "clip": "clip",
@@ -24,7 +23,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # of transformers
 }
 
 
-def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Vit:
+def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfig:
     """From the `config.json` (of the whole CLIP, too) and the `preprocessor_config.json` of transformers.
 
     Without a preprocessor (an empty mapping) frames have the size and the normalisation that its class defaults to.
@@ -47,7 +46,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Vit:
     if kind != "dinov2" and frame.size != trained:
         raise ValueError(f"{name} reads image_size={trained} pixels, its image processor gives {frame.size}")
     width, swiglu = options["hidden_size"], options.get("use_swiglu_ffn", False)
-    return Vit(
+    return VitConfig(
         kind=kind,
         image_size=frame.size,
         trained_size=trained,
@@ -92,7 +91,7 @@ def _ff(width: int, ratio: float, swiglu: bool) -> int:
     return -(-int(ff * 2 / 3) // 8) * 8 if swiglu else ff
 
 
-def to_json(cfg: Vit) -> dict[str, Any]:
+def to_json(cfg: VitConfig) -> dict[str, Any]:
     """The `config.json` of a CLIPVisionModel, ViTModel or Dinov2Model; ValueError where a DINOv2 has no such ff."""
     kind = {"clip": "clip_vision_model", "vit": "vit", "dinov2": "dinov2"}[cfg.kind]
     json = {
@@ -122,7 +121,7 @@ def to_json(cfg: Vit) -> dict[str, Any]:
     }
 
 
-def frames(cfg: Vit, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+def frames(cfg: VitConfig, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `config.Data` by which the host prepares frames as the model's image processor does.
 
     Raises ValueError that names every option of the processor which is not implemented.
@@ -131,12 +130,12 @@ def frames(cfg: Vit, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
     return {"frame_size": found.size, "frame_resize": found.resize, "frame_filter": found.filter}
 
 
-def preprocessor_json(cfg: Vit, data: Data) -> dict[str, Any]:
+def preprocessor_json(cfg: VitConfig, data: Data) -> dict[str, Any]:
     """The `preprocessor_config.json` of the image processor that prepares frames as `data` says."""
     return pixels.write(_PROCESSOR[cfg.kind], cfg.mean, cfg.std, data)
 
 
-def names(cfg: Vit) -> Names:
+def names(cfg: VitConfig) -> Names:
     """The weights' names in a published file; those of the text model and of classifiers are not read."""
     p = cfg.patch
     patch = f"o c p={p} q={p} -> (p q c) o"

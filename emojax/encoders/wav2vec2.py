@@ -14,13 +14,13 @@ import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax.encoders import mix
+from emojax import param
+from emojax.config import Wav2Vec2Config
+from emojax.encoders import layer_mix
 from emojax.encoders.wav2vec2_files import config as config
 from emojax.encoders.wav2vec2_files import names as names
 from emojax.encoders.wav2vec2_files import preprocessor_json as preprocessor_json
 from emojax.encoders.wav2vec2_files import to_json as to_json
-from emojax.families import Wav2Vec2
-from emojax.nn import param
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import (
     ACTIVATIONS,
@@ -35,7 +35,7 @@ from emojax.nn.layers import (
     linear,
     mlp,
 )
-from emojax.nn.param import Param, normal, ones, zeros
+from emojax.param import Param, normal, ones, zeros
 from emojax.types import Array, Weight
 
 _CONV_EPS = 1e-5  # of the norms after convolutions, whatever layer_norm_eps says
@@ -83,7 +83,7 @@ class Backbone:
     distances: Weight | None  # [buckets N] (WavLM), shared by all layers
 
 
-def declare(cfg: Wav2Vec2) -> mix.Audio:
+def declare(cfg: Wav2Vec2Config) -> layer_mix.MixedLayers:
     """Raises ValueError where there is no hidden state `cfg.layer`."""
     d, h, wavlm = cfg.width, cfg.width // cfg.heads, cfg.kind == "wavlm"
     channels = (1, *cfg.conv_width)
@@ -117,11 +117,11 @@ def declare(cfg: Wav2Vec2) -> mix.Audio:
         layers=param.stack(layer, cfg.layers),
         distances=Param((cfg.buckets, cfg.heads), (None, None), normal(0.02)) if wavlm else None,
     )
-    return mix.declare(backbone, cfg.layers, cfg.layer)
+    return layer_mix.declare(backbone, cfg.layers, cfg.layer)
 
 
 def encode(
-    p: mix.Audio, audio: Array, length: Array, cfg: Wav2Vec2, dtype: jnp.dtype, remat: bool
+    p: layer_mix.MixedLayers, audio: Array, length: Array, cfg: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """Hidden state `cfg.layer` of each frame: 20 ms apart and 25 ms long where the convolutions are the published.
 
@@ -155,11 +155,11 @@ def encode(
     def last(x: Array) -> Array:
         return layer_norm(w.norm, x, cfg.norm_eps) if cfg.norm_first else x
 
-    return mix.hidden_state(p, cfg.layer, block, last, x, remat), mask
+    return layer_mix.hidden_state(p, cfg.layer, block, last, x, remat), mask
 
 
 def _frames(
-    p: Backbone, audio: Array, length: Array, cfg: Wav2Vec2, dtype: jnp.dtype, remat: bool
+    p: Backbone, audio: Array, length: Array, cfg: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """The convolutions, without padding: f32[B A], i32[B] -> [B S conv_width], bool[B S]."""
     strides = np.cumprod((1, *cfg.conv_stride))
@@ -193,7 +193,7 @@ def _standard(x: Array, mask: Array, eps: float) -> Array:
     return x * jax.lax.rsqrt(jnp.square(x).sum(1, keepdims=True) / count + eps)
 
 
-def _position(p: Position, x: Array, cfg: Wav2Vec2) -> Array:
+def _position(p: Position, x: Array, cfg: Wav2Vec2Config) -> Array:
     """[B S D] -> [B S D], what a frame hears around it."""
     k = cfg.position_kernel
     direction = rearrange(p.direction.astype(jnp.float32), "(w i) o -> w i o", w=k)

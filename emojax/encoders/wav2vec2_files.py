@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from emojax.families import Wav2Vec2
+from emojax.config import Wav2Vec2Config
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
-from emojax.weights import Names, linear_names, norm_names
 
 _CLASSES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
 
 
-def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2:
+def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2Config:
     """From `config.json` and `preprocessor_config.json` of transformers.
 
     Raises:
       ValueError: names every option which is not implemented.
     """
-    published = Wav2Vec2()
+    published = Wav2Vec2Config()
     sizes = {
         theirs: json.get(theirs, default)
         for theirs, default in {
@@ -55,7 +55,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2
     if wrong:
         raise ValueError(f"this speech encoder is not supported: {'; '.join(wrong)}")
     kind = json["model_type"]
-    return Wav2Vec2(
+    return Wav2Vec2Config(
         kind=kind,
         conv_width=tuple(sizes["conv_dim"]),
         conv_kernel=tuple(sizes["conv_kernel"]),
@@ -79,7 +79,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2
     )
 
 
-def to_json(cfg: Wav2Vec2) -> dict[str, Any]:
+def to_json(cfg: Wav2Vec2Config) -> dict[str, Any]:
     """The `config.json` of the same model; without SpecAugment, whose vector is not kept."""
     extra: dict[str, dict[str, Any]] = {
         "wav2vec2": {},
@@ -112,7 +112,7 @@ def to_json(cfg: Wav2Vec2) -> dict[str, Any]:
     }
 
 
-def preprocessor_json(cfg: Wav2Vec2) -> dict[str, Any]:
+def preprocessor_json(cfg: Wav2Vec2Config) -> dict[str, Any]:
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
@@ -124,7 +124,7 @@ def preprocessor_json(cfg: Wav2Vec2) -> dict[str, Any]:
     }
 
 
-def names(cfg: Wav2Vec2) -> Names:
+def names(cfg: Wav2Vec2Config) -> Names:
     """Of the backbone."""
     convs = []
     for i, width in enumerate(cfg.conv_kernel):

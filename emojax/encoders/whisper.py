@@ -15,10 +15,11 @@ import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax.encoders import mix
+from emojax import param
+from emojax.config import WhisperConfig
+from emojax.encoders import layer_mix
 from emojax.encoders.audio import HOP, SAMPLE_RATE, WINDOW, mel_filters
-from emojax.families import Whisper
-from emojax.nn import param
+from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import (
     ACTIVATIONS,
@@ -33,11 +34,10 @@ from emojax.nn.layers import (
     layer_norm,
     mlp,
 )
-from emojax.nn.param import Param
 from emojax.nn.transformer import sinusoids
-from emojax.sharding import clip_by_clip
+from emojax.parallel.sharding import clip_by_clip
+from emojax.param import Param
 from emojax.types import Array, Weight
-from emojax.weights import Names, linear_names, norm_names
 
 POSITION = 2 * HOP  # samples from one encoder position to the next
 
@@ -58,13 +58,13 @@ class Backbone:
     norm: Norm
 
 
-def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Whisper:
+def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> WhisperConfig:
     """From `config.json` and `preprocessor_config.json` of transformers; what they say of the decoder is not read.
 
     Raises:
       ValueError: names every option which is not implemented.
     """
-    cfg = Whisper(
+    cfg = WhisperConfig(
         mels=json.get("num_mel_bins", 80),
         width=json.get("d_model", 384),
         layers=json.get("encoder_layers", 4),
@@ -97,7 +97,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Whisper:
     return cfg
 
 
-def to_json(cfg: Whisper) -> dict[str, Any]:
+def to_json(cfg: WhisperConfig) -> dict[str, Any]:
     """The `config.json` with which `WhisperEncoder` is the same model."""
     return {
         "model_type": "whisper",
@@ -112,7 +112,7 @@ def to_json(cfg: Whisper) -> dict[str, Any]:
     }
 
 
-def preprocessor_json(cfg: Whisper) -> dict[str, Any]:
+def preprocessor_json(cfg: WhisperConfig) -> dict[str, Any]:
     seconds = cfg.positions * POSITION / SAMPLE_RATE
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
@@ -127,7 +127,7 @@ def preprocessor_json(cfg: Whisper) -> dict[str, Any]:
     }
 
 
-def declare(cfg: Whisper) -> mix.Audio:
+def declare(cfg: WhisperConfig) -> layer_mix.MixedLayers:
     """Raises ValueError where there is no hidden state `cfg.layer`."""
     d, h = cfg.width, cfg.width // cfg.heads
     every = declare_attention(d, cfg.heads, cfg.heads, h, qkv_bias=True, o_bias=True)
@@ -143,10 +143,10 @@ def declare(cfg: Whisper) -> mix.Audio:
         layers=param.stack(layer, cfg.layers),
         norm=declare_norm(d),
     )
-    return mix.declare(backbone, cfg.layers, cfg.layer)
+    return layer_mix.declare(backbone, cfg.layers, cfg.layer)
 
 
-def log_mel(audio: Array, length: Array, cfg: Whisper) -> Array:
+def log_mel(audio: Array, length: Array, cfg: WhisperConfig) -> Array:
     """Waveforms f32[B A] at 16 kHz, i32[B] samples -> f32[B 2*positions mels], as WhisperFeatureExtractor has it.
 
     A clip's loudness is lost: what is 80 dB below its loudest frame is cut off, silence beyond its end included.
@@ -175,7 +175,7 @@ def log_mel(audio: Array, length: Array, cfg: Whisper) -> Array:
 
 
 def encode(
-    p: mix.Audio, audio: Array, length: Array, cfg: Whisper, dtype: jnp.dtype, remat: bool
+    p: layer_mix.MixedLayers, audio: Array, length: Array, cfg: WhisperConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """Hidden state `cfg.layer` of every 20 ms of a window, which is always read whole.
 
@@ -198,11 +198,11 @@ def encode(
         x = x + merge(p.attention, attention(q, k, v, None))
         return x + mlp(p.mlp, layer_norm(p.mlp_norm, x), cfg.activation)
 
-    x = mix.hidden_state(p, cfg.layer, block, lambda x: layer_norm(w.norm, x), x, remat)
+    x = layer_mix.hidden_state(p, cfg.layer, block, lambda x: layer_norm(w.norm, x), x, remat)
     return x, jnp.arange(cfg.positions) * POSITION < length[:, None]
 
 
-def names(cfg: Whisper) -> Names:
+def names(cfg: WhisperConfig) -> Names:
     """Of the backbone."""
     layer = "layers.{l}"
     return Names(

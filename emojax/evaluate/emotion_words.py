@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from emojax.concepts import Concept
+from emojax.config.concepts import Concept
 from emojax.data.clips import label_numbers
 
 # Adverbs and nouns of the words in emojax.concepts.CONCEPTS. A listed word brings its forms with it; the list is

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from emojax.concepts import Concept
 from emojax.config import ConfigError
+from emojax.config.concepts import Concept
 from emojax.evaluate.emotion_words import emotion_accuracy
 from emojax.evaluate.floors import Reward
 from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax.nn.param import Init, Param, ones, stack, zeros
 from emojax.nn.quantize import Quantized, dequantize
+from emojax.param import Init, Param, ones, stack, zeros
 from emojax.types import Array, Weight
 
 

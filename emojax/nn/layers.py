@@ -12,10 +12,10 @@ import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax.families import Activation, RopeScaling
+from emojax.config import Activation, RopeScaling
 from emojax.nn.adapter import Adapted, Effective, dense, effective
-from emojax.nn.param import Param, ones, scaled, zeros
 from emojax.nn.quantize import Quantized
+from emojax.param import Param, ones, scaled, zeros
 from emojax.types import Array, Weight
 
 

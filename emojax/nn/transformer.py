@@ -6,8 +6,8 @@ from flax import struct
 
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
-from emojax.nn.param import stack
-from emojax.sharding import constrain
+from emojax.parallel.sharding import constrain
+from emojax.param import stack
 from emojax.types import Array
 
 

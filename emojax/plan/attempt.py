@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from emojax.plan import memory
-from emojax.plan.programs import Lowered
+from emojax.plan.programs import PlannedProgram
 from emojax.plan.proposals import Outcome
 
 
@@ -21,7 +21,7 @@ class Attempt:
     executables: int  # compilations that it took
 
 
-def attempt(lowered: Lowered, limit: int | None) -> Attempt:
+def attempt(lowered: PlannedProgram, limit: int | None) -> Attempt:
     """Compiles the program of the longest clips.
 
     Args:
@@ -43,7 +43,7 @@ def attempt(lowered: Lowered, limit: int | None) -> Attempt:
     return Attempt(Outcome(used["peak"] + used["code"], limit, True), compiled, seconds, len(durations))
 
 
-def cheaply(lowered: Lowered, limit: int | None) -> Outcome:
+def cheaply(lowered: PlannedProgram, limit: int | None) -> Outcome:
     """The same without compiling, where the arguments alone are too much."""
     arguments = memory.of_arguments(lowered.arguments)
     if limit is not None and arguments > limit:

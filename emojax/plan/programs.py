@@ -8,26 +8,28 @@ from typing import Any
 
 import jax
 
-from emojax import captioning, flops, hub, pretrained, rewards, sharding
+from emojax import captioning, param, rewards
 from emojax.config import Config, ConfigError
-from emojax.data import source, synthetic
+from emojax.corpus import source, synthetic
 from emojax.data.text import train_tokenizer
-from emojax.nn import param
-from emojax.plan.proposals import Program
+from emojax.decoder import pretrained
+from emojax.hub.locate import local
+from emojax.parallel import sharding
+from emojax.plan import flops
+from emojax.plan.proposals import ProgramName
 from emojax.rewards import sentence
-from emojax.training import ahead
-from emojax.training.fit import stage_mesh
-from emojax.training.program import Program as Training
-from emojax.training.program import grpo_program, sft_program
+from emojax.training import aot
+from emojax.training.program import Program, grpo_program, sft_program
+from emojax.training.stage_mesh import stage_mesh
 from emojax.types import Tree
 
 CAPTIONED = 16  # clips at once in the caption program, or as many more as the devices need
 
 
 @dataclass(frozen=True)
-class Lowered:
+class PlannedProgram:
     mesh: jax.sharding.Mesh
-    buckets: ahead.Ahead  # of training programs one a length bucket; the last is the one that is looked at
+    buckets: aot.LoweredBuckets  # of training programs one a length bucket; the last is the one that is looked at
     arguments: Tree  # abstract, of the longest bucket; of the caption program not looked at
     trained: int  # parameters
     operations: dict[str, float]  # of a step, by phase
@@ -48,7 +50,7 @@ class Judge:
     assumed: list[str]
 
 
-def make_mesh(cfg: Config, program: Program, devices: Sequence[Any]) -> jax.sharding.Mesh:
+def make_mesh(cfg: Config, program: ProgramName, devices: Sequence[Any]) -> jax.sharding.Mesh:
     """That of a run; clips to caption are as many as the mesh wants. Raises ConfigError where none does."""
     if program != "caption":
         return stage_mesh(cfg, program, devices)
@@ -56,29 +58,29 @@ def make_mesh(cfg: Config, program: Program, devices: Sequence[Any]) -> jax.shar
     return sharding.make_mesh(dataclasses.replace(cfg, sft=sft, grpo=grpo), devices)
 
 
-def lower(cfg: Config, program: Program, devices: Sequence[Any], judge: Judge | None) -> Lowered:
+def lower(cfg: Config, program: ProgramName, devices: Sequence[Any], judge: Judge | None) -> PlannedProgram:
     """Raises ConfigError where no mesh divides the configuration. The cold start has no judge."""
     mesh = make_mesh(cfg, program, devices)
     seconds = cfg.data.audio_seconds[-1]
     if program == "sft":
-        operations = {"step": flops.sft_step(cfg, seconds)}
+        operations = {"step": flops.sft_flops(cfg, seconds)}
         return _training(sft_program(cfg, mesh), operations, cfg.sft.batch, 0)
     assert judge is not None, "the programs that write captions have one"
     if program == "caption":
         rows = mesh.shape["data"] * mesh.shape["fsdp"]
         clips = math.ceil(CAPTIONED / rows) * rows
         lowered = captioning.lower(cfg, mesh, judge.model, judge.static, clips)
-        one = ahead.Ahead({(): lowered}, ahead.fingerprint([lowered]))
+        one = aot.LoweredBuckets({(): lowered}, aot.fingerprint([lowered]))
         operations = flops.caption_phases(cfg, judge.static, seconds, clips)
-        return Lowered(mesh, one, (), 0, operations, clips, clips)
+        return PlannedProgram(mesh, one, (), 0, operations, clips, clips)
     operations, clips = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.batch
     return _training(grpo_program(cfg, mesh, judge.model, judge.static), operations, clips, clips * cfg.grpo.group)
 
 
-def _training(planned: Training, operations: dict[str, float], clips: int, captions: int) -> Lowered:
+def _training(planned: Program, operations: dict[str, float], clips: int, captions: int) -> PlannedProgram:
     arguments = (planned.state, planned.frozen, planned.batch, planned.key)
     trained = param.count(planned.state.params)
-    return Lowered(planned.mesh, ahead.lower(planned), arguments, trained, operations, clips, captions)
+    return PlannedProgram(planned.mesh, aot.lower(planned), arguments, trained, operations, clips, captions)
 
 
 def judge(cfg: Config) -> Judge:
@@ -88,15 +90,15 @@ def judge(cfg: Config) -> Judge:
       ConfigError: a file is not at hand, and the configuration does not say what to take it for.
     """
     decoder = cfg.model.decoder
-    absent = [decoder.weights] if decoder.weights and not hub.local(decoder.weights) else []
-    if cfg.reward.sizes and not sentence.local(cfg.reward.model):
+    absent = [decoder.weights] if decoder.weights and not local(decoder.weights) else []
+    if cfg.reward.sizes and not sentence.at_hand(cfg.reward.model):
         absent.append(cfg.reward.model)
     if not absent:
         return Judge(*rewards.build(cfg.reward, _tokenizer(cfg)), absent)
     if cfg.reward.sizes is None:
         raise ConfigError(f"{', '.join(absent)}: not at hand, and reward.sizes does not say what to take it for")
     encoders = [part.weights for part in (cfg.model.audio, cfg.model.video) if part and part.weights]
-    absent += [weights for weights in encoders if not hub.local(weights)]
+    absent += [weights for weights in encoders if not local(weights)]
     return Judge(*rewards.abstract(cfg.reward, decoder.vocab), absent)
 
 

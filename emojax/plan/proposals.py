@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emojax.config import Config, ConfigError, Mesh
-from emojax.meshes import divisors
+from emojax.parallel.meshes import divisors
 
-Program = Literal["sft", "grpo", "caption"]
+ProgramName = Literal["sft", "grpo", "caption"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Outcome:
         return self.has is None or self.needs <= self.has
 
 
-def ladder(cfg: Config, program: Program, sizes: Sequence[Mesh], valid: Callable[[Config], bool]) -> list[list[Config]]:
+def ladder(
+    cfg: Config, program: ProgramName, sizes: Sequence[Mesh], valid: Callable[[Config], bool]
+) -> list[list[Config]]:
     """The steps, each its micro-batches in ascending order.
 
     Args:
@@ -108,7 +110,7 @@ def allowed(make: Callable[[Config], object]) -> Callable[[Config], bool]:
     return valid
 
 
-def _micro_batches(cfg: Config, program: Program) -> list[Config]:
+def _micro_batches(cfg: Config, program: ProgramName) -> list[Config]:
     """Divisors of the batch that are not above what is asked for; the whole batch is 0."""
     if program == "caption":
         return [cfg]

@@ -7,20 +7,20 @@ from typing import Any
 
 import jax
 
-from emojax import chips, pretrained
+from emojax import param
 from emojax.config import Config, ConfigError, Mesh
-from emojax.decoder import captioner
-from emojax.nn import param
+from emojax.decoder import captioner, pretrained
+from emojax.parallel import chips
 from emojax.plan import attempt, collectives, hlo, memory, proposals, roofline
 from emojax.plan import topology as pods
-from emojax.plan.programs import Judge, Lowered, judge, lower, make_mesh
-from emojax.plan.proposals import Outcome, Program
+from emojax.plan.programs import Judge, PlannedProgram, judge, lower, make_mesh
+from emojax.plan.proposals import Outcome, ProgramName
 from emojax.training import executable
 
 
 def plan(
     cfg: Config,
-    program: Program,
+    program: ProgramName,
     topology: str | None = None,
     *,
     limit: float | None = None,
@@ -90,7 +90,7 @@ def plan(
     return report
 
 
-def _parameters(cfg: Config, reward: Judge, lowered: Lowered) -> dict[str, int]:
+def _parameters(cfg: Config, reward: Judge, lowered: PlannedProgram) -> dict[str, int]:
     declared = captioner.declare(cfg)
     parts = {"all": declared, "encoders": declared.encoders, "decoder": declared.decoder}
     counts = {name: param.count(part) for name, part in parts.items()}
@@ -104,7 +104,7 @@ def _memory(tried: attempt.Attempt) -> dict[str, Any]:
     return {"peak_bytes_per_device": used["peak"], "memory": {**used, "capacity": has, "left": left}}
 
 
-def _program(cfg: Config, lowered: Lowered, compiled: jax.stages.Compiled) -> dict[str, Any]:
+def _program(cfg: Config, lowered: PlannedProgram, compiled: jax.stages.Compiled) -> dict[str, Any]:
     """What the compiled program tells."""
     text, mesh = compiled.as_text() or "", lowered.mesh
     found = collectives.collectives(text, mesh.size, pods.slices_of(mesh))
@@ -121,7 +121,12 @@ def _program(cfg: Config, lowered: Lowered, compiled: jax.stages.Compiled) -> di
 
 
 def proposal(
-    cfg: Config, program: Program, devices: list[Any], reward: Judge | None, outcome: Outcome, mesh: jax.sharding.Mesh
+    cfg: Config,
+    program: ProgramName,
+    devices: list[Any],
+    reward: Judge | None,
+    outcome: Outcome,
+    mesh: jax.sharding.Mesh,
 ) -> dict[str, Any]:
     """The settings under which it fits (None: none of those tried), and all that was tried.
 

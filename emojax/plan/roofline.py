@@ -7,18 +7,17 @@ that writes captions and for all else. It is a bound with an assumed utilisation
 from collections.abc import Sequence
 from typing import Any
 
-from emojax.chips import Chip
-from emojax.config import Config, media_positions
-from emojax.families import Decoder
+from emojax.config import Config, LlamaConfig, media_positions
+from emojax.parallel.chips import Chip
 from emojax.plan.collectives import Collective
-from emojax.plan.programs import Lowered
+from emojax.plan.programs import PlannedProgram
 
 UTILISATION = 0.4  # of the peak of operations, outside the decoding loop and in it
 PASSES = 6  # of bfloat16 products that a product of float32 takes on a TPU (jax.lax.Precision.HIGHEST)
 
 
 def estimate(
-    cfg: Config, chip: Chip, lowered: Lowered, decoder_weights: int, touched: int, found: Sequence[Collective]
+    cfg: Config, chip: Chip, lowered: PlannedProgram, decoder_weights: int, touched: int, found: Sequence[Collective]
 ) -> dict[str, Any]:
     """Seconds of a step, by phase: "decode", the loop that writes captions, where there is one, and "other".
 
@@ -69,4 +68,4 @@ def _phase(
 def _cache_numbers(cfg: Config) -> int:
     """Keys and values of a position."""
     lm = cfg.model.decoder
-    return 2 * lm.layers * (lm.kv_heads * lm.head_width if isinstance(lm, Decoder) else lm.width)
+    return 2 * lm.layers * (lm.kv_heads * lm.head_width if isinstance(lm, LlamaConfig) else lm.width)

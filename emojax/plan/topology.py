@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from emojax.chips import CHIPS, Chip
 from emojax.config import ConfigError
+from emojax.parallel.chips import CHIPS, Chip
 
 _NAME = re.compile(r"(?:(\d+)x)?(v4|v5e|v5p|v6e|tpu7x):(\d+(?:x\d+)+)")
 _EXAMPLES = "v4:2x2x2, v5e:16x16, v5p:8x8x8, v6e:8x8, tpu7x:2x2x2, or two slices, 2xv5e:4x4"

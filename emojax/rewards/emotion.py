@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from emojax.concepts import Concept
+from emojax.config.concepts import Concept
 from emojax.rewards.sentence import unit
 from emojax.types import Array
 

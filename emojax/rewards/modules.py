@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from emojax import weights
+from emojax.config import BertConfig, MpnetConfig, TextConfig
 from emojax.encoders import bert, mpnet
-from emojax.families import Bert, Mpnet, Reads
-from emojax.hub import read_json
+from emojax.hub import weights
+from emojax.hub.locate import read_json
+from emojax.hub.weights import Names
 from emojax.nn.layers import Linear, declare_linear
-from emojax.weights import Names
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,7 +48,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Modules:
-    encoder: Reads
+    encoder: TextConfig
     encoder_at: Path  # the directory of its weights and its tokenizer
     pooling: tuple[Pooling, ...]  # several are concatenated
     head: tuple[Dense | Literal["normalize"], ...]  # what comes after that, in this order
@@ -94,8 +94,8 @@ def read(root: Path) -> Modules:
     )
 
 
-def declare_encoder(cfg: Reads) -> bert.Bert | mpnet.Mpnet:
-    return bert.declare(cfg) if isinstance(cfg, Bert) else mpnet.declare(cfg)
+def declare_encoder(cfg: TextConfig) -> bert.Bert | mpnet.Mpnet:
+    return bert.declare(cfg) if isinstance(cfg, BertConfig) else mpnet.declare(cfg)
 
 
 def declare_dense(head: tuple[Dense | Literal["normalize"], ...]) -> tuple[Linear, ...]:
@@ -105,7 +105,7 @@ def declare_dense(head: tuple[Dense | Literal["normalize"], ...]) -> tuple[Linea
 def read_weights(modules: Modules) -> tuple[bert.Bert | mpnet.Mpnet, tuple[Linear, ...]]:
     """Weights of the encoder and of each Dense, float32 on the host. Raises as `weights.read` does."""
     cfg = modules.encoder
-    names = bert.names(cfg) if isinstance(cfg, Bert) else mpnet.names(cfg)
+    names = bert.names(cfg) if isinstance(cfg, BertConfig) else mpnet.names(cfg)
     dense = []
     for path, declared in zip(modules.dense_at, declare_dense(modules.head), strict=True):
         if not (path / "model.safetensors").is_file():
@@ -170,7 +170,7 @@ def _kind(path: str) -> str:
     return path.rsplit(".", 1)[-1] if path.startswith("sentence_transformers.") else path
 
 
-def _encoder(path: Path) -> Bert | Mpnet:
+def _encoder(path: Path) -> BertConfig | MpnetConfig:
     found = read_json(path / "config.json")
     match found.get("model_type", "bert"):
         case "bert" | "roberta" | "xlm-roberta" | "camembert":

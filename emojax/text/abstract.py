@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emojax.families import Mpnet, Reads
+from emojax.config import MpnetConfig, TextConfig
 from emojax.text.bpe import Rules
 from emojax.text.byte_level import ByteLevel
 from emojax.text.bytes import TokenBytes
@@ -30,7 +30,7 @@ _WORDPIECE_FORM, _UNIGRAM_FORM = 3, 18  # characters of the longest normal form
 _LONGEST_PIECE = 16
 
 
-def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_tokens: int) -> Tables:
+def abstract(policy_vocabulary: int, reward: TextConfig, *, max_bytes: int, max_tokens: int) -> Tables:
     """What `build` would give for typical tokenizers of these sizes, as jax.ShapeDtypeStruct, for tracing `retokenize`.
 
     The lengths of the tables are estimates (a real vocabulary's may be half or twice as long); those of the program's
@@ -60,7 +60,7 @@ def abstract(policy_vocabulary: int, reward: Reads, *, max_bytes: int, max_token
         real, total = small(jnp.bool_, policy_vocabulary), small(jnp.uint8, _BYTES_PER_TOKEN * rows)
         policy = Pieces(i32(rows + 1), total, real, small(jnp.bool_, rows) if sentencepiece else None, sentencepiece)
     page, row = i32(0x110000 // 256), i32(_PAGES, 256)
-    kind = "mpnet" if isinstance(reward, Mpnet) else reward.kind
+    kind = "mpnet" if isinstance(reward, MpnetConfig) else reward.kind
     if kind == "roberta":
         byte_level = ByteLevel(page, small(jnp.uint8, _KIND_PAGES, 256), prefix=False)
         slots, ranks = 1 << (2 * reward.vocab).bit_length(), i32(reward.vocab + 1)

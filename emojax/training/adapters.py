@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 
-from emojax import sharding
+from emojax import param
 from emojax.config import Config, ConfigError, Lora
 from emojax.decoder import captioner
-from emojax.nn import adapter, param
+from emojax.errors import nearest
+from emojax.nn import adapter
 from emojax.nn.adapter import Adapted
 from emojax.nn.layers import Linear
-from emojax.presets import nearest
+from emojax.parallel import sharding
 from emojax.training import freeze
 from emojax.types import Array, Tree
 

@@ -21,9 +21,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from emojax import hosts, storage
-from emojax.nn.param import dotted
-from emojax.training.run import RunError
+from emojax import storage
+from emojax.errors import RunError
+from emojax.parallel import hosts
+from emojax.param import dotted
 from emojax.types import TrainState, Tree
 
 log = logging.getLogger(__name__)

@@ -18,13 +18,15 @@ from typing import Any
 
 import jax
 
-from emojax.training.ahead import Ahead
-from emojax.training.run import RunError
+from emojax.errors import RunError
+from emojax.training.aot import LoweredBuckets
 
 MAGIC = b"emojax executable 1\n"
 
 
-def save(path: Path, stage: str, ahead: Ahead, compiled: Sequence[jax.stages.Compiled], about: dict[str, str]) -> None:
+def save(
+    path: Path, stage: str, buckets: LoweredBuckets, compiled: Sequence[jax.stages.Compiled], about: dict[str, str]
+) -> None:
     """Writes the programs of a stage, beside those of the other stage where the file has them already.
 
     Args:
@@ -38,7 +40,7 @@ def save(path: Path, stage: str, ahead: Ahead, compiled: Sequence[jax.stages.Com
     stages, blobs = _read(path) if path.exists() else ({}, {})
     blobs[stage] = [serialize_executable.serialize(one)[0] for one in compiled]
     devices = list(_devices(compiled[0]))
-    stages[stage] = {**about, "fingerprint": ahead.fingerprint, **_made_with(devices)}
+    stages[stage] = {**about, "fingerprint": buckets.fingerprint, **_made_with(devices)}
     for name, programs in blobs.items():
         stages[name]["sizes"] = [len(blob) for blob in programs]
     body = json.dumps(stages).encode() + b"\n" + b"".join(blob for name in stages for blob in blobs[name])
@@ -52,7 +54,7 @@ def sealed(body: bytes) -> bytes:
     return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def load(path: Path, stage: str, ahead: Ahead, mesh: jax.sharding.Mesh) -> dict[tuple, jax.stages.Compiled]:
+def load(path: Path, stage: str, buckets: LoweredBuckets, mesh: jax.sharding.Mesh) -> dict[tuple, jax.stages.Compiled]:
     """The programs of a stage by the shapes of their batches.
 
     Raises:
@@ -64,7 +66,7 @@ def load(path: Path, stage: str, ahead: Ahead, mesh: jax.sharding.Mesh) -> dict[
     _require(stage, stages, path)
     devices = list(mesh.devices.flat)
     there = stages[stage]
-    here = {"fingerprint": ahead.fingerprint, **_made_with(devices)}
+    here = {"fingerprint": buckets.fingerprint, **_made_with(devices)}
     differ = [f"  {name}: {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]]
     if differ:
         made = f"{there['config']} on {there['topology']}"
@@ -77,7 +79,7 @@ def load(path: Path, stage: str, ahead: Ahead, mesh: jax.sharding.Mesh) -> dict[
         shapes: serialize_executable.deserialize_and_load(
             blob, lowered.in_tree, lowered.out_tree, backend=devices[0].client, execution_devices=devices
         )
-        for (shapes, lowered), blob in zip(ahead.lowered.items(), blobs[stage], strict=True)
+        for (shapes, lowered), blob in zip(buckets.lowered.items(), blobs[stage], strict=True)
     }
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emojax import sharding
+from emojax import param
 from emojax.config import Config, ConfigError
-from emojax.nn import param
+from emojax.errors import nearest
 from emojax.nn.adapter import Adapted
 from emojax.nn.layers import Linear
 from emojax.nn.quantize import Quantized, quantize
-from emojax.presets import nearest
+from emojax.parallel import sharding
 from emojax.types import Tree
 
 _PARTS = ("decoder.", "encoders.audio.backbone.", "encoders.audio.", "encoders.video.")

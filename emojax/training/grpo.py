@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from emojax import sharding
 from emojax.config import Config
 from emojax.decoder import lm
 from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, read
 from emojax.decoder.sample import rollout
 from emojax.encoders import media
-from emojax.nn.param import merge
+from emojax.parallel import sharding
+from emojax.param import merge
 from emojax.training.losses import TokenScores, advantages, policy_loss, token_scores, token_weights
 from emojax.training.measure import policy_metrics, sample_metrics
 from emojax.training.optim import accumulate, update
@@ -89,7 +89,7 @@ def grpo_step(
         state, scores, metrics = updates(state, frozen.reference, rows, cfg, optimizer)
         metrics |= policy_metrics(samples, scores, rows.weight, cfg.grpo)
         metrics |= sample_metrics(samples, score, parts, flat, cfg.model.decoder.vocab)
-        drawn = Samples(clip=batch.clip, ids=samples.ids, mask=samples.mask, reward=score)
+        drawn = Samples(clip_id=batch.clip_id, ids=samples.ids, mask=samples.mask, reward=score)
         metrics["samples"] = sharding.constrain(drawn)  # they stay where they are: a log reads one clip of them
         return dataclasses.replace(state, step=state.step + 1), metrics
 
@@ -104,7 +104,7 @@ def sample(decoder: lm.Lm, encoders: media.Encoders, batch: Batch, key: Array, c
         p,
         cache,
         prefix.mask,
-        batch.clip,
+        batch.clip_id,
         key,
         group=cfg.grpo.group,
         length=cfg.caption_tokens,

@@ -8,14 +8,13 @@ from typing import Any
 
 import jax
 
-from emojax import hosts, sharding
 from emojax.config import Config
-from emojax.errors import Stopped
-from emojax.training import ahead, checkpoint, executable
+from emojax.errors import RunError, Stopped
+from emojax.parallel import hosts, sharding
+from emojax.training import aot, checkpoint, executable
 from emojax.training.log import Log
 from emojax.training.program import Program
-from emojax.training.run import RunError, stage_of
-from emojax.training.running import Running
+from emojax.training.run import RunOptions, stage_of
 from emojax.training.session import Session
 from emojax.training.stop import Agreement, Clock, Wish, told
 from emojax.training.trace import Trace
@@ -32,7 +31,7 @@ def train(
     *,
     cfg: Config,
     run: Path,
-    how: Running,
+    how: RunOptions,
     steps: int,
     words: Callable[[Samples], list[dict[str, Any]]],
     progress: Callable[[int, dict[str, float]], None],
@@ -68,9 +67,9 @@ def train(
                 yield
 
         with slow("compile"):
-            lowered = ahead.lower(program)
+            lowered = aot.lower(program)
             ready = executable.load(how.executable, stage_of(run), lowered, program.mesh) if how.executable else {}
-        compiled = ahead.compiler(lowered, lambda: slow("compile"), ready)
+        compiled = aot.compiler(lowered, lambda: slow("compile"), ready)
         scores = checkpoint.since(run, first)
         agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
         waiting: tuple[int, Metrics] | None = None

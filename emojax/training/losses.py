@@ -8,7 +8,7 @@ from einops import rearrange
 from flax import struct
 
 from emojax.config import Grpo, Sampling
-from emojax.decoder.support import NEVER, logits, restrict
+from emojax.decoder.logits import NEVER, logits, restrict
 from emojax.types import Array
 
 CHUNK = 1 << 24  # logits held at once, of each policy: 64 MiB

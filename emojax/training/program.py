@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from emojax import rewards, sharding
+from emojax import param, rewards
 from emojax.config import Config
-from emojax.encoders import stored
-from emojax.nn import param
+from emojax.encoders.features import batch_shapes, drop_encoders
+from emojax.parallel import sharding
 from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen, RewardFunction, grpo_step
 from emojax.training.optim import make_optimizer
@@ -61,7 +61,7 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
     optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"), trained)
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batches = abstract_batches(cfg, cfg.sft.batch)
-    frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
+    frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
     return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batches)
 
 
@@ -97,9 +97,9 @@ def custom_grpo_program(
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
     batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]
     frozen = Frozen(
-        encoders=freeze.kept(abstract_weights(stored.without(declared.encoders, cfg), mesh), cfg),
+        encoders=freeze.kept(abstract_weights(drop_encoders(declared.encoders, cfg), mesh), cfg),
         reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
-        reward=place(reward, sharding.replicated(mesh)),
+        reward=with_shardings(reward, sharding.replicated(mesh)),
     )
     return _program(step, score, optimizer, mesh, trained, frozen, batches)
 
@@ -118,8 +118,8 @@ def _program(
     batches: Sequence[Batch],
 ) -> Program:
     state = abstract_state(declared, optimizer, mesh)
-    buckets = tuple(place(batch, sharding.by_clip(mesh, len(batch.clip))) for batch in batches)
-    key = place(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(mesh))
+    buckets = tuple(with_shardings(batch, sharding.by_clip(mesh, len(batch.clip_id))) for batch in batches)
+    key = with_shardings(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(mesh))
     jitted = jax.jit(
         step,
         in_shardings=jax.tree.map(lambda x: x.sharding, (state, frozen, buckets[-1], key)),
@@ -129,7 +129,7 @@ def _program(
     return Program(jitted, score, optimizer, mesh, state, frozen, buckets, key)
 
 
-def place(tree: Tree, shardings: Tree) -> Tree:
+def with_shardings(tree: Tree, shardings: Tree) -> Tree:
     """Shapes with shardings; one sharding serves a whole tree."""
     if isinstance(shardings, jax.sharding.Sharding):
         shardings = jax.tree.map(lambda _: shardings, tree)
@@ -138,7 +138,7 @@ def place(tree: Tree, shardings: Tree) -> Tree:
 
 def abstract_weights(declared: Tree, mesh: jax.sharding.Mesh) -> Tree:
     """Shapes and shardings of declared weights, float32."""
-    return place(param.abstract(declared), sharding.shardings(declared, mesh))
+    return with_shardings(param.abstract(declared), sharding.shardings(declared, mesh))
 
 
 def abstract_state(declared: Tree, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> TrainState:
@@ -150,7 +150,7 @@ def abstract_state(declared: Tree, optimizer: optax.GradientTransformation, mesh
         lambda _, weight: weight,
         jax.eval_shape(optimizer.init, weights),
         weights,
-        transform_non_params=lambda x: place(x, sharding.replicated(mesh)),
+        transform_non_params=lambda x: with_shardings(x, sharding.replicated(mesh)),
     )
     return TrainState(step=scalar, params=weights, opt_state=opt_state, skipped=scalar)
 
@@ -178,7 +178,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
         return jax.ShapeDtypeStruct((clips, *shape), jnp.dtype(dtype))
 
     batch = Batch(
-        clip=of("uint32"),
+        clip_id=of("uint32"),
         audio=of("float32", round(seconds * 16_000)),
         audio_length=of("int32"),
         video=of("uint8", data.frames, data.frame_size, data.frame_size, 3),
@@ -189,7 +189,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
         caption_mask=of("bool", data.targets, cfg.caption_tokens),
         emotion=of("int32"),
     )
-    return stored.batch_shapes(cfg, batch)
+    return batch_shapes(cfg, batch)
 
 
 def abstract_references(cfg: Config, reward: rewards.RewardModel, static: rewards.RewardStatic) -> References:

@@ -13,6 +13,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from emojax import hosts, presets, storage
-from emojax.config import Config
+from emojax import storage
+from emojax.config import Config, presets
+from emojax.errors import RunError
+from emojax.parallel import hosts
 from emojax.storage import write_atomically
 
 log = logging.getLogger(__name__)
@@ -30,8 +33,13 @@ _SEEN = "processes"  # while a run is opened by several processes: a number that
 _BEGUN = (_SEEN, "config.json", "config.json.new", "run.json.new")  # left by a run killed before it was one
 
 
-class RunError(RuntimeError):
-    """A run directory that cannot be used as asked, or a run that had to stop."""
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is run. Nothing here changes what it computes, so nothing here is part of its configuration."""
+
+    executable: Path | None = None  # that `emojax plan --save` wrote, used instead of compiling
+    profile: tuple[int, int] | None = None  # steps, the first and the last, of which a trace is written
+    began: float | None = None  # time.time() when the command began; None: when the stage did
 
 
 def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
@@ -141,7 +149,7 @@ def stage_of(run: Path) -> str:
 
 def trained(run: Path) -> Path:
     """The stage whose captioner a run stands for: of `emojax train` and `emojax demo` the last one begun."""
-    run = storage.place(run)
+    run = storage.path_of(run)
     if stage_of(run) in ("sft", "grpo"):
         return run
     stages = [run / name for name in ("grpo", "sft") if (run / name / "run.json").exists()]

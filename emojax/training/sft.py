@@ -15,7 +15,7 @@ from emojax.config import Config, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import Params, cast, compute_dtype, matmul_precision, read
 from emojax.encoders import media
-from emojax.nn.param import merge
+from emojax.param import merge
 from emojax.training.losses import TokenScores, token_scores
 from emojax.training.optim import accumulate, update
 from emojax.types import Array, Batch, Metrics, TrainState
@@ -30,7 +30,7 @@ def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
     def one(clip: Array) -> Array:
         return jax.random.uniform(jax.random.fold_in(key, clip))
 
-    u = jax.vmap(one)(batch.clip)
+    u = jax.vmap(one)(batch.clip_id)
     both = (batch.audio_length > 0) & batch.video_mask.any(-1)
     deaf, blind = both & (u < rate), both & (u >= 1 - rate)
     return dataclasses.replace(
@@ -40,7 +40,7 @@ def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
     )
 
 
-def surprise(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
+def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
     """Scores [B M T] of the target captions; and f32[B], the cross-entropy of each clip's emotion, 0 where it has no
     label or no media."""
     p = cast(params, cfg)
@@ -84,7 +84,7 @@ def sft_step(
         clips = jnp.maximum(labelled(batch).sum(), 1)
 
         def loss(params: Params, rows: Batch) -> tuple[Array, tuple[TokenScores, Array]]:
-            scores, emotion = surprise(merge(params, frozen), rows, cfg)
+            scores, emotion = caption_scores(merge(params, frozen), rows, cfg)
             captions = -(scores.logp * rows.caption_mask).sum() / tokens
             return captions + cfg.sft.emotion_weight * emotion.sum() / clips, (scores, emotion)
 

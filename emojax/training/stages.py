@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from emojax import hosts, presets, pretrained, rewards, sharding
-from emojax.config import Config, ConfigError
-from emojax.data import source
+from emojax import param, rewards
+from emojax.config import Config, ConfigError, presets
+from emojax.corpus import source
 from emojax.data.batches import training_batches
 from emojax.data.clips import Clip, label_numbers
-from emojax.data.features import Given
-from emojax.data.shards import Shards
+from emojax.data.feature_files import FeatureFolder
+from emojax.data.features import FeatureSource
 from emojax.data.text import decode, train_tokenizer
-from emojax.decoder import captioner
-from emojax.encoders import stored
-from emojax.nn import param
+from emojax.decoder import captioner, pretrained
+from emojax.encoders.features import drop_encoders
+from emojax.errors import RunError
+from emojax.parallel import hosts, sharding
 from emojax.rewards.sentence import load_tokenizer
 from emojax.storage import write_atomically
-from emojax.training import adapters, ahead, cached, checkpoint, executable, freeze, trace
-from emojax.training.fit import stage_mesh
+from emojax.training import adapters, aot, checkpoint, executable, freeze, trace
+from emojax.training.features import check_features, check_weights, feature_source
 from emojax.training.grpo import Frozen
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
-from emojax.training.run import RunError, by_first, open_run, stage_of, trained
-from emojax.training.running import Running
+from emojax.training.run import RunOptions, by_first, open_run, stage_of, trained
+from emojax.training.stage_mesh import stage_mesh
 from emojax.training.stop import listening
 from emojax.types import References, Samples, TrainState, Tree
 
@@ -47,7 +48,7 @@ def sft(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    how: Running = Running(),
+    how: RunOptions = RunOptions(),
     progress: Progress,
 ) -> None:
     """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
@@ -60,9 +61,9 @@ def sft(
     how = dataclasses.replace(how, began=how.began or time.time())
     trace.check(how.profile, stage_steps(cfg, "sft"), "sft")
     executable.check(how.executable, "sft")
-    cfg, shards = _begun(cfg, out, "sft", None, resume, overwrite)
+    cfg, folder = _begun(cfg, out, "sft", None, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
-    given = cached.given(cfg, clips, shards)
+    features_given = feature_source(cfg, clips, folder)
     tokenizer = run_tokenizer(out, cfg, clips, None)
     program = sft_program(cfg, stage_mesh(cfg, "sft"))
     _agree(program, "sft")
@@ -77,10 +78,10 @@ def sft(
         del start, learnt
     elif jax.tree.leaves(frozen):
         frozen = checkpoint.restore_tree(out / "start", frozen)
-    cached.check_weights(shards, frozen.encoders, cfg)
-    frozen = dataclasses.replace(frozen, encoders=stored.without(frozen.encoders, cfg))
+    check_weights(folder, frozen.encoders, cfg)
+    frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
     frozen = _kept(frozen, program.frozen, cfg)
-    _run(program, state, frozen, clips, given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, how, progress)
+    _run(program, state, frozen, clips, features_given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, how, progress)
 
 
 @listening()
@@ -91,24 +92,24 @@ def grpo(
     init: Path | None,
     resume: bool = False,
     overwrite: bool = False,
-    how: Running = Running(),
+    how: RunOptions = RunOptions(),
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
     how = dataclasses.replace(how, began=how.began or time.time())
     trace.check(how.profile, stage_steps(cfg, "grpo"), "grpo")
     executable.check(how.executable, "grpo")
-    cfg, shards = _begun(cfg, out, "grpo", init, resume, overwrite)
+    cfg, folder = _begun(cfg, out, "grpo", init, resume, overwrite)
     clips = _captioned(source.split(source.manifest(cfg), "train"))
-    given = cached.given(cfg, clips, shards)
+    features_given = feature_source(cfg, clips, folder)
     tokenizer = run_tokenizer(out, cfg, clips, init)
     model, static = rewards.build(cfg.reward, tokenizer)
     program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
     _agree(program, "grpo")
     start = _start(cfg, out, init, program)
-    cached.check_weights(shards, start.encoders, cfg)
+    check_weights(folder, start.encoders, cfg)
     frozen = Frozen(
-        encoders=_kept(stored.without(start.encoders, cfg), program.frozen.encoders, cfg),
+        encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
         reference=_kept(start.decoder, program.frozen.reference, cfg),
         reward=sharding.everywhere(model, program.mesh),
     )
@@ -118,19 +119,33 @@ def grpo(
     if state is None:
         state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
     del start
-    _run(program, state, frozen, clips, given, tokenizer, references, cfg, out, "grpo", cfg.grpo.batch, how, progress)
+    _run(
+        program,
+        state,
+        frozen,
+        clips,
+        features_given,
+        tokenizer,
+        references,
+        cfg,
+        out,
+        "grpo",
+        cfg.grpo.batch,
+        how,
+        progress,
+    )
 
 
 def _begun(
     cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, overwrite: bool
-) -> tuple[Config, Shards | None]:
+) -> tuple[Config, FeatureFolder | None]:
     """The configuration with the sizes of its pretrained parts, once all that it needs is there; opens the run."""
     source.check(cfg)
     fresh = init is None and not (resume and (out / "run.json").exists())
     cfg = pretrained.resolve(cfg, fetch=fresh)
-    shards = cached.check(cfg, stage)
+    folder = check_features(cfg, stage)
     open_run(out, stage, cfg, resume, overwrite)
-    return cfg, shards
+    return cfg, folder
 
 
 def _agree(program: Program, stage: str) -> None:
@@ -140,7 +155,7 @@ def _agree(program: Program, stage: str) -> None:
     """
     if jax.process_count() > 1:
         flags = {name: os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")}
-        hosts.agree(f"{stage} program", {"fingerprint of the program": ahead.lower(program).fingerprint, **flags})
+        hosts.agree(f"{stage} program", {"fingerprint of the program": aot.lower(program).fingerprint, **flags})
 
 
 def _loaded(program: Program, cfg: Config) -> captioner.Params:
@@ -161,14 +176,14 @@ def _run(
     state: TrainState,
     frozen: Tree,
     clips: Sequence[Clip],
-    given: Given,
+    features_given: FeatureSource,
     tokenizer: "Tokenizer",
     references: References | None,
     cfg: Config,
     out: Path,
     stage: str,
     batch: int,
-    how: Running,
+    how: RunOptions,
     progress: Progress,
 ) -> None:
     steps = stage_steps(cfg, stage)
@@ -186,7 +201,7 @@ def _run(
         emotions=np.array(label_numbers([clip.emotion for clip in clips], cfg.reward.concepts), np.int32),
         references=references,
         rows=sharding.rows_here(program.mesh, batch),
-        given=given,
+        features=features_given,
     )
     train(
         program,
@@ -284,6 +299,6 @@ def _words(samples: Samples, clips: Sequence[Clip], tokenizer: "Tokenizer") -> l
     """The samples of one clip as text."""
     names = {zlib.crc32(clip.id.encode()): clip.id for clip in clips}
     return [
-        {"id": names[int(samples.clip)], "caption": decode(tokenizer, ids, mask), "reward": float(reward)}
+        {"id": names[int(samples.clip_id)], "caption": decode(tokenizer, ids, mask), "reward": float(reward)}
         for ids, mask, reward in zip(samples.ids, samples.mask, samples.reward, strict=True)
     ]

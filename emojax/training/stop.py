@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from emojax import hosts, sharding
+from emojax.parallel import hosts, sharding
 from emojax.types import Array
 
 

@@ -1,0 +1,1 @@
+"""What is timed: a GRPO step, the conversion of captions, the error of low precision."""

@@ -1,0 +1,150 @@
+"""A file of captions, JSONL, a clip a line: written as they come, and gone on with after a kill at any moment.
+
+Beside `captions.jsonl` lies `captions.jsonl.settings.json`, what its captions depend on, so that no file is begun with
+one model and ended with another. It is there before the first line is.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emojax.config import Sampling, presets
+from emojax.errors import RunError
+from emojax.storage import write_atomically
+from emojax.training import checkpoint
+from emojax.training.run import differences
+
+if TYPE_CHECKING:
+    from emojax.captioning.captioner import Captioner
+    from emojax.data.clips import Clip
+
+_NO_MATTER = ("manifest", "corpus", "targets", "references", "workers", "cache_gb", "strict")  # of `data`
+
+
+def write(
+    model: "Captioner",
+    clips: Sequence["Clip"],
+    out: Path,
+    *,
+    batch_size: int = 16,
+    samples: int = 1,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    ordered: bool = False,
+    workers: int | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
+    """Captions clips into a JSONL file, a line a clip, as they are made; arguments as of `Captioner.records`.
+
+    With `resume` the clips that `out` already names are left out; a half-written last line is cut off. The batch size,
+    the workers and the clips may be others than before.
+
+    Returns:
+      `clips` captioned now, `errors` among them, `seconds` without compilation, `clips_per_second`.
+    Raises:
+      RunError: what `out` holds was written by another model or with other settings; or `ordered`, and it is not how
+        the captions of these clips begin.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    settings = _settings(model, samples, sampling, seed, ordered)
+    done = _take_up(out, settings, [clip.id for clip in clips] if ordered else None) if resume else set()
+    if not done:
+        out.write_bytes(b"")  # emptied before the settings change: no line is ever said to be of other settings
+        write_atomically(_beside(out), json.dumps(settings, indent=2))
+    left = [clip for clip in clips if clip.id not in done] if done else clips
+    began, errors, compiling = time.perf_counter(), 0, []
+    records = model.records(
+        left,
+        batch_size=batch_size,
+        samples=samples,
+        sampling=sampling,
+        seed=seed,
+        ordered=ordered,
+        workers=workers,
+        compiled=compiling.append,
+    )
+    # a file name need not be UTF-8: what Python makes of its bytes is written as JSON's escapes
+    with out.open("a", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        for n, record in enumerate(records if left else (), 1):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            errors += "error" in record
+            progress(n, len(left))
+    seconds = time.perf_counter() - began - sum(compiling)
+    return {
+        "clips": len(left),
+        "errors": errors,
+        "seconds": seconds,
+        "clips_per_second": len(left) / max(seconds, 1e-9),
+    }
+
+
+def _settings(model: "Captioner", samples: int, sampling: Sampling | None, seed: int, ordered: bool) -> dict[str, Any]:
+    """All that a caption depends on beside its clip, as JSON holds it, and whether captions are in order."""
+    cfg = json.loads(presets.dumps(model.cfg))
+    return {
+        "weights": checkpoint.sha256(model.params),
+        "tokenizer": hashlib.sha256(model.tokenizer.to_str().encode()).hexdigest(),
+        "precision": cfg["precision"],
+        "caption_tokens": cfg["caption_tokens"],
+        "data": {name: value for name, value in cfg["data"].items() if name not in _NO_MATTER},
+        "reward": cfg["reward"] if model.reward is not None else None,  # of the emotion coordinates
+        "samples": samples,
+        "sampling": None if sampling is None else vars(sampling),
+        "seed": seed if sampling is not None else None,
+        "ordered": ordered,
+    }
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(out.name + ".settings.json")
+
+
+def _take_up(out: Path, settings: dict[str, Any], order: Sequence[str] | None) -> set[str]:
+    """The ids in `out`; none where there is nothing to go on with."""
+    done = written(out)
+    if not done:
+        return set()
+    if not _beside(out).is_file():
+        raise RunError(
+            f"{out}: {_beside(out).name} is not beside it, so what wrote it is not known; replace it by --overwrite"
+        )
+    differ = differences(json.loads(_beside(out).read_text()), settings)
+    if differ:
+        raise RunError(
+            f"{out} was begun by another model or with other settings:\n"
+            + "\n".join(differ)
+            + "\ngo on with those, write to another file by --out, or replace this one by --overwrite"
+        )
+    if order is not None and done != list(order[: len(done)]):
+        raise RunError(f"{out} does not hold the first {len(done)} of these clips in order; replace it by --overwrite")
+    return set(done)
+
+
+def written(out: Path) -> list[str]:
+    """The ids in a file of captions, in its order; cuts a last line that was not written to its end.
+
+    Raises:
+      RunError: a line that is no caption.
+    """
+    if not out.exists():
+        return []
+    ids, whole = [], 0
+    with out.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                ids.append(json.loads(line)["id"])
+            except (ValueError, TypeError, KeyError):
+                raise RunError(
+                    f"{out}: line {len(ids) + 1} is no caption: {line[:80]!r}; replace the file by --overwrite"
+                ) from None
+            whole += len(line)
+    if whole < out.stat().st_size:
+        os.truncate(out, whole)
+    return ids

@@ -1,0 +1,181 @@
+"""The whole job: cold start, Emo-GRPO, captions of the held-out clips, one report with its floors."""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emojax import captioning, rewards
+from emojax.captioning import caption_file
+from emojax.config import Config
+from emojax.corpus import source
+from emojax.data.clips import Clip
+from emojax.data.text import train_tokenizer
+from emojax.decoder import pretrained
+from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
+from emojax.parallel import hosts
+from emojax.rewards.sentence import load_tokenizer
+from emojax.training import executable, stages, trace
+from emojax.training.features import check_features
+from emojax.training.program import stage_steps
+from emojax.training.run import RunOptions, open_run
+from emojax.training.stop import listening
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Track = Callable[[str], Callable[[int, int, dict[str, float]], None]]
+"""Opens a progress bar by its title; the bar is told (done, total, numbers to show)."""
+
+BATCH = 16  # clips captioned at once
+
+
+@listening()
+def train(
+    cfg: Config,
+    out: Path,
+    track: Track,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    how: RunOptions = RunOptions(),
+) -> None:
+    """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
+    source.check(cfg)
+    check_features(pretrained.resolve(cfg, fetch=not resume), "sft")  # what is missing is told before a run is begun
+    for stage in ("sft", "grpo"):
+        trace.check(how.profile, stage_steps(cfg, stage), stage)
+    executable.check(how.executable, "sft", "grpo")
+    open_run(out, "train", cfg, resume, overwrite)
+    bar = track("corpus")
+    source.manifest(cfg, lambda done, total: bar(done, total, {}))
+    stages.sft(cfg, out / "sft", resume=resume, how=how, progress=track("cold start"))
+    how = dataclasses.replace(how, began=time.time())
+    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, how=how, progress=track("Emo-GRPO"))
+
+
+def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, Any]]:
+    """(captions, references) -> scores, of strings, as `emojax.evaluate` wants it."""
+    model, static = rewards.build(cfg.reward, tokenizer)
+    return functools.partial(rewards.score_texts, model, static, load_tokenizer(cfg.reward.model), known={})
+
+
+def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Table | None":
+    """Captions the test clips with both stages' captioners, scores them beside the floors, writes the report.
+
+    The first process does; the others, which get None, only help it to restore the captioners.
+
+    Writes `captions-sft.jsonl`, `captions-grpo.jsonl`, `report.json`, `report.md`.
+
+    Args:
+      ablate: also caption without video and without audio, for the emotion accuracy of each.
+      began: `time.time()` when the job began, for the report's `seconds`.
+    """
+    manifest = source.manifest(cfg)
+    training, test = source.split(manifest, "train"), source.split(manifest, "test")
+    captions: dict[str, dict[str, str]] = {}
+    facts: dict[str, Any] = {"seed": cfg.seed}
+    for stage in ("sft", "grpo"):
+        model = captioning.load(out / stage, cfg.data.features)
+        if hosts.first():
+            path = out / f"captions-{stage}.jsonl"
+            captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
+            if stage == "grpo" and ablate:
+                facts["ablations"] = _ablate(model, cfg, test, captions[stage])
+        hosts.barrier(f"captions of {stage}")
+    rows = None
+    if hosts.first():
+        reward = reward_of_texts(cfg, model.tokenizer)
+        test = [clip for clip in test if clip.captions and all(clip.id in found for found in captions.values())]
+        captions = floors(cfg, training, test, reward) | captions
+        rows = _evaluate(cfg, captions, test, reward, track("evaluation"))
+        write_report(out, rows, facts | {"seconds": time.time() - began}, _examples(test, captions))
+    hosts.barrier("report")
+    return None if rows is None else table(rows)
+
+
+def _evaluate(
+    cfg: Config, captions: Mapping[str, Mapping[str, str]], test: Sequence[Clip], reward: Any, bar: Any
+) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for n, (name, found) in enumerate(captions.items(), 1):
+        rows[name] = evaluate(found, test, reward, cfg.reward.concepts)
+        bar(n, len(captions), {})
+    return rows
+
+
+def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: Any) -> dict[str, dict[str, str]]:
+    """Captions of the test clips that were not made by understanding them: the best constant, the nearest clip's."""
+    constant, _ = best_constant([clip.captions for clip in training], reward)
+    return {
+        "constant": {clip.id: constant for clip in test},
+        "nearest": nearest_captions(training, test, cfg.data),
+    }
+
+
+def score(cfg: Config, captions: Path, manifest: Path, split: str, train_split: str) -> dict[str, dict[str, Any]]:
+    """The rows of `emojax evaluate`: the captions of a file, and the floors made of `train_split`.
+
+    Raises:
+      ConfigError: a split without clips. ValueError: clips without a caption, all listed; a line that is no record.
+    """
+    training, test = source.split(manifest, train_split), source.split(manifest, split)
+    reward = reward_of_texts(cfg, train_tokenizer(source.texts(training), cfg.model.decoder.vocab))
+    found = captions_of(captions)
+    rows = floors(cfg, training, test, reward) | {captions.stem: found}
+    return {name: evaluate(each, test, reward, cfg.reward.concepts) for name, each in rows.items()}
+
+
+def captions_of(path: Path) -> dict[str, str]:
+    """The captions of a JSONL file by clip id, as `emojax caption` writes them; records of broken files have none.
+
+    Raises:
+      ValueError: a line that is no such record.
+    """
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            if "caption" in record or "error" not in record:
+                found[record["id"]] = record["caption"]
+        except (json.JSONDecodeError, TypeError, KeyError):
+            raise ValueError(
+                f'{path}: line {number}: wanted an object with "id" and "caption" (or "error"), got {line[:80]!r}'
+            ) from None
+    return found
+
+
+def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
+    """Greedy captions by clip id; clips whose files are broken are left out."""
+    caption_file.write(model, clips, path, batch_size=BATCH, progress=lambda n, total: bar(n, total, {}))
+    return captions_of(path)
+
+
+def _ablate(
+    model: captioning.Captioner, cfg: Config, clips: Sequence[Clip], both: Mapping[str, str]
+) -> dict[str, float | None]:
+    """Emotion accuracy when the one model is given one stream or both."""
+
+    def accuracy(found: Mapping[str, str]) -> float | None:
+        named = [clip for clip in clips if clip.id in found]
+        return emotion_accuracy([found[c.id] for c in named], [c.emotion for c in named], cfg.reward.concepts)
+
+    result = {}
+    for stream, other in (("audio", "video"), ("video", "audio")):
+        records = model.records([dataclasses.replace(clip, **{other: None}) for clip in clips], batch_size=BATCH)
+        result[stream] = accuracy({r["id"]: r["caption"] for r in records if "caption" in r})
+    return result | {"audio_video": accuracy(both)}
+
+
+def _examples(clips: Sequence[Clip], captions: Mapping[str, Mapping[str, str]], most: int = 5) -> str:
+    """A few clips' captions under each other, Markdown."""
+    lines = ["## Captions side by side", ""]
+    for clip in clips[:: max(1, len(clips) // most)][:most]:
+        lines += [f"**{clip.id}** ({clip.emotion})" if clip.emotion else f"**{clip.id}**", ""]
+        lines += [f"- reference: {clip.captions[0]}"]
+        lines += [f"- {name}: {captions[name][clip.id]}" for name in ("sft", "grpo")]
+        lines += [""]
+    return "\n".join(lines)

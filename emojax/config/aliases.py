@@ -1,0 +1,50 @@
+"""Names that saved configurations may still have, and what is now called otherwise.
+
+The one table of them: configurations of runs (`config.json`, `emojax.json`), features that `emojax encode` wrote, and
+presets in Python that were written for emojax 0.1 are read through it.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from emojax import config
+
+FAMILIES = {"AudioEncoder": "MelEncoder", "VideoEncoder": "FrameEncoder", "Decoder": "Llama"}
+"""Families by their old names."""
+
+_MODULES = ("emojax.families", "emojax.method", "emojax.concepts")  # where presets imported them from
+
+
+def family_now(name: str) -> str:
+    """The name that a family has now.
+
+    >>> family_now("AudioEncoder"), family_now("Whisper")
+    ('MelEncoder', 'Whisper')
+    """
+    return FAMILIES.get(name, name)
+
+
+@contextmanager
+def old_modules() -> Iterator[None]:
+    """Inside it a preset may import families, settings of the method and concepts from where they were."""
+    from emojax.config import concepts
+
+    there = vars(concepts) | vars(config)
+    there |= {name: there[f"{family_now(name)}Config"] for name in FAMILIES}
+    there |= {
+        name.removesuffix("Config"): found
+        for name, found in vars(config).items()
+        if name.endswith("Config") and name != "Config"
+    }
+    made = {name: ModuleType(name) for name in _MODULES if name not in sys.modules}
+    for module in made.values():
+        vars(module).update({name: found for name, found in there.items() if not name.startswith("_")})
+    made["emojax.presets"] = sys.modules["emojax.config.presets"]
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for name in made:
+            del sys.modules[name]

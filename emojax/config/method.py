@@ -1,0 +1,104 @@
+"""The configuration of the method: what the reward is, and how the two stages learn."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from emojax.config.concepts import CONCEPTS, TEMPLATES, Concept
+from emojax.config.families import TextConfig
+from emojax.errors import require
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What scores a caption: lambda * emotion coordinates + (1 - lambda) * sentence similarity, or ROUGE-L."""
+
+    kind: Literal["emotion", "rouge_l"] = "emotion"
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a directory or a hub id
+    sizes: TextConfig | None = None  # what to take it for in a plan where its files are not at hand
+    emotion_weight: float = 0.5  # lambda; 1 is the paper's literal text, 0.5 the default reading (ours)
+    coordinates: Literal["cosine", "least_squares", "orthonormal"] = "cosine"
+    center: bool = True
+    pool: Literal["mean", "max"] = "mean"  # over the references of a clip
+    concepts: tuple[Concept, ...] = CONCEPTS
+    templates: tuple[str, ...] = TEMPLATES
+    max_bytes: int = 256  # of a caption's text that the reward model reads
+    max_tokens: int = 64  # of a caption in the reward model's tokens, special tokens included
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with linear warm-up and cosine decay to a tenth."""
+
+    learning_rate: float = 1e-3
+    warmup: float = 0.03  # share of the steps
+    weight_decay: float = 0.01
+    b1: float = 0.9
+    b2: float = 0.98
+    clip: float = 1.0  # global gradient norm
+
+
+@dataclass(frozen=True)
+class Sft:
+    """The supervised cold start: maximum likelihood of the reference captions."""
+
+    batch: int = 16
+    micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
+    freeze: tuple[str, ...] = ()  # what keeps its weights: paths of the captioner's tree, with * for any text
+    stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
+    emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float = 1.0
+    top_k: int = 0  # 0: all
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"sampling.temperature wants a positive number, got {self.temperature}")
+        require(self.top_k >= 0, f"sampling.top_k wants 0 (all) or more, got {self.top_k}")
+        require(0 < self.top_p <= 1, f"sampling.top_p wants a number in (0, 1], got {self.top_p}")
+        require(0 <= self.min_p < 1, f"sampling.min_p wants a number in [0, 1), got {self.min_p}")
+
+
+@dataclass(frozen=True)
+class Grpo:
+    """Emo-GRPO: group relative policy optimization (arXiv 2402.03300) of the decoder, encoders frozen."""
+
+    freeze: tuple[str, ...] = ()  # parts of the decoder that keep their weights, too: "decoder.embed"
+    batch: int = 8
+    micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
+    group: int = 8  # G
+    updates: int = 1  # optimizer updates per rollout
+    beta: float = 0.04  # weight of the KL divergence (k3) from the cold start
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    loss: Literal["grpo", "dapo", "dr_grpo"] = "grpo"  # mean over samples of means, over tokens, over B·G·T
+    scale: Literal["group", "none"] = "group"  # divide advantages by the group's standard deviation, or not
+    mask_truncated: bool = False  # a sample cut off before its end token gives no gradient
+    sampling: Sampling = field(default_factory=Sampling)
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=1e-4, weight_decay=0.0))
+
+    def __post_init__(self) -> None:
+        require(self.group > 1, f"grpo.group wants at least 2 samples a clip to compare, got {self.group}")
+        require(self.updates > 0, f"grpo.updates wants a positive number, got {self.updates}")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters (arXiv 2106.09685) beside linear maps, of both stages; all are trained, whatever is frozen.
+
+    The decoder, the audio encoder or the video encoder keeps its own weights if it has adapters. What else a stage
+    trains is what its `freeze` leaves: projectors, the emotion's map, parts without adapters.
+    """
+
+    targets: tuple[str, ...] = ()  # paths of linear maps as in `sft.freeze`: "decoder.layers.attention.*"; none: off
+    rank: int = 8
+    alpha: float = 16.0  # an adapter counts alpha / rank
+    dora: bool = False  # also learn each column's length (arXiv 2402.09353)
+
+    def __post_init__(self) -> None:
+        require(self.rank > 0, f"lora.rank wants a positive number, got {self.rank}")
+        require(self.alpha > 0, f"lora.alpha wants a positive number, got {self.alpha}")

@@ -1,0 +1,224 @@
+"""Configurations from presets and files, with overrides by name; and to JSON and back.
+
+A preset is a Python file with `config() -> Config`. An override is `name=value`; the name is a path (`grpo.group`) or
+its last parts, where only one field is called so (`group`). A wrong name is refused and the nearest one offered.
+
+A part that may be of several kinds, or left out, is chosen by `name.family=KIND` or `name.family=none`: the kind's
+defaults, which the overrides after it then change (`model.audio_projector.family=QFormer`, `queries=16`).
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import json
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from emojax.config.aliases import family_now, old_modules
+from emojax.config.schema import Config
+from emojax.config.sizes import family
+from emojax.errors import ConfigError, nearest
+from emojax.storage import path_of
+
+
+def folder() -> Path:
+    """Where presets lie: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(__file__).parent / "builtin"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def load(preset: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads a preset by its name, or a `.py` or `.json` file by its path, and applies `name=value` overrides.
+
+    Raises:
+      ConfigError: no such preset, field or value.
+    """
+    path = path_of(preset)
+    if path.suffix not in (".py", ".json"):
+        names = sorted(p.stem for p in folder().glob("*.py"))
+        if preset not in names:
+            raise ConfigError(f"no preset is called {preset!r}{nearest(preset, names)}; there are: {', '.join(names)}")
+        path = folder() / f"{preset}.py"
+    if not path.is_file():
+        raise ConfigError(f"no configuration file at {path}")
+    return override(read_json(path) if path.suffix == ".json" else _run(path), overrides)
+
+
+def _run(path: Path) -> Config:
+    spec = importlib.util.spec_from_file_location(f"emojax_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    with old_modules():
+        spec.loader.exec_module(module)
+    config = getattr(module, "config", None)
+    made = config() if callable(config) else None
+    if not isinstance(made, Config):
+        raise ConfigError(f"{path} must define `config() -> emojax.config.Config`, got {type(made).__name__}")
+    return made
+
+
+def read_json(path: Path) -> Config:
+    """Reads what `dumps` wrote."""
+    return _build(Config, json.loads(path.read_text()), "")
+
+
+def dumps(cfg: Config) -> str:
+    return json.dumps(_plain(cfg), indent=2, ensure_ascii=False)
+
+
+def _plain(node: Any) -> Any:
+    """Dataclasses as objects; where a field may hold several kinds, the kind is told by its name in "family"."""
+    if not dataclasses.is_dataclass(node):
+        return node
+    hints = typing.get_type_hints(type(node))
+    out = {}
+    for f in dataclasses.fields(node):
+        value = getattr(node, f.name)
+        named = {"family": family(value)} if value is not None and len(_kinds(hints[f.name])) > 1 else {}
+        out[f.name] = named | _plain(value) if dataclasses.is_dataclass(value) else _list(value)
+    return out
+
+
+def _list(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _kinds(hint: Any) -> list[type]:
+    """The dataclasses that a field of this type may hold."""
+    return [a for a in (hint, *typing.get_args(hint)) if isinstance(a, type) and dataclasses.is_dataclass(a)]
+
+
+def override(cfg: Config, overrides: Sequence[str]) -> Config:
+    """Applies `name=value` in order; see the module's docstring."""
+    for item in overrides:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ConfigError(f"an override is name=value, got {item!r}")
+        path = _find(cfg, name.strip())
+        cfg = _replace(cfg, path.split("."), path, text.strip())
+    return cfg
+
+
+def _paths(cfg: Any, prefix: str = "") -> list[str]:
+    hints, out = typing.get_type_hints(type(cfg)), []
+    for f in dataclasses.fields(cfg):
+        value = getattr(cfg, f.name)
+        out += _paths(value, f"{prefix}{f.name}.") if dataclasses.is_dataclass(value) else [prefix + f.name]
+        out += [f"{prefix}{f.name}.family"] if _families(hints[f.name]) else []
+    return out
+
+
+def _families(hint: Any) -> dict[str, type | None]:
+    """What a part may be by name, where it may be several things; none of them needs a value to be made."""
+    if typing.get_origin(hint) is not types.UnionType:
+        return {}
+    nothing = {"none": None} if type(None) in typing.get_args(hint) else {}
+    kinds = {family(kind): kind for kind in _kinds(hint) if not _required(kind)}
+    return kinds | nothing if kinds else {}
+
+
+def _required(kind: type) -> bool:
+    """Some field has no default."""
+    missing = dataclasses.MISSING
+    return any(f.default is missing and f.default_factory is missing for f in dataclasses.fields(kind))
+
+
+def _find(cfg: Config, name: str) -> str:
+    paths = _paths(cfg)
+    if name in paths:
+        return name
+    ends = [p for p in paths if p.endswith("." + name)]
+    if len(ends) > 1:
+        raise ConfigError(f"{name!r} may be any of {', '.join(ends)}: write the whole path")
+    if not ends:
+        leaves = {p.rsplit(".", 1)[-1]: p for p in paths}
+        raise ConfigError(f"no field is called {name!r}{nearest(name, [*paths, *leaves])}")
+    return ends[0]
+
+
+def _replace(node: Any, parts: list[str], path: str, text: str) -> Any:
+    name, *rest = parts
+    if rest == ["family"]:
+        value = _chosen(getattr(node, name), _families(typing.get_type_hints(type(node))[name]), path, text)
+    elif rest:
+        value = _replace(getattr(node, name), rest, path, text)
+    else:
+        hint = typing.get_type_hints(type(node))[name]
+        value = _coerce(text if typing.get_origin(hint) is Literal else _parse(text), hint, path)  # "none" is a name
+    return dataclasses.replace(node, **{name: value})
+
+
+def _chosen(value: Any, families: dict[str, type | None], path: str, text: str) -> Any:
+    """A part of the kind that `text` names, with its defaults; the part itself, where it is of that kind."""
+    text = family_now(text)
+    if text not in families:
+        raise ConfigError(f"{path} is one of {', '.join(families)}, got {text!r}{nearest(text, list(families))}")
+    kind = families[text]
+    return value if kind is type(value) else kind and kind()
+
+
+def _parse(text: str) -> Any:
+    try:
+        return ast.literal_eval(
+            {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text)
+        )
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise ConfigError(f"no field is called {prefix + name!r}{nearest(name, list(hints))}")
+    return cls(**{name: _coerce(value, hints[name], prefix + name) for name, value in values.items()})
+
+
+def _coerce(value: Any, hint: Any, path: str) -> Any:
+    """The value as the field's type, or a ConfigError that says what is wanted."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, dict):
+            return _build(hint, value, path + ".")
+        if isinstance(value, hint):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(v, args[0], path) for v in value)
+        if isinstance(value, str) and args[0] is str:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return (_coerce(value, args[0], path),)
+    elif origin is types.UnionType:
+        if value is None and type(None) in args:
+            return None
+        if len(_kinds(hint)) > 1:
+            return _of_family(value, _kinds(hint), path)
+        return _coerce(value, next(a for a in args if a is not type(None)), path)
+    elif origin is Literal:
+        if value in args:
+            return value
+        raise ConfigError(f"{path} is one of {', '.join(map(repr, args))}, got {value!r}{nearest(str(value), args)}")
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is str and not isinstance(value, str):
+        return str(value)
+    elif type(value) is hint:
+        return value
+    raise ConfigError(f"{path} wants {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _of_family(value: Any, kinds: list[type], path: str) -> Any:
+    """One of several kinds of dataclass, by its "family"; without one, the first."""
+    if isinstance(value, tuple(kinds)):
+        return value
+    names = [family(kind) for kind in kinds]
+    got = value.get("family", names[0]) if isinstance(value, dict) else value
+    found = family_now(got) if isinstance(got, str) else got
+    if found not in names:
+        raise ConfigError(f'{path} wants an object whose "family" is one of {", ".join(names)}, got {got!r}')
+    kind = kinds[names.index(found)]
+    return _build(kind, {name: v for name, v in value.items() if name != "family"}, path + ".")

@@ -1,0 +1,1 @@
+"""The built-in corpus: voices, faces and words, made from a seed."""

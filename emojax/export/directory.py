@@ -1,0 +1,187 @@
+"""A captioner as one directory that other tools read, too: written from a run, read by `emojax caption --model DIR`.
+
+README.md              the model card               decoder/   a Hugging Face model with its tokenizer
+emojax.json            the whole configuration      audio/     likewise, if the encoder is of a published family
+captioner.safetensors  all weights of our own kind  video/     likewise
+
+A part that was trained by adapters is merged into one model; or, where that is asked for, its directory has only the
+adapters, as peft reads them, and the name of the published model that they belong to.
+"""
+
+import dataclasses
+import json
+import operator
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from emojax import param
+from emojax.config import Config, FeatureFilesConfig, Lora, Mesh, presets
+from emojax.decoder import captioner, pretrained
+from emojax.errors import RunError
+from emojax.export import peft_files
+from emojax.hub import weights
+from emojax.hub.locate import locate
+from emojax.parallel import sharding
+from emojax.training import adapters
+from emojax.training.program import abstract_weights
+from emojax.types import Tree
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CONFIG, OWN = "emojax.json", "captioner.safetensors"
+FILES = (CONFIG, "*.json", "*.safetensors", "README.md")
+
+
+def write(
+    cfg: Config, params: captioner.Params, tokenizer: "Tokenizer", card: str, out: Path, *, overwrite: bool = False
+) -> None:
+    """Writes the directory; it is there whole or not at all.
+
+    Args:
+      params: merged; or with their adapters, which are then written instead of the parts that have them.
+      card: the text of README.md (`emojax.card`).
+      overwrite: replace an export that is there.
+    Raises:
+      RunError: `out` holds something, and it is no export or `overwrite` is not asked for; adapters that do not belong
+        to a published model.
+    """
+    adapted = [path for path in pretrained.backbones(cfg) if jax.tree.leaves(adapters.of(_at(params, path)))]
+    for path in adapted:
+        _require_published(cfg, params, path)
+    if out.exists() and any(out.iterdir()):
+        if not (out / CONFIG).is_file():
+            raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
+        if not overwrite:
+            raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for path, part in pretrained.backbones(cfg).items():
+        folder, files = new / _folder(path), pretrained.files(part)
+        folder.mkdir()
+        if path in adapted:
+            peft_files.write(folder, _at(params, path), part, files.names(part), cfg.lora)
+            continue
+        weights.write(folder, _at(params, path), files.names(part))
+        _write_json(folder / "config.json", files.to_json(part))
+        match path:
+            case "decoder":
+                _write_json(folder / "generation_config.json", files.generation_json(part))
+            case "encoders.video":
+                _write_json(folder / "preprocessor_config.json", files.preprocessor_json(part, cfg.data))
+            case _:
+                _write_json(folder / "preprocessor_config.json", files.preprocessor_json(part))
+    own = _own(cfg, adapters.merged(params))
+    weights.write(new / OWN, own, _identity(own))
+    _write_tokenizer(tokenizer, cfg, new / "decoder")
+    (new / CONFIG).write_text(presets.dumps(_portable(cfg, adapted)) + "\n", encoding="utf-8")
+    (new / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    new.rename(out)
+
+
+def read(at: Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
+    """A captioner that `write` wrote, on the first device.
+
+    Raises:
+      FileNotFoundError, ValueError: files that are missing, damaged, or do not fit together.
+    """
+    from emojax.data.text import pretrained_tokenizer
+
+    cfg = presets.read_json(at / CONFIG)
+    mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
+    like = abstract_weights(captioner.declare(cfg), mesh)
+    own, declared = _own(cfg, like), abstract_weights(adapters.declare(cfg), mesh)
+    params = weights.read(at / OWN, own, _identity(own))
+    for path, part in pretrained.backbones(cfg).items():
+        names, folder = pretrained.files(part).names(part), at / _folder(path)
+        if (folder / peft_files.CONFIG).is_file():
+            base = adapters.beside(_at(declared, path), weights.read(locate(part.weights), _at(like, path), names))
+            read = adapters.merged(param.merge(peft_files.read(folder, _at(declared, path), names), base))
+        else:
+            read = weights.read(folder, _at(like, path), names)
+        params = pretrained.replaced(params, path, read)
+    return cfg, params, pretrained_tokenizer(at / "decoder"), mesh
+
+
+def find(model: str) -> Path | None:
+    """The directory of an exported captioner: itself, or a hub id's; None: `model` is something else."""
+    if Path(model).exists():
+        return Path(model) if (Path(model) / CONFIG).is_file() else None
+    return locate(model, files=FILES, wanted="captioner", needs=(CONFIG,))
+
+
+def _require_published(cfg: Config, params: captioner.Params, path: str) -> None:
+    """Raises RunError where an adapted part's own weights are not those of the model that the configuration names."""
+    part = pretrained.backbones(cfg)[path]
+    if not part.weights:
+        raise RunError(f"{path} was made from nothing: its adapters belong to no published model; export it merged")
+    names, base = pretrained.files(part).names(part), adapters.plain(_at(params, path))
+    published = weights.read(locate(part.weights), _at(captioner.declare(cfg), path), names)
+    rounded = "bfloat16" if cfg.frozen_precision == "bfloat16" else "float32"
+
+    def differ(ours: jax.Array, theirs: Any) -> bool:
+        return not np.array_equal(np.asarray(ours.astype(rounded)), np.asarray(theirs.astype(rounded)))
+
+    if any(jax.tree.leaves(jax.tree.map(differ, base, published))):
+        raise RunError(
+            f"{path}: weights beside the adapters differ from those of {part.weights}; was it trained before it had "
+            "these adapters? Export it merged"
+        )
+
+
+def _at(tree: Tree, path: str) -> Tree:
+    return operator.attrgetter(path)(tree)
+
+
+def _folder(path: str) -> str:
+    """encoders.audio.backbone -> audio"""
+    return path.split(".")[1] if path.startswith("encoders.") else path
+
+
+def _own(cfg: Config, tree: Tree) -> Tree:
+    """What no Hugging Face directory holds: projectors, mixes of layers, encoders made from nothing."""
+    parts = pretrained.backbones(cfg)
+    return param.split(tree, lambda path: not any(path.startswith(f"{part}.") for part in parts))[0]
+
+
+def _identity(tree: Tree) -> weights.Names:
+    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    return weights.Names(tuple((path, path, "... -> ...") for path in paths))
+
+
+def _portable(cfg: Config, adapted: Sequence[str]) -> Config:
+    """Without paths of the machine that trained it; the weights stand beside it, but for those under adapters."""
+    kept = {_folder(path) for path in adapted}
+
+    def here(name: str) -> Any:
+        part = getattr(cfg.model, name)
+        if isinstance(part, FeatureFilesConfig):
+            return dataclasses.replace(part, path="")
+        return dataclasses.replace(part, weights=part.weights if name in kept else "") if part else None
+
+    return dataclasses.replace(
+        cfg,
+        model=dataclasses.replace(cfg.model, **{name: here(name) for name in ("audio", "video", "decoder")}),
+        mesh=Mesh(),
+        data=dataclasses.replace(cfg.data, manifest="", features=""),
+        lora=cfg.lora if adapted else Lora(),
+    )
+
+
+def _write_tokenizer(tokenizer: "Tokenizer", cfg: Config, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    tokens = {"bos_token": cfg.model.decoder.start_token, "eos_token": cfg.model.decoder.end_token}
+    words = {name: tokenizer.id_to_token(token) for name, token in tokens.items()}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **words, "pad_token": words["eos_token"]}
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, text: dict[str, Any]) -> None:
+    path.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")

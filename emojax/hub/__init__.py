@@ -1,0 +1,1 @@
+"""Published models: where their files are, and the names of their weights."""

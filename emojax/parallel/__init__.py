@@ -1,0 +1,1 @@
+"""Who lies where: sharding, meshes, processes, chips, XLA's flags, kept programs."""

@@ -1,0 +1,46 @@
+"""The mesh of a stage: what the configuration leaves open is chosen so that weights and optimizer fit each device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from emojax.config import Config
+from emojax.decoder.captioner import compute_dtype
+from emojax.encoders.features import drop_encoders
+from emojax.parallel import sharding
+from emojax.parallel.meshes import Sizes, Stage
+from emojax.training import adapters, freeze
+from emojax.types import Tree
+
+MASTER, MOMENTS, GRADIENT = 4, 8, 4  # bytes of a weight that is trained: float32, Adam's two, float32
+_FROZEN = {"float32": 4, "bfloat16": 2, "int8": 1}
+
+
+def stage_mesh(cfg: Config, stage: Stage, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
+    """Of the program that trains a stage. Raises ConfigError as `sharding.make_mesh`."""
+    return sharding.make_mesh(cfg, devices, stage, lambda sizes: bytes_held(cfg, stage, sizes))
+
+
+def bytes_held(cfg: Config, stage: Stage, sizes: Sizes) -> float:
+    """Bytes of weights, optimizer and copies of weights on a device, at the moment of a step when they are the most."""
+    at, working = sizes._asdict(), compute_dtype(cfg).itemsize
+    declared = adapters.declare(cfg)
+    encoders = drop_encoders(declared.encoders, cfg)
+
+    def held(tree: Tree, each: int, **also: int) -> float:
+        return each * sharding.weights_held(tree, at | also)
+
+    if stage == "sft":
+        trained, frozen = freeze.split(declared, cfg.sft.freeze)
+        return (
+            held(trained, MASTER + MOMENTS + GRADIENT)
+            + held(frozen, _FROZEN[cfg.frozen_precision])
+            + held(declared.decoder, working)
+            + held(encoders, working)
+        )
+    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")
+    always = held(trained, MASTER + MOMENTS) + held((encoders, declared.decoder), _FROZEN[cfg.frozen_precision])
+    rollout = held(declared.decoder, working, fsdp=1)  # `sharding.gathered`
+    update = held(trained, GRADIENT) + 2 * held(declared.decoder, working)  # of the policy, and of the reference
+    return always + max(rollout, update)
