@@ -54,7 +54,7 @@ def sft(
     """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
 
     Raises:
-      RunError, ConfigError, ManifestError.
+      RunError, ConfigError, ManifestError: the run directory, the settings or the clips cannot be used.
       Stopped: SIGTERM came; `resume` goes on.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
