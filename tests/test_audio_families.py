@@ -11,10 +11,10 @@ pytest.importorskip("torch", reason="parity with torch")
 
 import torch
 import transformers
-from speech_models import MODELS, SPEECH, clips, family, loaded, made, theirs
 
 from emojax import param
 from emojax.encoders import wav2vec2, whisper
+from support.speech_models import MODELS, SPEECH, clips, family, loaded, made, theirs
 
 
 def run(name, tree, cfg, audio, length, dtype=jnp.float32):

@@ -10,11 +10,11 @@ pytest.importorskip("torch", reason="parity with torch")
 
 import transformers
 from safetensors.numpy import load_file, save_file
-from speech_models import MODELS, clips, family, loaded, made, theirs
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from emojax.encoders import wav2vec2, whisper
 from emojax.hub import weights
+from support.speech_models import MODELS, clips, family, loaded, made, theirs
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def test_both_steps_run_without_the_other_packages() -> None:
-    script = Path(__file__).with_name("bare_steps.py")
+    script = Path(__file__).parent / "support" / "bare_steps.py"
     done = subprocess.run([sys.executable, script, "--block"], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith("both steps ran\n")

@@ -8,10 +8,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from conversions import same_in_64_bits_and_in_shards
-from policies import gpt2
-from sentencepieces import law_on
-from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from emojax import text
@@ -20,6 +16,10 @@ from emojax.config import BertConfig
 from emojax.text import byte_level as cut
 from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.check import compare, plain, random_ids
+from support.conversions import same_in_64_bits_and_in_shards
+from support.policies import gpt2
+from support.sentencepieces import law_on
+from test_retokenize import TEXTS, byte_level, every_form
 
 SEQUENCES = 450  # of random tokens for each reward; of the slow test, 7,000
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]

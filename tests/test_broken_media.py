@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from media_files import FILMS, SOUNDS, tone, write_all
 
 from emojax.data.audio import decode_audio
 from emojax.data.container import MediaError
 from emojax.data.video import decode_video
+from support.media_files import FILMS, SOUNDS, tone, write_all
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from sentencepieces import law_on, learned, sentencepiece
-from test_retokenize import byte_level
 from tokenizers import Tokenizer, models
 
 from emojax import text
@@ -14,6 +12,8 @@ from emojax.text import graphemes
 from emojax.text.bytes import byte_alphabet
 from emojax.text.charsmap import read_charsmap
 from emojax.text.check import plain
+from support.sentencepieces import law_on, learned, sentencepiece
+from test_retokenize import byte_level
 
 SPANS = "0-33ff a960-a97f ac00-ac7f d7b0-d7ff f900-faff fb00-ffff 11000-112ff 1d150-1d1ad 1f1e6-1f1ff 1f3f0-1f46f"
 CHARACTERS = [chr(c) for a, b in (span.split("-") for span in SPANS.split()) for c in range(int(a, 16), int(b, 16) + 1)]

@@ -10,11 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
-from small_loop import MESH, run
-from test_stop import in_step, lines
 
 from emojax.config import Mesh
 from emojax.errors import RunError, Stopped
@@ -23,6 +20,9 @@ from emojax.training import checkpoint
 from emojax.training.program import new_state
 from emojax.training.stop import listening
 from emojax.types import TrainState
+from support import made_up
+from support.small_loop import MESH, run
+from test_stop import in_step, lines
 
 DAMAGES = {  # file of a checkpoint -> what befalls it
     "metadata cut": ("default/_METADATA", lambda path: path.write_bytes(path.read_bytes()[:40])),

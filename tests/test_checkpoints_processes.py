@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_loop import run
-from test_stop import lines
 
 from emojax.training import checkpoint
+from support.small_loop import run
+from test_stop import lines
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def start(processes: int, folder: Path) -> list[dict[str, str]]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     env = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags}
-    script = str(ROOT / "tests" / "saving_process.py")
+    script = str(ROOT / "tests" / "support" / "saving_process.py")
     started = [
         subprocess.Popen(
             [sys.executable, script, port, str(me), str(processes), str(folder)],

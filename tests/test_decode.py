@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from emojax.decoder.captioner import shifted
 from emojax.decoder.sample import rollout
 from emojax.training.losses import token_scores
 from emojax.types import Prefix
+from support import made_up
 
 SIZES = [
     LlamaConfig(vocab=300, width=40, layers=3, heads=6, kv_heads=2, head_width=8, ff=56),

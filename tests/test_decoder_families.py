@@ -6,12 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-import decoder_models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decoder_models import MODELS
 from flax import serialization
 
 from emojax.config import BartConfig, DecoderConfig, Gpt2Config, LlamaConfig, Sampling
@@ -22,6 +20,8 @@ from emojax.decoder.sample import rollout
 from emojax.hub import weights
 from emojax.training.losses import token_scores
 from emojax.types import Array, Prefix
+from support import decoder_models
+from support.decoder_models import MODELS
 
 torch = pytest.importorskip("torch", reason="parity with torch")
 

@@ -2,7 +2,6 @@
 
 import functools
 
-import decoder_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from emojax.decoder.captioner import shifted
 from emojax.hub import weights
 from emojax.training.losses import token_scores
 from emojax.types import Array, Prefix
+from support import decoder_models
 
 torch = pytest.importorskip("torch", reason="parity with torch")
 

@@ -5,13 +5,13 @@ import functools
 import math
 
 import jax
-import made_up
 import numpy as np
 import pytest
 
 from emojax.config import Config, ConfigError, Mesh
 from emojax.parallel.sharding import make_mesh
 from emojax.types import Metrics, TrainState
+from support import made_up
 
 CFG = made_up.config()
 MESHES = {"data=8": Mesh(data=8, fsdp=1, model=1), "data=2, fsdp=2, model=2": Mesh(data=2, fsdp=2, model=2)}

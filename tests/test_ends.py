@@ -4,11 +4,11 @@ files name; where none does, it is said before anything is made."""
 import json
 from pathlib import Path
 
-import policies
 import pytest
 
 from emojax.config import Config, ConfigError, presets
 from emojax.decoder import pretrained
+from support import policies
 
 VOCAB = 1600  # of the decoder; the tokenizer of `policies.bert` has fewer tokens
 

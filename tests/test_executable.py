@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import made_up
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ from emojax.training.loop import train
 from emojax.training.program import Program, new_state
 from emojax.training.run import RunOptions, open_run
 from emojax.types import Batch
+from support import made_up
 
 SECONDS = (0.3, 0.5)
 CFG = made_up.config(steps=4, checkpoint_every=4)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from feature_clips import with_data
 
 from emojax import param
 from emojax.config import Config, ConfigError, FeatureFilesConfig, presets
@@ -26,6 +25,7 @@ from emojax.plan import flops
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import sft_program
 from emojax.types import Batch
+from support.feature_clips import with_data
 
 TINY = presets.load("tiny", ["sft.batch=4", "audio_seconds=1.0,2.0"])
 TOKENIZER = train_tokenizer(["a calm low voice"], 384)

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from feature_clips import CFG, FREEZE, make_clips, run, weights
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -27,6 +26,7 @@ from emojax.data.feature_files import check_clips, open_features
 from emojax.data.reader import load
 from emojax.encoders import media
 from emojax.types import Batch
+from support.feature_clips import CFG, FREEZE, make_clips, run, weights
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from typing import Any
 
 import jax
 import pytest
-from feature_clips import CFG, make_clips, run, weights, with_data
 
 from emojax.config import ConfigError, VitConfig, Wav2Vec2Config, family, presets
 from emojax.data.clips import Clip, read_manifest
 from emojax.data.feature_files import open_features, read_features
 from emojax.encoders.features import streams
 from emojax.training.features import check_features, check_weights
+from support.feature_clips import CFG, make_clips, run, weights, with_data
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from emojax.config import Config, ConfigError
 from emojax.decoder import captioner
 from emojax.training import freeze
 from emojax.training.grpo import Frozen
+from support import made_up
 
 CFG = made_up.config()
 WHOLE = captioner.declare(CFG)

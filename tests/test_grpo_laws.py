@@ -7,7 +7,6 @@ from typing import Literal
 import jax
 import jax.monitoring
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -15,6 +14,7 @@ from emojax.config import Config, Grpo, Optimizer
 from emojax.encoders import media
 from emojax.training.losses import advantages, policy_loss, token_weights
 from emojax.types import Batch, Metrics, TrainState, Tree
+from support import made_up
 
 CFG = made_up.config()
 BATCH = made_up.batch(CFG)

@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ from emojax.nn.layers import Linear, conv1d, conv2d, linear
 from emojax.nn.quantize import Quantized, dequantize, quantize
 from emojax.training import freeze
 from emojax.training.grpo import Frozen
+from support import made_up
 
 CFG = made_up.config(frozen_precision="int8")
 

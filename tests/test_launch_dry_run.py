@@ -4,8 +4,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import launch_goldens
 import pytest
+
+from support import launch_goldens
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 CASES = sorted(launch_goldens.CASES)
@@ -14,7 +15,7 @@ CASES = sorted(launch_goldens.CASES)
 @pytest.mark.parametrize("case", CASES)
 def test_a_dry_run_prints_its_golden_file(case: str) -> None:
     golden = (launch_goldens.FOLDER / f"{case}.sh").read_text()
-    assert launch_goldens.dry_run(case) == golden, "if this change is meant: python tests/launch_goldens.py"
+    assert launch_goldens.dry_run(case) == golden, "if this change is meant: python tests/support/launch_goldens.py"
 
 
 def test_there_is_a_golden_file_for_every_case_and_no_other() -> None:

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_loop import STEPS, TINY, run
 
 from emojax.config import ConfigError
 from emojax.training import loop, stages, trace
 from emojax.training.goodput import account
 from emojax.training.run import RunOptions
 from emojax.training.session import marks
+from support.small_loop import STEPS, TINY, run
 
 
 def stepping(monkeypatch: pytest.MonkeyPatch, around: Callable[[Any, Any], Any]) -> None:

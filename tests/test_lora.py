@@ -7,7 +7,6 @@ import re
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -22,6 +21,7 @@ from emojax.training.grpo import Frozen
 from emojax.training.program import Program
 from emojax.training.sft import caption_scores
 from emojax.types import Metrics, TrainState, Tree
+from support import made_up
 
 CFG = made_up.config()
 TARGETS = ("decoder.layers.attention.*", "decoder.layers.mlp.down", "encoders.audio")

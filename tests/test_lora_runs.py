@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_pretrained import configured, hashes, quiet
 
 from emojax import captioning
 from emojax.config import Config, Lora, presets
@@ -21,6 +20,7 @@ from emojax.training import adapters, stages
 from emojax.training.run import open_run, stage_of
 from emojax.training.stage_mesh import stage_mesh
 from emojax.types import Tree
+from test_pretrained import configured, hashes, quiet
 
 torch = pytest.importorskip("torch", reason="parity with peft")
 peft = pytest.importorskip("peft", reason="parity with peft")

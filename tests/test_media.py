@@ -6,11 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_files import DARK, FILMS, SECONDS, SOUNDS, STEP, tone, write_all, write_av
 
 from emojax.data.audio import SAMPLE_RATE, decode_audio
 from emojax.data.container import probe
 from emojax.data.video import decode_video
+from support.media_files import DARK, FILMS, SECONDS, SOUNDS, STEP, tone, write_all, write_av
 
 
 def snr(got: np.ndarray) -> float:

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 import jax
-import made_up
 import pytest
 
 from emojax.config import Config, ConfigError, LlamaConfig, Mesh, presets
 from emojax.parallel import meshes, sharding
 from emojax.parallel.meshes import Sizes
 from emojax.training import stage_mesh
+from support import made_up
 
 CFG = made_up.config()
 WIDE = dataclasses.replace(  # nothing in it stands against any mesh of up to 64 devices

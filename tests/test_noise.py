@@ -5,7 +5,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,6 +14,7 @@ from emojax.decoder.logits import NEVER
 from emojax.decoder.sample import draw
 from emojax.training.sft import drop_streams
 from emojax.types import Batch, Metrics, Samples, TrainState
+from support import made_up
 
 CFG = made_up.config()
 BATCH = made_up.batch(CFG)

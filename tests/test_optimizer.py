@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import optax
 
@@ -13,6 +12,7 @@ from emojax.decoder import captioner
 from emojax.nn.layers import Linear, Norm
 from emojax.training.optim import make_optimizer
 from emojax.types import Tree
+from support import made_up
 
 CFG = made_up.config()
 

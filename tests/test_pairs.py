@@ -6,13 +6,8 @@ import functools
 import json
 
 import jax
-import made_up
 import numpy as np
-import policies
 import pytest
-from sentencepieces import bge, xlm_r
-from test_bpe import trained
-from test_retokenize import SECAP, TEXTS, minilm, trained_pieces
 from tokenizers import Tokenizer
 
 from emojax import param, rewards, text
@@ -25,6 +20,10 @@ from emojax.text.check import Mismatch, compare, plain, random_ids
 from emojax.text.pieces import Pieces
 from emojax.text.policy import build_policy
 from emojax.training.program import grpo_program
+from support import made_up, policies
+from support.sentencepieces import bge, xlm_r
+from test_bpe import trained
+from test_retokenize import SECAP, TEXTS, minilm, trained_pieces
 
 POLICIES = {"gpt-2": policies.gpt2, "llama 2": policies.llama2, "bert": policies.bert}
 REWARDS = {

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import decoder_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from emojax.hub import weights
 from emojax.training import adapters
 from emojax.training.losses import token_scores
 from emojax.types import Array, Tree
+from support import decoder_models
 
 torch = pytest.importorskip("torch", reason="parity with torch")
 peft = pytest.importorskip("peft", reason="parity with peft")

@@ -5,15 +5,15 @@ import random
 from pathlib import Path
 
 import jax
-import made_up
 import pytest
-import test_weak_scaling as small
 
+import test_weak_scaling as small
 from emojax.config import Config, ConfigError, Mesh, presets
 from emojax.parallel.chips import GIB
 from emojax.plan import attempt, memory, programs, proposals, report
 from emojax.plan.proposals import Outcome
 from emojax.training.stage_mesh import stage_mesh
+from support import made_up
 
 CFG = dataclasses.replace(made_up.config(), mesh=Mesh(fsdp=1, model=1))
 WIDE = made_up.with_sft(CFG, batch=48)

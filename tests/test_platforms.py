@@ -3,13 +3,13 @@
 import re
 
 import jax
-import made_up
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
-from made_up import config
 
 from emojax.nn import kernels
 from emojax.training.program import Program
+from support import made_up
+from support.made_up import config
 
 
 def lowered(program: Program, *platforms: str) -> str:

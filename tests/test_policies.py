@@ -5,9 +5,7 @@ import functools
 
 import jax
 import numpy as np
-import policies
 import pytest
-from test_retokenize import TEXTS, byte_level
 from tokenizers import Regex, Tokenizer, decoders, models
 
 from emojax import text
@@ -15,6 +13,8 @@ from emojax.config import BertConfig
 from emojax.text.check import random_ids
 from emojax.text.pieces import Pieces
 from emojax.text.policy import Policy, added_bytes, build_policy, policy_bytes, spell
+from support import policies
+from test_retokenize import TEXTS, byte_level
 
 KINDS = {"gpt-2": policies.gpt2, "llama 2": policies.llama2, "no prefix": lambda: policies.llama2(False)}
 KINDS |= {"bert": policies.bert} | {name: functools.partial(policies.odd().get, name) for name in policies.odd()}

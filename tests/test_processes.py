@@ -10,7 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 LOCAL = TESTS.parent / "launch" / "local.py"
-STEPS = [sys.executable, str(TESTS / "process_steps.py")]
+STEPS = [sys.executable, str(TESTS / "support" / "process_steps.py")]
 
 
 def environment() -> dict[str, str]:

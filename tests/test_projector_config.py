@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ from emojax.hub import weights as weights_files
 from emojax.parallel.sharding import make_mesh
 from emojax.plan import flops
 from emojax.training import checkpoint, freeze, stages
+from support import made_up
 
 CFG = made_up.config()
 QUERIES = QFormerConfig(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ from emojax.config import (
 )
 from emojax.encoders import fusion, media, project
 from emojax.types import Features
+from support import made_up
 
 CFG = made_up.config()
 QUERIES = QFormerConfig(queries=5, width=20, layers=4, heads=4, ff=28, cross_every=2)

@@ -9,12 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conversions import same_in_64_bits_and_in_shards
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from emojax import text
 from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.check import compare, plain, random_ids, read_tokenizer
+from support.conversions import same_in_64_bits_and_in_shards
 
 SECAP = Path(__file__).resolve().parents[2] / "shared" / "data" / "secap" / "manifest.jsonl"
 SEQUENCES = 2800  # of random tokens for each of the eight pairs of tokenizers

@@ -13,11 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import policies
 import pytest
-from sentencepieces import learned
-from test_bpe import roberta
-from test_retokenize import every_form
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from emojax import rewards
@@ -25,9 +21,13 @@ from emojax.config import schema
 from emojax.rewards import emotion, sentence
 from emojax.text.check import random_ids
 from emojax.text.policy import build_policy
+from support import policies
+from support.sentencepieces import learned
+from test_bpe import roberta
+from test_retokenize import every_form
 
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="parity with sentence-transformers")
-text_models = pytest.importorskip("text_models", reason="parity with torch")
+text_models = pytest.importorskip("support.text_models", reason="parity with torch")
 
 WIDTH = 64  # policy tokens of a caption
 BATCH = 20  # captions scored at once

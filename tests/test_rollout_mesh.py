@@ -5,7 +5,6 @@ import re
 
 import jax
 import jax.numpy as jnp
-import made_up
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from emojax.decoder import lm, sample
 from emojax.decoder.sample import rollout
 from emojax.parallel import sharding
 from emojax.types import KVCache, Rollout
+from support import made_up
 
 CFG = made_up.config()
 LM = CFG.model.decoder

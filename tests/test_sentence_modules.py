@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="parity with torch")
 transformers = pytest.importorskip("transformers")
 library = pytest.importorskip("sentence_transformers", reason="parity with sentence-transformers")
 
-from text_models import random_model, same  # noqa: E402 - it needs torch
+from support.text_models import random_model, same  # noqa: E402 - it needs torch
 
 WORDS = ["the", "a", "calm", "woman", "man", "speaks", "sounds", "is", "furious", "sad", "trembles", "breathlessly"]
 WORDS += ["and", "then", "shouts", "with", "joy"]

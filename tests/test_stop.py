@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_loop import STEPS, run
 
 from emojax import cli
 from emojax.errors import Stopped
 from emojax.training import checkpoint, loop, stop
 from emojax.training.stop import Clock, listening
+from support.small_loop import STEPS, run
 
 
 def terminate() -> None:

@@ -18,7 +18,7 @@ from emojax.rewards import sentence
 torch = pytest.importorskip("torch", reason="parity with torch")
 transformers = pytest.importorskip("transformers")
 
-from text_models import MODELS, random_model, same  # noqa: E402 - it needs torch
+from support.text_models import MODELS, random_model, same  # noqa: E402 - it needs torch
 
 
 def read(root: Path, file: Path | None = None):

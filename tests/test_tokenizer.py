@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import policies
 import pytest
 
 from emojax.data.text import (
@@ -22,6 +21,7 @@ from emojax.data.text import (
     pretrained_tokenizer,
     train_tokenizer,
 )
+from support import policies
 
 TEXTS = [f"a {a} voice, {b} and slow" for a in ("calm", "bright", "tense") for b in ("low", "high", "thin")] + [
     "伤心不已，悲伤凄凉",

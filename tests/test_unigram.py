@@ -10,9 +10,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from conversions import same_in_64_bits_and_in_shards
-from sentencepieces import SPECIAL, bge, few_letters, folded, law_on, learned, sentencepiece, xlm_r
-from test_retokenize import TEXTS, byte_level, every_form
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from emojax import text
@@ -21,6 +18,9 @@ from emojax.text import graphemes, unigram
 from emojax.text.bytes import build_token_bytes, byte_alphabet
 from emojax.text.charsmap import read_charsmap
 from emojax.text.check import compare, plain, random_ids
+from support.conversions import same_in_64_bits_and_in_shards
+from support.sentencepieces import SPECIAL, bge, few_letters, folded, law_on, learned, sentencepiece, xlm_r
+from test_retokenize import TEXTS, byte_level, every_form
 
 SEQUENCES = 1500  # of random tokens for each of the pairs; of the slow test, 7,500
 REWARDS = {"xlm-r": xlm_r, "bge": bge, "folded": folded, "few letters": few_letters}

@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import jax
-import made_up
 import numpy as np
 import pytest
 
 from emojax.config import LlamaConfig, MelEncoderConfig, Mesh, Model
 from emojax.parallel import sharding
 from emojax.plan.collectives import collectives
+from support import made_up
 
 CFG = dataclasses.replace(
     made_up.config(mesh=Mesh(fsdp=1, model=1)),

@@ -1,6 +1,6 @@
 """What the launchers print with --dry-run, kept in tests/golden/launch. After a change that is meant, write them anew:
 
-python tests/launch_goldens.py
+python tests/support/launch_goldens.py
 """
 
 import os
@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-FOLDER = Path(__file__).parent / "golden" / "launch"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "tests" / "golden" / "launch"
 
 _TRAIN = "-- train --config base --out gs://bucket/run1"
 _QUOTED = "-- grpo --out gs://bucket/run1 --set 'data.manifest=gs://bucket/a b.jsonl'"

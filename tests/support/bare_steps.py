@@ -1,4 +1,4 @@
-"""One tiny step of each stage where only the training core's packages are: `python tests/bare_steps.py`.
+"""One tiny step of each stage where only the training core's packages are: `python tests/support/bare_steps.py`.
 
 `--block` hides all other packages first, for an environment that has them.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 CORE = {"jax", "jaxlib", "flax", "optax", "einops", "numpy"}
-OURS = {"emojax", "made_up"}
+OURS = {"emojax", "support"}
 
 
 def block() -> None:
@@ -36,12 +36,13 @@ def block() -> None:
 
 
 def main() -> None:
-    sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+    sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3]]
     if "--block" in sys.argv:
         block()
 
-    import made_up
     import numpy as np
+
+    from support import made_up
 
     cfg = made_up.config()
     batch = made_up.batch(cfg)

@@ -15,13 +15,12 @@ port, me, processes, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), P
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"127.0.0.1:{port}", processes, me)
 
-from small_loop import STEPS, TINY, run  # noqa: E402 after several processes became one
-
 from emojax.errors import Stopped  # noqa: E402
 from emojax.parallel import hosts, sharding  # noqa: E402
 from emojax.training import checkpoint  # noqa: E402
 from emojax.training.run import RunError, open_run  # noqa: E402
 from emojax.training.stop import listening  # noqa: E402
+from support.small_loop import STEPS, TINY, run  # noqa: E402 after several processes became one
 
 auto = (jax.sharding.AxisType.Auto,) * 3
 mesh = jax.make_mesh((jax.device_count(), 1, 1), sharding.AXES, axis_types=auto)

@@ -1,4 +1,4 @@
-"""The steps of tests/test_processes.py in one process of several: `python tests/process_steps.py OUT MESH... -- FLAGS`.
+"""The steps of tests/test_processes.py in one process of several: `python process_steps.py OUT MESH... -- FLAGS`.
 
 Each mesh is `FSDPxMODEL`. What the steps gave is written to OUT by the first process, a `.npz` a mesh and stage.
 """
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import made_up
 import numpy as np
 
 from emojax.config import Config, Mesh
@@ -18,6 +17,7 @@ from emojax.param import dotted
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program, grpo_program, sft_program
 from emojax.types import Tree
+from support import made_up
 
 CFG = made_up.config()
 

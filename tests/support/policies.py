@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_retokenize import TEXTS, byte_level, every_form, trained_pieces
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from emojax.data.text import pretrained_tokenizer
+from test_retokenize import TEXTS, byte_level, every_form, trained_pieces
 
 BOUNDS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 

@@ -5,12 +5,12 @@ import io
 
 import numpy as np
 import pytest
-from test_retokenize import TEXTS, every_form
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from emojax import text
 from emojax.text import graphemes
 from emojax.text.check import compare
+from test_retokenize import TEXTS, every_form
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
