@@ -72,7 +72,7 @@ def caption_step(
             group=samples,
             length=cfg.caption_tokens,
             sampling=sampling,
-            cfg=cfg.model.decoder,
+            sizes=cfg.model.decoder,
         )
         emotions = None
         if reward is not None and static is not None and reward.sentence is not None and reward.space is not None:

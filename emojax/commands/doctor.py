@@ -75,9 +75,9 @@ def _devices() -> str:
 
 def _reward() -> str:
     from emojax.config import Reward
-    from emojax.rewards.sentence import locate
+    from emojax.rewards.sentence import directory
 
     try:
-        return str(locate(Reward().model))
+        return str(directory(Reward().model))
     except FileNotFoundError as e:
         return f"missing: {e}"

@@ -30,7 +30,7 @@ _ENDLESS = 2**31
 def training_batches(
     clips: Sequence[Clip],
     tokenizer: "Tokenizer",
-    cfg: Data,
+    data: Data,
     *,
     caption_tokens: int,
     end_token: int = END,
@@ -44,8 +44,8 @@ def training_batches(
 ) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, ... without end.
 
-    Of a clip's captions `cfg.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is
-    replaced by the next one of its length bucket and logged once, unless `cfg.strict`. Workers start at the call, not
+    Of a clip's captions `data.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is
+    replaced by the next one of its length bucket and logged once, unless `data.strict`. Workers start at the call, not
     at the first batch. Close the iterator to stop them.
 
     Args:
@@ -56,18 +56,18 @@ def training_batches(
       rows: which rows of each global batch to read, ascending; None: all.
     Raises:
       ValueError: no clips, or a clip without a caption.
-      MediaError: from the iterator, with `cfg.strict` or when a whole bucket is broken.
+      MediaError: from the iterator, with `data.strict` or when a whole bucket is broken.
     """
     if not clips:
         raise ValueError("there are no clips to train on")
     bare = [c.id for c in clips if not c.captions]
     if bare:
         raise ValueError(f"training needs captions; {len(bare)} of {len(clips)} clips have none, the first: {bare[0]}")
-    order = make_order(seconds_of(clips, cfg, features), cfg.audio_seconds, batch, seed)
-    room = cfg.cache_gb * 2**30 / max(cfg.workers, 1)
-    reader = Reader(tuple(clips), tokenizer, cfg, caption_tokens, end_token, room, features)
+    order = make_order(seconds_of(clips, data, features), data.audio_seconds, batch, seed)
+    room = data.cache_gb * 2**30 / max(data.workers, 1)
+    reader = Reader(tuple(clips), tokenizer, data, caption_tokens, end_token, room, features)
     here = np.arange(batch) if rows is None else np.asarray(rows)
-    drawn = prefetch(partial(_training_batch, reader, order, here), range(start, _ENDLESS), cfg.workers)
+    drawn = prefetch(partial(_training_batch, reader, order, here), range(start, _ENDLESS), data.workers)
 
     def batches() -> Generator[Batch, None, None]:
         told = set()

@@ -31,7 +31,7 @@ _KEEP_NOTHING = -1.0  # bytes of room for decoded clips, of which each is wanted
 def bulk_batches(
     clips: Sequence[Clip],
     tokenizer: "Tokenizer",
-    cfg: Data,
+    data: Data,
     *,
     caption_tokens: int,
     batch: int,
@@ -49,12 +49,12 @@ def bulk_batches(
       features: streams that are read from features instead of media.
     Yields:
       The clips that the first rows of the batch hold (the rows after them repeat the last); the batch; and the clips
-      that cannot be decoded, unless `cfg.strict`, which raises MediaError. Without a clip there is no batch.
+      that cannot be decoded, unless `data.strict`, which raises MediaError. Without a clip there is no batch.
     """
-    share = -(-batch // max(cfg.workers, 1))  # clips that a worker decodes at once
+    share = -(-batch // max(data.workers, 1))  # clips that a worker decodes at once
     chunks = [tuple(clips[at : at + share]) for at in range(0, len(clips), share)]
-    reader = Reader((), tokenizer, cfg, caption_tokens, END, _KEEP_NOTHING, features)
-    workers = cfg.workers if len(clips) > batch else 0  # a lone batch is decoded before a worker could start
+    reader = Reader((), tokenizer, data, caption_tokens, END, _KEEP_NOTHING, features)
+    workers = data.workers if len(clips) > batch else 0  # a lone batch is decoded before a worker could start
     made = prefetch(partial(_decoded, reader), chunks, workers)
     return _batches(made, replace(reader, clips=tuple(clips)), batch, reach)
 

@@ -34,44 +34,44 @@ class Work:
     closes: bool  # the last batch of its file
 
 
-def encoding_batches(clips: Sequence[Clip], cfg: Data, batch: int, file: int) -> Generator[Work, None, None]:
+def encoding_batches(clips: Sequence[Clip], data: Data, batch: int, file: int) -> Generator[Work, None, None]:
     """Bucket after bucket, in the order given within a bucket.
 
     Args:
       batch: clips at once.
       file: clips a file, a multiple of `batch`.
     Raises:
-      MediaError: a clip that cannot be decoded, with `cfg.strict`.
+      MediaError: a clip that cannot be decoded, with `data.strict`.
     """
-    buckets = [cfg.audio_seconds[bucket_of(s, cfg.audio_seconds)] for s in seconds_of(clips, cfg)]
+    buckets = [data.audio_seconds[bucket_of(s, data.audio_seconds)] for s in seconds_of(clips, data)]
     parts: list[tuple[float, list[Clip], bool]] = []
-    for bucket in cfg.audio_seconds:
+    for bucket in data.audio_seconds:
         members = [clip for clip, own in zip(clips, buckets, strict=True) if own == bucket]
         for i in range(0, len(members), batch):
             closes = (i + batch) % file == 0 or i + batch >= len(members)
             parts.append((bucket, members[i : i + batch], closes))
-    with closing(prefetch(partial(_work, cfg, batch), parts, cfg.workers)) as made:
+    with closing(prefetch(partial(_work, data, batch), parts, data.workers)) as made:
         yield from made
 
 
-def _work(cfg: Data, size: int, part: tuple[float, list[Clip], bool]) -> Work:
+def _work(data: Data, size: int, part: tuple[float, list[Clip], bool]) -> Work:
     """In a worker."""
     seconds, members, closes = part
     found, broken = [], {}
     for clip in members:
         try:
-            found.append((clip, load(clip, cfg)))
+            found.append((clip, load(clip, data)))
         except MediaError as e:
-            if cfg.strict:
+            if data.strict:
                 raise
-            broken[clip.id] = Broken(str(e.path), e.why, measure(clip, cfg))
+            broken[clip.id] = Broken(str(e.path), e.why, measure(clip, data))
     rows = [decoded for _, decoded in found] + [Decoded(None, None)] * (size - len(found))
     # what is listed a little too short is not cut here: features must not depend on the buckets
     longest = max(decoded.samples for decoded in rows) / SAMPLE_RATE
-    seconds = max(seconds, cfg.audio_seconds[bucket_of(longest, cfg.audio_seconds)])
+    seconds = max(seconds, data.audio_seconds[bucket_of(longest, data.audio_seconds)])
     nothing, none = np.zeros((size, 0), np.int32), np.zeros((size, 0), bool)
     text: dict[str, Any] = {"transcript": nothing, "transcript_mask": none, "caption": nothing, "caption_mask": none}
     others: dict[str, Any] = {"clip_id": np.zeros(size, np.uint32), "emotion": np.zeros(size, np.int32)}
-    batch = Batch(**media(rows, cfg, MEDIA, seconds), **text, **others)
-    known = [(clip, Decoded(None, None, d.samples, d.frames), measure(clip, cfg)) for clip, d in found]
+    batch = Batch(**media(rows, data, MEDIA, seconds), **text, **others)
+    known = [(clip, Decoded(None, None, d.samples, d.frames), measure(clip, data)) for clip, d in found]
     return Work(batch, known, broken, closes)

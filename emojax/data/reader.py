@@ -42,7 +42,7 @@ class Decoded:
     frames: bool = False  # the clip has video
 
 
-def load(clip: Clip, cfg: Data, features: FeatureSource = MEDIA) -> Decoded:
+def load(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> Decoded:
     """Decodes the media of a clip, its audio up to the last bucket; a stream that its file does not hold is absent.
 
     Args:
@@ -59,34 +59,34 @@ def load(clip: Clip, cfg: Data, features: FeatureSource = MEDIA) -> Decoded:
         audio = features_of(features.audio, clip, features) if features.audio and samples else None
         video = features_of(features.video, clip, features) if features.video and frames else None
     else:
-        audio, video = _audio(clip, cfg, features), _video(clip, cfg, features)
+        audio, video = _audio(clip, data, features), _video(clip, data, features)
         samples, frames = 0 if audio is None else len(audio), video is not None
     if not samples and not frames and clip.transcript is None:
         raise MediaError(clip.audio or clip.video or Path(clip.id), "holds no stream that its clip names")
     if clip.audio is not None and clip.seconds is not None and features.audio is None:
-        bucket = cfg.audio_seconds[bucket_of(clip.seconds, cfg.audio_seconds)]
+        bucket = data.audio_seconds[bucket_of(clip.seconds, data.audio_seconds)]
         if samples > (bucket + 0.1) * SAMPLE_RATE:
             found = samples / SAMPLE_RATE
             raise MediaError(clip.audio, f"is listed with {clip.seconds:.1f} s of sound and has {found:.1f} s or more")
     return Decoded(audio, video, samples, frames)
 
 
-def _audio(clip: Clip, cfg: Data, features: FeatureSource) -> np.ndarray | None:
+def _audio(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None:
     if clip.audio is None:
         return None
     return (
         features_of(features.audio, clip, features)
         if features.audio
-        else decode_audio(clip.audio, cfg.audio_seconds[-1])
+        else decode_audio(clip.audio, data.audio_seconds[-1])
     )
 
 
-def _video(clip: Clip, cfg: Data, features: FeatureSource) -> np.ndarray | None:
+def _video(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None:
     if clip.video is None:
         return None
     if features.video:
         return features_of(features.video, clip, features)
-    return decode_video(clip.video, cfg.frames, cfg.frame_size, cfg.frame_resize, cfg.frame_filter)
+    return decode_video(clip.video, data.frames, data.frame_size, data.frame_resize, data.frame_filter)
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ def collate(
     return Batch(**batch)
 
 
-def media(rows: Sequence[Decoded], cfg: Data, features: FeatureSource, seconds: float) -> dict[str, Any]:
+def media(rows: Sequence[Decoded], data: Data, features: FeatureSource, seconds: float) -> dict[str, Any]:
     """The fields of a Batch that hold media or features, for a length bucket of `seconds`."""
-    b, s, size, samples = len(rows), cfg.frames, cfg.frame_size, round(seconds * SAMPLE_RATE)
+    b, s, size, samples = len(rows), data.frames, data.frame_size, round(seconds * SAMPLE_RATE)
     audio = np.zeros((b, 0 if features.audio else samples), np.float32)
     video = np.zeros((b, 0 if features.video else s, size, size, 3), np.uint8)
     for k, row in enumerate(rows):
@@ -190,14 +190,14 @@ def media(rows: Sequence[Decoded], cfg: Data, features: FeatureSource, seconds: 
     }
 
 
-def seconds_of(clips: Sequence[Clip], cfg: Data, features: FeatureSource = MEDIA) -> list[float]:
+def seconds_of(clips: Sequence[Clip], data: Data, features: FeatureSource = MEDIA) -> list[float]:
     """Duration of each clip's audio, as `measure` has it; 0 where there is one bucket, or where it does not count."""
-    if len(cfg.audio_seconds) == 1 or (features.audio and features.audio.folder is not None):
+    if len(data.audio_seconds) == 1 or (features.audio and features.audio.folder is not None):
         return [0.0] * len(clips)
-    return [measure(clip, cfg, features) for clip in clips]
+    return [measure(clip, data, features) for clip in clips]
 
 
-def measure(clip: Clip, cfg: Data, features: FeatureSource = MEDIA) -> float:
+def measure(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> float:
     """Seconds of a clip's audio, from the manifest, the file's headers, or from when it was encoded; 0 where it has
     none or is broken."""
     if clip.audio is None:
@@ -208,6 +208,6 @@ def measure(clip: Clip, cfg: Data, features: FeatureSource = MEDIA) -> float:
         known = features.folder.broken.get(clip.id) or features.folder.clips[clip.id][1]
         return known.seconds
     try:
-        return probe(clip.audio).seconds or cfg.audio_seconds[-1]
+        return probe(clip.audio).seconds or data.audio_seconds[-1]
     except MediaError:
         return 0.0  # decoding it will say what is wrong

@@ -105,40 +105,40 @@ def config(json: Mapping[str, Any]) -> BartConfig:
     )
 
 
-def to_json(cfg: BartConfig) -> dict[str, Any]:
+def to_json(sizes: BartConfig) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model."""
     return {
         "model_type": "bart",
         "architectures": ["BartForConditionalGeneration"],
         "is_encoder_decoder": True,
-        "vocab_size": cfg.vocab,
-        "d_model": cfg.width,
-        "encoder_layers": cfg.encoder_layers,
-        "decoder_layers": cfg.layers,
-        "encoder_attention_heads": cfg.encoder_heads,
-        "decoder_attention_heads": cfg.heads,
-        "encoder_ffn_dim": cfg.encoder_ff,
-        "decoder_ffn_dim": cfg.ff,
-        "activation_function": cfg.activation,
-        "max_position_embeddings": cfg.positions,
-        "scale_embedding": cfg.scale_embedding,
+        "vocab_size": sizes.vocab,
+        "d_model": sizes.width,
+        "encoder_layers": sizes.encoder_layers,
+        "decoder_layers": sizes.layers,
+        "encoder_attention_heads": sizes.encoder_heads,
+        "decoder_attention_heads": sizes.heads,
+        "encoder_ffn_dim": sizes.encoder_ff,
+        "decoder_ffn_dim": sizes.ff,
+        "activation_function": sizes.activation,
+        "max_position_embeddings": sizes.positions,
+        "scale_embedding": sizes.scale_embedding,
         "tie_word_embeddings": True,
-        "bos_token_id": cfg.start_token,
-        "eos_token_id": cfg.end_token,
-        "pad_token_id": cfg.end_token if cfg.end_token < cfg.vocab else None,  # it must have a row
-        "decoder_start_token_id": cfg.start_token,
+        "bos_token_id": sizes.start_token,
+        "eos_token_id": sizes.end_token,
+        "pad_token_id": sizes.end_token if sizes.end_token < sizes.vocab else None,  # it must have a row
+        "decoder_start_token_id": sizes.start_token,
         "forced_eos_token_id": None,  # a caption that is cut off is cut off
     }
 
 
-def generation_json(cfg: BartConfig) -> dict[str, Any]:
+def generation_json(sizes: BartConfig) -> dict[str, Any]:
     """The `generation_config.json`."""
-    ids = {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
-    return ids | {"decoder_start_token_id": cfg.start_token}
+    ids = {"bos_token_id": sizes.start_token, "eos_token_id": sizes.end_token, "pad_token_id": sizes.end_token}
+    return ids | {"decoder_start_token_id": sizes.start_token}
 
 
-def declare(cfg: BartConfig) -> Lm:
-    d = cfg.width
+def declare(sizes: BartConfig) -> Lm:
+    d = sizes.width
 
     def own(heads: int, gain: float) -> SelfAttention:
         return declare_attention(d, heads, heads, d // heads, qkv_bias=True, o_bias=True, gain=gain)
@@ -146,20 +146,20 @@ def declare(cfg: BartConfig) -> Lm:
     def two(f: int, gain: float) -> Mlp:
         return Mlp(declare_linear(d, f, "D F"), declare_linear(f, d, "F D", gain=gain))
 
-    into, out = 1 / math.sqrt(2 * cfg.encoder_layers), 1 / math.sqrt(3 * cfg.layers)
-    norm, table = declare_norm(d), Param((FREE + cfg.positions, d), (None, None), normal(0.02))
-    encoder_layer = EncoderLayer(own(cfg.encoder_heads, into), norm, two(cfg.encoder_ff, into), norm)
-    layer = Layer(own(cfg.heads, out), norm, own(cfg.heads, out), norm, two(cfg.ff, out), norm)
+    into, out = 1 / math.sqrt(2 * sizes.encoder_layers), 1 / math.sqrt(3 * sizes.layers)
+    norm, table = declare_norm(d), Param((FREE + sizes.positions, d), (None, None), normal(0.02))
+    encoder_layer = EncoderLayer(own(sizes.encoder_heads, into), norm, two(sizes.encoder_ff, into), norm)
+    layer = Layer(own(sizes.heads, out), norm, own(sizes.heads, out), norm, two(sizes.ff, out), norm)
     return Lm(
-        embed=Param((cfg.vocab + cfg.padding, d), ("V", None), normal(0.02)),
-        encoder=Encoder(positions=table, norm=norm, layers=stack(encoder_layer, cfg.encoder_layers)),
+        embed=Param((sizes.vocab + sizes.padding, d), ("V", None), normal(0.02)),
+        encoder=Encoder(positions=table, norm=norm, layers=stack(encoder_layer, sizes.encoder_layers)),
         positions=table,
         norm=norm,
-        layers=stack(layer, cfg.layers),
+        layers=stack(layer, sizes.layers),
     )
 
 
-def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: BartConfig, remat: bool) -> KVCache:
+def encode(p: Lm, x: Array, mask: Array, positions: Array, sizes: BartConfig, remat: bool) -> KVCache:
     """Reads the prefix: what each layer of the decoder attends to, [L B P N H].
 
     Args:
@@ -169,42 +169,42 @@ def encode(p: Lm, x: Array, mask: Array, positions: Array, cfg: BartConfig, rema
     """
 
     def block(x: Array, layer: EncoderLayer) -> tuple[Array, None]:
-        q, k, v = project(layer.attention, x, cfg.width // cfg.encoder_heads)
+        q, k, v = project(layer.attention, x, sizes.width // sizes.encoder_heads)
         y = merge(layer.attention, attention(q, k, v, mask[:, None]))
         x = layer_norm(layer.attention_norm, x + y)
-        return constrain(layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, cfg.activation))), None
+        return constrain(layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, sizes.activation))), None
 
     x = layer_norm(p.encoder.norm, x + p.encoder.positions[FREE + positions].astype(x.dtype))
     x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, p.encoder.layers)
 
     def seen(_: None, cross: SelfAttention) -> tuple[None, tuple[Array, Array]]:
-        k, v = (rearrange(linear(w, x), "... (n h) -> ... n h", n=cfg.heads) for w in (cross.k, cross.v))
+        k, v = (rearrange(linear(w, x), "... (n h) -> ... n h", n=sizes.heads) for w in (cross.k, cross.v))
         return None, constrain((k, v), "B - K")
 
     _, (k, v) = jax.lax.scan(seen, None, p.layers.cross)
     return KVCache(k, v)
 
 
-def enter(p: Lm, x: Array, positions: Array, cfg: BartConfig) -> Array:
+def enter(p: Lm, x: Array, positions: Array, sizes: BartConfig) -> Array:
     """What the decoder's first layer reads."""
     return layer_norm(p.norm, x + p.positions[FREE + positions].astype(x.dtype))
 
 
-def block(layer: Layer, x: Array, positions: Array, view: View, cfg: BartConfig) -> tuple[Array, tuple[Array, Array]]:
+def block(layer: Layer, x: Array, positions: Array, view: View, sizes: BartConfig) -> tuple[Array, tuple[Array, Array]]:
     """One layer of the decoder: the stream, and its own keys and values, [B G T N H] each."""
-    q, k, v = project(layer.attention, x, cfg.width // cfg.heads)
+    q, k, v = project(layer.attention, x, sizes.width // sizes.heads)
     x = layer_norm(layer.attention_norm, x + merge(layer.attention, attend_own(view, q, k, v)))
-    q = rearrange(linear(layer.cross.q, x), "... (n h) -> ... n h", n=cfg.heads)
+    q = rearrange(linear(layer.cross.q, x), "... (n h) -> ... n h", n=sizes.heads)
     x = layer_norm(layer.cross_norm, x + merge(layer.cross, attend_prefix(view, q)))
-    return layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, cfg.activation)), (k, v)
+    return layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, sizes.activation)), (k, v)
 
 
-def leave(p: Lm, x: Array, cfg: BartConfig) -> Array:
+def leave(p: Lm, x: Array, sizes: BartConfig) -> Array:
     """What the head reads: the last layer's norm came last."""
     return x
 
 
-def names(cfg: BartConfig) -> Names:
+def names(sizes: BartConfig) -> Names:
     """Of files of the generator and of the bare model."""
     table = [("model.shared.weight", "embed", "v d -> v d")]
     for theirs, ours in (("model.encoder", "encoder."), ("model.decoder", "")):
@@ -234,5 +234,5 @@ def names(cfg: BartConfig) -> Names:
             "classification_head.*",
         ),
         prefix=("model.",),
-        rows={"embed": cfg.vocab},
+        rows={"embed": sizes.vocab},
     )

@@ -72,68 +72,68 @@ def config(json: Mapping[str, Any]) -> Gpt2Config:
     )
 
 
-def to_json(cfg: Gpt2Config) -> dict[str, Any]:
+def to_json(sizes: Gpt2Config) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model."""
     return {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
-        "vocab_size": cfg.vocab,
-        "n_embd": cfg.width,
-        "n_layer": cfg.layers,
-        "n_head": cfg.heads,
-        "n_inner": cfg.ff,
-        "activation_function": cfg.activation,
-        "n_positions": cfg.positions,
-        "layer_norm_epsilon": cfg.norm_eps,
+        "vocab_size": sizes.vocab,
+        "n_embd": sizes.width,
+        "n_layer": sizes.layers,
+        "n_head": sizes.heads,
+        "n_inner": sizes.ff,
+        "activation_function": sizes.activation,
+        "n_positions": sizes.positions,
+        "layer_norm_epsilon": sizes.norm_eps,
         "tie_word_embeddings": True,
-        "bos_token_id": cfg.start_token,
-        "eos_token_id": cfg.end_token,
+        "bos_token_id": sizes.start_token,
+        "eos_token_id": sizes.end_token,
     }
 
 
-def generation_json(cfg: Gpt2Config) -> dict[str, Any]:
+def generation_json(sizes: Gpt2Config) -> dict[str, Any]:
     """The `generation_config.json`."""
-    return {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
+    return {"bos_token_id": sizes.start_token, "eos_token_id": sizes.end_token, "pad_token_id": sizes.end_token}
 
 
-def declare(cfg: Gpt2Config) -> Lm:
-    d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)
+def declare(sizes: Gpt2Config) -> Lm:
+    d, gain = sizes.width, 1 / math.sqrt(2 * sizes.layers)
     # one product for queries, keys and values, as the files have it: no cut of it in equal parts would be one of heads
     layer = Layer(
         attention_norm=declare_norm(d),
         qkv=declare_linear(d, 3 * d, "D -"),
         o=declare_linear(d, d, "N D", gain=gain),
         mlp_norm=declare_norm(d),
-        mlp=Mlp(declare_linear(d, cfg.ff, "D F"), declare_linear(cfg.ff, d, "F D", gain=gain)),
+        mlp=Mlp(declare_linear(d, sizes.ff, "D F"), declare_linear(sizes.ff, d, "F D", gain=gain)),
     )
     return Lm(
-        embed=Param((cfg.vocab + cfg.padding, d), ("V", None), normal(0.02)),
-        positions=Param((cfg.positions, d), (None, None), normal(0.02)),
-        layers=stack(layer, cfg.layers),
+        embed=Param((sizes.vocab + sizes.padding, d), ("V", None), normal(0.02)),
+        positions=Param((sizes.positions, d), (None, None), normal(0.02)),
+        layers=stack(layer, sizes.layers),
         norm=declare_norm(d),
     )
 
 
-def enter(p: Lm, x: Array, positions: Array, cfg: Gpt2Config) -> Array:
+def enter(p: Lm, x: Array, positions: Array, sizes: Gpt2Config) -> Array:
     """What the first layer reads."""
     return x + p.positions[positions].astype(x.dtype)
 
 
-def block(layer: Layer, x: Array, positions: Array, view: View, cfg: Gpt2Config) -> tuple[Array, tuple[Array, Array]]:
+def block(layer: Layer, x: Array, positions: Array, view: View, sizes: Gpt2Config) -> tuple[Array, tuple[Array, Array]]:
     """One layer: the stream, and this layer's own keys and values, [... positions N H] each."""
-    y = linear(layer.qkv, layer_norm(layer.attention_norm, x, cfg.norm_eps))
+    y = linear(layer.qkv, layer_norm(layer.attention_norm, x, sizes.norm_eps))
     lead = "B G - N" if view.prefix else "B - N"
-    q, k, v = constrain(tuple(rearrange(y, "... (three n h) -> three ... n h", three=3, n=cfg.heads)), lead)
+    q, k, v = constrain(tuple(rearrange(y, "... (three n h) -> three ... n h", three=3, n=sizes.heads)), lead)
     x = x + linear(layer.o, rearrange(attend(view, q, k, v), "... n h -> ... (n h)"))
-    return x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x, cfg.norm_eps), cfg.activation), (k, v)
+    return x + mlp(layer.mlp, layer_norm(layer.mlp_norm, x, sizes.norm_eps), sizes.activation), (k, v)
 
 
-def leave(p: Lm, x: Array, cfg: Gpt2Config) -> Array:
+def leave(p: Lm, x: Array, sizes: Gpt2Config) -> Array:
     """What the head reads."""
-    return layer_norm(p.norm, x, cfg.norm_eps)
+    return layer_norm(p.norm, x, sizes.norm_eps)
 
 
-def names(cfg: Gpt2Config) -> Names:
+def names(sizes: Gpt2Config) -> Names:
     """Of files of the language model and of the bare model; their linear maps are [in out], as ours."""
     at = "transformer.h.{l}"
     norms = (
@@ -152,5 +152,5 @@ def names(cfg: Gpt2Config) -> Names:
         table=tuple(table),
         ignore=("h.*.attn.bias", "h.*.attn.masked_bias", "lm_head.weight"),  # masks, and the embeddings once more
         prefix=("transformer.",),
-        rows={"embed": cfg.vocab},
+        rows={"embed": sizes.vocab},
     )

@@ -161,60 +161,60 @@ def _window(c: Mapping[str, Any], wrong: list[str]) -> tuple[int | None, int]:
     return window, start
 
 
-def to_json(cfg: LlamaConfig) -> dict[str, Any]:
+def to_json(sizes: LlamaConfig) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model.
 
     Raises:
       ValueError: neither a Qwen2, a Qwen3 nor a Llama has these options together.
     """
-    window = cfg.window is not None
-    if cfg.qk_norm and cfg.qkv_bias == cfg.o_bias and not cfg.mlp_bias:
+    window = sizes.window is not None
+    if sizes.qk_norm and sizes.qkv_bias == sizes.o_bias and not sizes.mlp_bias:
         kind, name = "qwen3", "Qwen3ForCausalLM"
-    elif cfg.qkv_bias and not (cfg.qk_norm or cfg.o_bias or cfg.mlp_bias):
+    elif sizes.qkv_bias and not (sizes.qk_norm or sizes.o_bias or sizes.mlp_bias):
         kind, name = "qwen2", "Qwen2ForCausalLM"
-    elif cfg.qkv_bias == cfg.o_bias and not (cfg.qk_norm or window) and cfg.width % cfg.heads == 0:
+    elif sizes.qkv_bias == sizes.o_bias and not (sizes.qk_norm or window) and sizes.width % sizes.heads == 0:
         kind, name = "llama", "LlamaForCausalLM"
     else:
         raise ValueError(
-            f"transformers has no such decoder: {cfg}; a Qwen2 has qkv_bias and no other bias, a Qwen3 has qk_norm, "
+            f"transformers has no such decoder: {sizes}; a Qwen2 has qkv_bias and no other bias, a Qwen3 has qk_norm, "
             f"qkv_bias = o_bias and no mlp_bias, a Llama has qkv_bias = o_bias, no window and width a multiple of heads"
         )
     json: dict[str, Any] = {
         "model_type": kind,
         "architectures": [name],
-        "vocab_size": cfg.vocab,
-        "hidden_size": cfg.width,
-        "num_hidden_layers": cfg.layers,
-        "num_attention_heads": cfg.heads,
-        "num_key_value_heads": cfg.kv_heads,
-        "head_dim": cfg.head_width,
-        "intermediate_size": cfg.ff,
-        "hidden_act": cfg.activation,
-        "max_position_embeddings": cfg.positions,
-        "rms_norm_eps": cfg.norm_eps,
-        "tie_word_embeddings": cfg.tie,
-        "rope_parameters": _rope_json(cfg),
-        "rope_theta": cfg.rope_theta,  # this and the next for transformers 4
-        "rope_scaling": _rope_json(cfg) if cfg.rope_scaling else None,
-        "bos_token_id": cfg.start_token,
-        "eos_token_id": cfg.end_token,
+        "vocab_size": sizes.vocab,
+        "hidden_size": sizes.width,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.kv_heads,
+        "head_dim": sizes.head_width,
+        "intermediate_size": sizes.ff,
+        "hidden_act": sizes.activation,
+        "max_position_embeddings": sizes.positions,
+        "rms_norm_eps": sizes.norm_eps,
+        "tie_word_embeddings": sizes.tie,
+        "rope_parameters": _rope_json(sizes),
+        "rope_theta": sizes.rope_theta,  # this and the next for transformers 4
+        "rope_scaling": _rope_json(sizes) if sizes.rope_scaling else None,
+        "bos_token_id": sizes.start_token,
+        "eos_token_id": sizes.end_token,
     }
     if kind != "qwen2":
-        json["attention_bias"] = cfg.qkv_bias
+        json["attention_bias"] = sizes.qkv_bias
     if kind == "llama":
-        return json | {"mlp_bias": cfg.mlp_bias}
-    start = cfg.window_from if window else cfg.layers
-    types = ["full_attention"] * start + ["sliding_attention"] * (cfg.layers - start)
+        return json | {"mlp_bias": sizes.mlp_bias}
+    start = sizes.window_from if window else sizes.layers
+    types = ["full_attention"] * start + ["sliding_attention"] * (sizes.layers - start)
     return json | {
         "use_sliding_window": window,
-        "sliding_window": cfg.window,
+        "sliding_window": sizes.window,
         "max_window_layers": start,
         "layer_types": types,
     }
 
 
-def _rope_json(cfg: LlamaConfig) -> dict[str, Any]:
-    s, theta = cfg.rope_scaling, cfg.rope_theta
+def _rope_json(sizes: LlamaConfig) -> dict[str, Any]:
+    s, theta = sizes.rope_scaling, sizes.rope_theta
     if s is None:
         return {"rope_type": "default", "rope_theta": theta}
     json: dict[str, Any] = {"rope_type": s.kind, "rope_theta": theta, "factor": s.factor}
@@ -227,49 +227,53 @@ def _rope_json(cfg: LlamaConfig) -> dict[str, Any]:
     return json
 
 
-def generation_json(cfg: LlamaConfig) -> dict[str, Any]:
+def generation_json(sizes: LlamaConfig) -> dict[str, Any]:
     """The `generation_config.json`."""
-    return {"bos_token_id": cfg.start_token, "eos_token_id": cfg.end_token, "pad_token_id": cfg.end_token}
+    return {"bos_token_id": sizes.start_token, "eos_token_id": sizes.end_token, "pad_token_id": sizes.end_token}
 
 
-def declare(cfg: LlamaConfig) -> Lm:
-    d, gain = cfg.width, 1 / math.sqrt(2 * cfg.layers)  # what all layers add up to keeps its scale (GPT-2)
+def declare(sizes: LlamaConfig) -> Lm:
+    d, gain = sizes.width, 1 / math.sqrt(2 * sizes.layers)  # what all layers add up to keeps its scale (GPT-2)
     parts = {
         "attention_norm": declare_norm(d, bias=False),
-        "attention": declare_attention(d, cfg.heads, cfg.kv_heads, cfg.head_width, cfg.qkv_bias, cfg.o_bias, gain),
+        "attention": declare_attention(
+            d, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.qkv_bias, sizes.o_bias, gain
+        ),
         "mlp_norm": declare_norm(d, bias=False),
-        "mlp": declare_swiglu(d, cfg.ff, gain, cfg.mlp_bias),
+        "mlp": declare_swiglu(d, sizes.ff, gain, sizes.mlp_bias),
     }
-    norm = Norm(Param((cfg.head_width,), (None,), ones), None)
-    layer = Qwen3Layer(**parts, q_norm=norm, k_norm=norm) if cfg.qk_norm else Layer(**parts)
+    norm = Norm(Param((sizes.head_width,), (None,), ones), None)
+    layer = Qwen3Layer(**parts, q_norm=norm, k_norm=norm) if sizes.qk_norm else Layer(**parts)
     # not cut along D: a table cut over the data axis is gathered whole for every look-up
-    table = Param((cfg.vocab + cfg.padding, d), ("V", None), normal(0.02))
+    table = Param((sizes.vocab + sizes.padding, d), ("V", None), normal(0.02))
     return Lm(
-        embed=table, layers=stack(layer, cfg.layers), norm=declare_norm(d, False), head=None if cfg.tie else table
+        embed=table, layers=stack(layer, sizes.layers), norm=declare_norm(d, False), head=None if sizes.tie else table
     )
 
 
-def enter(p: Lm, x: Array, positions: Array, cfg: LlamaConfig) -> Array:
+def enter(p: Lm, x: Array, positions: Array, sizes: LlamaConfig) -> Array:
     """What the first layer reads."""
     return x
 
 
-def block(layer: Layer, x: Array, positions: Array, view: View, cfg: LlamaConfig) -> tuple[Array, tuple[Array, Array]]:
+def block(
+    layer: Layer, x: Array, positions: Array, view: View, sizes: LlamaConfig
+) -> tuple[Array, tuple[Array, Array]]:
     """One layer: the stream, and this layer's own keys and values, [... positions K H] each."""
-    q, k, v = project(layer.attention, rms_norm(layer.attention_norm, x, cfg.norm_eps), cfg.head_width)
+    q, k, v = project(layer.attention, rms_norm(layer.attention_norm, x, sizes.norm_eps), sizes.head_width)
     if isinstance(layer, Qwen3Layer):
-        q, k = rms_norm(layer.q_norm, q, cfg.norm_eps), rms_norm(layer.k_norm, k, cfg.norm_eps)
-    q, k = (rope(y, positions, cfg.rope_theta, cfg.rope_scaling) for y in (q, k))
+        q, k = rms_norm(layer.q_norm, q, sizes.norm_eps), rms_norm(layer.k_norm, k, sizes.norm_eps)
+    q, k = (rope(y, positions, sizes.rope_theta, sizes.rope_scaling) for y in (q, k))
     x = x + merge(layer.attention, attend(view, q, k, v))
-    return x + swiglu(layer.mlp, rms_norm(layer.mlp_norm, x, cfg.norm_eps), cfg.activation), (k, v)
+    return x + swiglu(layer.mlp, rms_norm(layer.mlp_norm, x, sizes.norm_eps), sizes.activation), (k, v)
 
 
-def leave(p: Lm, x: Array, cfg: LlamaConfig) -> Array:
+def leave(p: Lm, x: Array, sizes: LlamaConfig) -> Array:
     """What the head reads."""
-    return rms_norm(p.norm, x, cfg.norm_eps)
+    return rms_norm(p.norm, x, sizes.norm_eps)
 
 
-def names(cfg: LlamaConfig) -> Names:
+def names(sizes: LlamaConfig) -> Names:
     """Of files of the language model, and of the bare model where the head is tied."""
     at = "model.layers.{l}"
     table = [("model.embed_tokens.weight", "embed", "v d -> v d"), ("lm_head.weight", "head", "v d -> v d")]
@@ -288,7 +292,7 @@ def names(cfg: LlamaConfig) -> Names:
         table += linear_names(f"{at}.{theirs}", f"layers.{ours}")
     return Names(
         table=tuple(table),
-        ignore=("*rotary_emb.inv_freq", *(("lm_head.weight",) if cfg.tie else ())),
+        ignore=("*rotary_emb.inv_freq", *(("lm_head.weight",) if sizes.tie else ())),
         prefix=("model.",),
-        rows={"embed": cfg.vocab, "head": cfg.vocab},
+        rows={"embed": sizes.vocab, "head": sizes.vocab},
     )

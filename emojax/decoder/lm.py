@@ -22,9 +22,9 @@ from emojax.types import Array, KVCache, Prefix, Weight
 Lm = llama.Lm | gpt2.Lm | bart.Lm
 
 
-def family(cfg: DecoderConfig) -> Any:
+def family(sizes: DecoderConfig) -> Any:
     """The file of the family, a module: they all have the same functions."""
-    match cfg:
+    match sizes:
         case LlamaConfig():
             return llama
         case Gpt2Config():
@@ -33,8 +33,8 @@ def family(cfg: DecoderConfig) -> Any:
             return bart
 
 
-def declare(cfg: DecoderConfig) -> Lm:
-    return family(cfg).declare(cfg)
+def declare(sizes: DecoderConfig) -> Lm:
+    return family(sizes).declare(sizes)
 
 
 def head(p: Lm) -> Weight:
@@ -42,62 +42,62 @@ def head(p: Lm) -> Weight:
     return p.head if isinstance(p, llama.Lm) and p.head is not None else p.embed
 
 
-def embed(p: Lm, ids: Array, cfg: DecoderConfig, dtype: jnp.dtype) -> Array:
+def embed(p: Lm, ids: Array, sizes: DecoderConfig, dtype: jnp.dtype) -> Array:
     """Tokens i32[...] as what stands in a prefix or begins a caption, [... D]; positions come later."""
-    scale = cfg.width**0.5 if isinstance(cfg, BartConfig) and cfg.scale_embedding else 1
+    scale = sizes.width**0.5 if isinstance(sizes, BartConfig) and sizes.scale_embedding else 1
     return p.embed[ids].astype(dtype) * scale
 
 
-def prefill(p: Lm, prefix: Prefix, cfg: DecoderConfig, remat: bool = False) -> KVCache:
+def prefill(p: Lm, prefix: Prefix, sizes: DecoderConfig, remat: bool = False) -> KVCache:
     """Keys and values of a prefix, [L B P K H]. Padding takes no position number and is seen by none.
 
     Raises:
       ValueError: the prefix is longer than the model's positions.
     """
-    _require_room(prefix.mask.shape[1], 0, cfg)
+    _require_room(prefix.mask.shape[1], 0, sizes)
     positions = _numbers(prefix.mask)
     x = constrain(prefix.embed)
-    if isinstance(p, bart.Lm) and isinstance(cfg, BartConfig):
-        return bart.encode(p, x, prefix.mask, positions, cfg, remat)
+    if isinstance(p, bart.Lm) and isinstance(sizes, BartConfig):
+        return bart.encode(p, x, prefix.mask, positions, sizes, remat)
     visible = jnp.tri(prefix.mask.shape[1], dtype=bool) & prefix.mask[:, None, :]
     distance = positions[:, :, None] - positions[:, None, :]
 
     def block(x: Array, xs: tuple[Any, Array | None]) -> tuple[Array, tuple[Array, Array]]:
         layer, reach = xs
         view = View(prefix=None, past=None, mask=_near(visible, distance, reach))
-        x, own = family(cfg).block(layer, x, positions, view, cfg)
+        x, own = family(sizes).block(layer, x, positions, view, sizes)
         return constrain(x), constrain(own, "B - K")
 
-    x = family(cfg).enter(p, x, positions, cfg)
-    _, (k, v) = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(cfg)))
+    x = family(sizes).enter(p, x, positions, sizes)
+    _, (k, v) = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(sizes)))
     return KVCache(k, v)
 
 
-def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, cfg: DecoderConfig, remat: bool = False) -> Array:
+def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, sizes: DecoderConfig, remat: bool = False) -> Array:
     """Hidden states [B G T D] of the captions i32[B G T] (start token first), normed, ready for the head.
 
     Raises:
       ValueError: prefix and caption are longer than the model's positions.
     """
-    _require_room(prefix_mask.shape[1], ids.shape[-1], cfg)
+    _require_room(prefix_mask.shape[1], ids.shape[-1], sizes)
     t = jnp.arange(ids.shape[-1])
-    positions = _first(prefix_mask, cfg)[:, None, None] + t
+    positions = _first(prefix_mask, sizes)[:, None, None] + t
     own, before = t[:, None] - t, positions[..., None] - _numbers(prefix_mask)[:, None, None]
 
     def block(x: Array, xs: tuple[Any, Array | None, KVCache]) -> tuple[Array, None]:
         layer, reach, shared = xs
         seen = _near(prefix_mask[:, None, None], before, reach)
         view = View((shared, seen), past=None, mask=_near(own >= 0, own, reach))
-        x, _ = family(cfg).block(layer, x, positions, view, cfg)
+        x, _ = family(sizes).block(layer, x, positions, view, sizes)
         return constrain(x, "B G"), None
 
-    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype), "B G"), positions, cfg)
-    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(cfg), cache))
-    return family(cfg).leave(p, x, cfg)
+    x = family(sizes).enter(p, constrain(embed(p, ids, sizes, cache.k.dtype), "B G"), positions, sizes)
+    x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, _reach(sizes), cache))
+    return family(sizes).leave(p, x, sizes)
 
 
 def extend(
-    p: Lm, cache: KVCache, own: KVCache, prefix_mask: Array, ids: Array, t: Array, cfg: DecoderConfig
+    p: Lm, cache: KVCache, own: KVCache, prefix_mask: Array, ids: Array, t: Array, sizes: DecoderConfig
 ) -> tuple[Array, KVCache]:
     """One more token of each sample.
 
@@ -111,8 +111,8 @@ def extend(
       ValueError: prefix and caption are longer than the model's positions.
     """
     length = own.k.shape[3]
-    _require_room(prefix_mask.shape[1], length, cfg)
-    positions = (_first(prefix_mask, cfg) + t)[:, None, None]
+    _require_room(prefix_mask.shape[1], length, sizes)
+    positions = (_first(prefix_mask, sizes) + t)[:, None, None]
     # the new token's own key stands last: the cache is written once, after all layers
     slots = jnp.append(jnp.arange(length), t)
     earlier = jnp.append(jnp.arange(length) < t, True)
@@ -122,13 +122,13 @@ def extend(
         layer, reach, shared, past = xs
         seen = _near(prefix_mask[:, None, None], before, reach)
         view = View((shared, seen), past, mask=_near(earlier, t - slots, reach))
-        x, new = family(cfg).block(layer, x, positions, view, cfg)
+        x, new = family(sizes).block(layer, x, positions, view, sizes)
         return constrain(x, "B G"), constrain(new, "B G - K")
 
-    x = family(cfg).enter(p, constrain(embed(p, ids, cfg, cache.k.dtype)[:, :, None], "B G"), positions, cfg)
-    x, (k, v) = jax.lax.scan(block, x, (p.layers, _reach(cfg), cache, own))
+    x = family(sizes).enter(p, constrain(embed(p, ids, sizes, cache.k.dtype)[:, :, None], "B G"), positions, sizes)
+    x, (k, v) = jax.lax.scan(block, x, (p.layers, _reach(sizes), cache, own))
     own = KVCache(*(jax.lax.dynamic_update_slice_in_dim(a, b, t, 3) for a, b in ((own.k, k), (own.v, v))))
-    return family(cfg).leave(p, x[:, :, 0], cfg), own
+    return family(sizes).leave(p, x[:, :, 0], sizes), own
 
 
 def _numbers(mask: Array) -> Array:
@@ -136,28 +136,28 @@ def _numbers(mask: Array) -> Array:
     return jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
 
 
-def _first(prefix_mask: Array, cfg: DecoderConfig) -> Array:
+def _first(prefix_mask: Array, sizes: DecoderConfig) -> Array:
     """Position number i32[B] of a caption's first token."""
     length = prefix_mask.sum(-1)
-    return jnp.zeros_like(length) if isinstance(cfg, BartConfig) else length
+    return jnp.zeros_like(length) if isinstance(sizes, BartConfig) else length
 
 
-def _reach(cfg: DecoderConfig) -> Array | None:
+def _reach(sizes: DecoderConfig) -> Array | None:
     """Positions that each layer looks back, its own included, i32[L]; None: all layers look at everything."""
-    if not isinstance(cfg, LlamaConfig) or cfg.window is None:
+    if not isinstance(sizes, LlamaConfig) or sizes.window is None:
         return None
-    return jnp.where(jnp.arange(cfg.layers) < cfg.window_from, jnp.iinfo(jnp.int32).max, cfg.window)
+    return jnp.where(jnp.arange(sizes.layers) < sizes.window_from, jnp.iinfo(jnp.int32).max, sizes.window)
 
 
 def _near(visible: Array, distance: Array, reach: Array | None) -> Array:
     return visible if reach is None else visible & (distance < reach)
 
 
-def _require_room(prefix: int, caption: int, cfg: DecoderConfig) -> None:
-    needed = max(prefix, caption) if isinstance(cfg, BartConfig) else prefix + caption
-    if needed > cfg.positions:
+def _require_room(prefix: int, caption: int, sizes: DecoderConfig) -> None:
+    needed = max(prefix, caption) if isinstance(sizes, BartConfig) else prefix + caption
+    if needed > sizes.positions:
         raise ValueError(
-            f"a prefix of {prefix} positions and a caption of {caption} do not fit the decoder's {cfg.positions} "
-            f"positions{' each' if isinstance(cfg, BartConfig) else ''}: give the streams fewer tokens, shorten "
+            f"a prefix of {prefix} positions and a caption of {caption} do not fit the decoder's {sizes.positions} "
+            f"positions{' each' if isinstance(sizes, BartConfig) else ''}: give the streams fewer tokens, shorten "
             f"data.transcript_tokens or caption_tokens, or take another decoder"
         )

@@ -48,7 +48,7 @@ def rollout(
     group: int,
     length: int,
     sampling: Sampling | None,
-    cfg: DecoderConfig,
+    sizes: DecoderConfig,
 ) -> Rollout:
     """Samples `group` captions of at most `length` tokens per clip.
 
@@ -59,17 +59,17 @@ def rollout(
       sampling: None takes the most probable token (logp is then that of the untempered distribution).
     """
     b = prefix_mask.shape[0]
-    p = gathered(lm.declare(cfg), p)
+    p = gathered(lm.declare(sizes), p)
     keys = constrain(noise(key, clip_id, group), "B G")
     shape = (*cache.k.shape[:2], group, length, *cache.k.shape[3:])
     own = KVCache(jnp.zeros(shape, cache.k.dtype), jnp.zeros(shape, cache.v.dtype))
     zero = jnp.zeros((b, group, length), jnp.int32)
-    first = jnp.full((b, group), cfg.start_token, jnp.int32)
+    first = jnp.full((b, group), sizes.start_token, jnp.int32)
     carry = _laid(_Carry(jnp.int32(0), first, own, zero, zero.astype(jnp.float32), jnp.zeros((b, group), bool)))
 
     def one_token(c: _Carry) -> _Carry:
-        hidden, own = lm.extend(p, cache, c.own, prefix_mask, c.last, c.t, cfg)
-        scores = logits(hidden, lm.head(p), cfg.vocab)
+        hidden, own = lm.extend(p, cache, c.own, prefix_mask, c.last, c.t, sizes)
+        scores = logits(hidden, lm.head(p), sizes.vocab)
         if sampling is None:
             token = jnp.argmax(scores, -1).astype(jnp.int32)
             logp = jnp.max(scores, -1) - jax.nn.logsumexp(scores, -1)
@@ -84,7 +84,7 @@ def rollout(
             own=own,
             ids=jax.lax.dynamic_update_slice_in_dim(c.ids, token[..., None], c.t, 2),
             logp=jax.lax.dynamic_update_slice_in_dim(c.logp, logp[..., None], c.t, 2),
-            ended=c.ended | (token == cfg.end_token),
+            ended=c.ended | (token == sizes.end_token),
         )
         return _laid(c)
 
@@ -93,7 +93,7 @@ def rollout(
         return jax.lax.while_loop(lambda c: c.t < stop, one_token, c)
 
     c = jax.lax.while_loop(lambda c: (c.t < length) & ~c.ended.all(), some_tokens, carry)
-    is_end = c.ids == cfg.end_token
+    is_end = c.ids == sizes.end_token
     mask = jnp.cumsum(is_end, -1) - is_end == 0  # up to and including the first end token
     return Rollout(ids=c.ids, mask=mask, logp=c.logp, ended=c.ended)
 

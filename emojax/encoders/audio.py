@@ -23,10 +23,10 @@ class Audio:
     transformer: Transformer
 
 
-def declare(cfg: MelEncoderConfig) -> Audio:
-    stem = (declare_linear(3 * cfg.mels, cfg.width, "- D"), declare_linear(3 * cfg.width, cfg.width, "- D"))
-    norms = (declare_norm(cfg.width), declare_norm(cfg.width))
-    return Audio(stem, norms, declare_transformer(cfg.width, cfg.layers, cfg.heads, cfg.ff))
+def declare(sizes: MelEncoderConfig) -> Audio:
+    stem = (declare_linear(3 * sizes.mels, sizes.width, "- D"), declare_linear(3 * sizes.width, sizes.width, "- D"))
+    norms = (declare_norm(sizes.width), declare_norm(sizes.width))
+    return Audio(stem, norms, declare_transformer(sizes.width, sizes.layers, sizes.heads, sizes.ff))
 
 
 @functools.cache
@@ -62,14 +62,14 @@ def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
 
 
 def encode(
-    p: Audio, audio: Array, length: Array, cfg: MelEncoderConfig, dtype: jnp.dtype, remat: bool
+    p: Audio, audio: Array, length: Array, sizes: MelEncoderConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """Waveforms f32[B A], i32[B] samples -> [B S width], bool[B S], 40 ms a position."""
-    x, mask = log_mel(audio, length, cfg.mels)
+    x, mask = log_mel(audio, length, sizes.mels)
     x = x.astype(dtype)
     for stem, norm in zip(p.stem, p.stem_norms, strict=True):
         mask = mask[:, ::2]
         # normed, or the sound would be faint beside the positions that are added to it
         x = jnp.where(mask[..., None], gelu(layer_norm(norm, conv1d(stem, x, width=3, stride=2))), 0)
-    x = x + sinusoids(x.shape[1], cfg.width).astype(dtype)
-    return transformer(p.transformer, x, mask, cfg.heads, remat), mask
+    x = x + sinusoids(x.shape[1], sizes.width).astype(dtype)
+    return transformer(p.transformer, x, mask, sizes.heads, remat), mask

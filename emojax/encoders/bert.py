@@ -78,29 +78,29 @@ def unsupported(json: Mapping[str, Any], implemented: Mapping[str, tuple]) -> li
     return wrong
 
 
-def declare(cfg: BertConfig) -> Bert:
-    d, table = cfg.width, normal(0.02)
+def declare(sizes: BertConfig) -> Bert:
+    d, table = sizes.width, normal(0.02)
     return Bert(
-        tokens=Param((cfg.vocab, d), ("V", "D"), table),
-        positions=Param((cfg.positions, d), (None, "D"), table),
-        types=Param((cfg.types, d), (None, "D"), table),
+        tokens=Param((sizes.vocab, d), ("V", "D"), table),
+        positions=Param((sizes.positions, d), (None, "D"), table),
+        types=Param((sizes.types, d), (None, "D"), table),
         norm=declare_norm(d),
-        layers=declare_layers(cfg),
+        layers=declare_layers(sizes),
     )
 
 
-def declare_layers(cfg: TextConfig | QFormerConfig) -> Layer:
-    d = cfg.width
+def declare_layers(sizes: TextConfig | QFormerConfig) -> Layer:
+    d = sizes.width
     layer = Layer(
-        attention=declare_attention(d, cfg.heads, cfg.heads, d // cfg.heads, qkv_bias=True, o_bias=True),
+        attention=declare_attention(d, sizes.heads, sizes.heads, d // sizes.heads, qkv_bias=True, o_bias=True),
         attention_norm=declare_norm(d),
-        mlp=declare_mlp(d, cfg.ff),
+        mlp=declare_mlp(d, sizes.ff),
         mlp_norm=declare_norm(d),
     )
-    return param.stack(layer, cfg.layers)
+    return param.stack(layer, sizes.layers)
 
 
-def encode(params: Bert, ids: Array, mask: Array, cfg: BertConfig) -> Array:
+def encode(params: Bert, ids: Array, mask: Array, sizes: BertConfig) -> Array:
     """Hidden states of the last layer.
 
     Args:
@@ -109,12 +109,12 @@ def encode(params: Bert, ids: Array, mask: Array, cfg: BertConfig) -> Array:
     Returns:
       [N T D]
     """
-    if cfg.kind == "bert":
+    if sizes.kind == "bert":
         place = params.positions[: ids.shape[1]]
     else:
-        place = params.positions[counted(ids, mask, cfg.first_position)]
-    x = layer_norm(params.norm, params.tokens[ids] + place + params.types[0], cfg.norm_eps)
-    return run(params.layers, x, mask, cfg)
+        place = params.positions[counted(ids, mask, sizes.first_position)]
+    x = layer_norm(params.norm, params.tokens[ids] + place + params.types[0], sizes.norm_eps)
+    return run(params.layers, x, mask, sizes)
 
 
 def counted(ids: Array, mask: Array, first: int) -> Array:
@@ -126,19 +126,19 @@ def counted(ids: Array, mask: Array, first: int) -> Array:
     return jnp.where(real, first - 1 + jnp.cumsum(real, -1), first - 1)
 
 
-def run(layers: Layer, x: Array, mask: Array, cfg: TextConfig, bias: Array | None = None) -> Array:
+def run(layers: Layer, x: Array, mask: Array, sizes: TextConfig, bias: Array | None = None) -> Array:
     """All layers: x [N T D], mask bool[N T], bias of the scores [N T T] of heads and positions -> [N T D]."""
 
     def block(x: Array, p: Layer) -> tuple[Array, None]:
-        q, k, v = project(p.attention, x, cfg.width // cfg.heads)
+        q, k, v = project(p.attention, x, sizes.width // sizes.heads)
         y = merge(p.attention, attention(q, k, v, mask[:, None], bias))
-        x = layer_norm(p.attention_norm, x + y, cfg.norm_eps)
-        return constrain(layer_norm(p.mlp_norm, x + mlp(p.mlp, x, cfg.activation), cfg.norm_eps)), None
+        x = layer_norm(p.attention_norm, x + y, sizes.norm_eps)
+        return constrain(layer_norm(p.mlp_norm, x + mlp(p.mlp, x, sizes.activation), sizes.norm_eps)), None
 
     return jax.lax.scan(block, constrain(x), layers)[0]
 
 
-def names(cfg: BertConfig) -> Names:
+def names(sizes: BertConfig) -> Names:
     """Theirs, the same for all these models; those of models with a head stand after the model's own name."""
     layer = "encoder.layer.{l}"
     return Names(
@@ -157,7 +157,7 @@ def names(cfg: BertConfig) -> Names:
             *norm_names(f"{layer}.output.LayerNorm", "layers.mlp_norm"),
         ),
         ignore=("embeddings.position_ids", "embeddings.token_type_ids", "pooler.*", "cls.*", "lm_head.*"),
-        prefix=("bert.",) if cfg.kind == "bert" else ("roberta.",),
+        prefix=("bert.",) if sizes.kind == "bert" else ("roberta.",),
         old=OLD_NORMS,
     )
 

@@ -39,9 +39,9 @@ class Fusion:
     linear: Linear  # D -> the decoder's
 
 
-def declare(cfg: PreFusionConfig, widths: tuple[int, ...], width: int) -> Fusion:
+def declare(sizes: PreFusionConfig, widths: tuple[int, ...], width: int) -> Fusion:
     """From streams of these widths to a decoder of width `width`."""
-    w, f, n = cfg.width, cfg.ff, len(widths)
+    w, f, n = sizes.width, sizes.ff, len(widths)
 
     def two(d: int) -> Mlp:
         return Mlp(declare_linear(d, f, "- F"), declare_linear(f, w, "F D"))
@@ -52,12 +52,12 @@ def declare(cfg: PreFusionConfig, widths: tuple[int, ...], width: int) -> Fusion
         mix=two(n * w),
         weights=declare_linear(w, n, "D -"),
         enter=declare_linear(n * w, w, "- D"),
-        convolutions=stack(declare_linear(KERNEL * w, w, "- D"), cfg.convolutions),
+        convolutions=stack(declare_linear(KERNEL * w, w, "- D"), sizes.convolutions),
         linear=declare_linear(w, width, "- D"),
     )
 
 
-def run(p: Fusion, streams: Sequence[tuple[Array, Array]], cfg: PreFusionConfig) -> tuple[Array, Array]:
+def run(p: Fusion, streams: Sequence[tuple[Array, Array]], sizes: PreFusionConfig) -> tuple[Array, Array]:
     """The fused part of the prefix.
 
     Args:
@@ -67,7 +67,7 @@ def run(p: Fusion, streams: Sequence[tuple[Array, Array]], cfg: PreFusionConfig)
     """
     hidden, present = [], []
     for norm, two, (frames, mask) in zip(p.norms, p.streams, streams, strict=True):
-        x, there = pool(frames, mask, cfg.tokens)
+        x, there = pool(frames, mask, sizes.tokens)
         hidden.append(jnp.where(there[..., None], _relu_mlp(two, layer_norm(norm, x)), 0))
         present.append(there)
     side_by_side = jnp.concatenate(hidden, -1)

@@ -51,13 +51,13 @@ def declare(cfg: Config) -> Encoders:
     )
 
 
-def _declare_video(cfg: VideoConfig, frame_size: int) -> Tree:
-    return video.declare(cfg, frame_size) if isinstance(cfg, FrameEncoderConfig) else _eyes(cfg).declare(cfg)
+def _declare_video(sizes: VideoConfig, frame_size: int) -> Tree:
+    return video.declare(sizes, frame_size) if isinstance(sizes, FrameEncoderConfig) else _eyes(sizes).declare(sizes)
 
 
-def _ears(cfg: AudioConfig) -> Any:
+def _ears(sizes: AudioConfig) -> Any:
     """The file of the family, a module: they all have the same functions."""
-    match cfg:
+    match sizes:
         case MelEncoderConfig():
             return audio
         case Wav2Vec2Config():
@@ -66,8 +66,8 @@ def _ears(cfg: AudioConfig) -> Any:
             return whisper
 
 
-def _eyes(cfg: VideoConfig) -> Any:
-    match cfg:
+def _eyes(sizes: VideoConfig) -> Any:
+    match sizes:
         case FrameEncoderConfig():
             return video
         case VitConfig():

@@ -50,18 +50,18 @@ def config(json: Mapping[str, Any]) -> MpnetConfig:
     )
 
 
-def declare(cfg: MpnetConfig) -> Mpnet:
-    d, table = cfg.width, normal(0.02)
+def declare(sizes: MpnetConfig) -> Mpnet:
+    d, table = sizes.width, normal(0.02)
     return Mpnet(
-        tokens=Param((cfg.vocab, d), ("V", "D"), table),
-        positions=Param((cfg.positions, d), (None, "D"), table),
+        tokens=Param((sizes.vocab, d), ("V", "D"), table),
+        positions=Param((sizes.positions, d), (None, "D"), table),
         norm=declare_norm(d),
-        distance=Param((_BUCKETS, cfg.heads), (None, "N"), table),
-        layers=declare_layers(cfg),
+        distance=Param((_BUCKETS, sizes.heads), (None, "N"), table),
+        layers=declare_layers(sizes),
     )
 
 
-def encode(params: Mpnet, ids: Array, mask: Array, cfg: MpnetConfig) -> Array:
+def encode(params: Mpnet, ids: Array, mask: Array, sizes: MpnetConfig) -> Array:
     """Hidden states of the last layer.
 
     Args:
@@ -70,10 +70,10 @@ def encode(params: Mpnet, ids: Array, mask: Array, cfg: MpnetConfig) -> Array:
     Returns:
       [N T D]
     """
-    x = params.tokens[ids] + params.positions[counted(ids, mask, cfg.first_position)]
+    x = params.tokens[ids] + params.positions[counted(ids, mask, sizes.first_position)]
     place = jnp.arange(ids.shape[1])
     bias = rearrange(params.distance[bucket(place[None] - place[:, None])], "t s n -> n t s")
-    return run(params.layers, layer_norm(params.norm, x, cfg.norm_eps), mask, cfg, bias)
+    return run(params.layers, layer_norm(params.norm, x, sizes.norm_eps), mask, sizes, bias)
 
 
 def bucket(ahead: Array) -> Array:
@@ -81,7 +81,7 @@ def bucket(ahead: Array) -> Array:
     return (ahead > 0) * (_BUCKETS // 2) + (jnp.abs(ahead)[..., None] >= _NEAREST).sum(-1)
 
 
-def names(cfg: MpnetConfig) -> Names:
+def names(sizes: MpnetConfig) -> Names:
     """Theirs; those of models with a head stand after "mpnet."."""
     layer = "encoder.layer.{l}"
     return Names(

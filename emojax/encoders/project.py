@@ -36,20 +36,20 @@ class Queries:
     linear: Linear
 
 
-def declare(cfg: ProjectorConfig, d: int, width: int) -> Projector | Deep | Queries:
+def declare(sizes: ProjectorConfig, d: int, width: int) -> Projector | Deep | Queries:
     """From frames of width `d` to a decoder of width `width`."""
-    match cfg:
+    match sizes:
         case LinearProjectorConfig():
             return Projector(declare_norm(d), declare_linear(d, width, "- D"))
         case MlpProjectorConfig():
             both = Mlp(declare_linear(d, width, "- F"), declare_linear(width, width, "F D"))
             return Deep(declare_norm(d), both)
         case QFormerConfig():
-            return Queries(declare_norm(d), qformer.declare(cfg, d), declare_linear(cfg.width, width, "- D"))
+            return Queries(declare_norm(d), qformer.declare(sizes, d), declare_linear(sizes.width, width, "- D"))
 
 
 def run(
-    p: Projector | Deep | Queries, frames: Array, mask: Array, tokens: int, cfg: ProjectorConfig, remat: bool
+    p: Projector | Deep | Queries, frames: Array, mask: Array, tokens: int, sizes: ProjectorConfig, remat: bool
 ) -> tuple[Array, Array]:
     """A stream's part of the prefix.
 
@@ -61,10 +61,10 @@ def run(
       [B tokens D], and bool[B tokens], False throughout where n = 0.
     """
     if isinstance(p, Queries):
-        assert isinstance(cfg, QFormerConfig)
+        assert isinstance(sizes, QFormerConfig)
         # frames of an image encoder bear no position; a table of them as in Video-LLaMA, but not learned
         x = layer_norm(p.norm, frames) + sinusoids(*frames.shape[1:]).astype(frames.dtype)
-        x = linear(p.linear, qformer.run(p.qformer, x, mask, cfg, remat))
+        x = linear(p.linear, qformer.run(p.qformer, x, mask, sizes, remat))
         return x, jnp.broadcast_to(mask.any(-1, keepdims=True), x.shape[:2])
     x, there = pool(frames, mask, tokens)
     x = layer_norm(p.norm, x)

@@ -38,20 +38,20 @@ class QFormer:
     cross: Cross  # stacked on L / cross_every
 
 
-def declare(cfg: QFormerConfig, d: int) -> QFormer:
+def declare(sizes: QFormerConfig, d: int) -> QFormer:
     """For frames of width `d`."""
-    w = cfg.width
+    w = sizes.width
     q, k, o = declare_linear(w, w, "D N"), declare_linear(d, w, "D K"), declare_linear(w, w, "N D")
     cross = Cross(SelfAttention(q=q, k=k, v=k, o=o), declare_norm(w))
     return QFormer(
-        queries=Param((cfg.queries, w), (None, "D"), normal(0.02)),
+        queries=Param((sizes.queries, w), (None, "D"), normal(0.02)),
         norm=declare_norm(w),
-        layers=bert.declare_layers(cfg),
-        cross=param.stack(cross, cfg.layers // cfg.cross_every),
+        layers=bert.declare_layers(sizes),
+        cross=param.stack(cross, sizes.layers // sizes.cross_every),
     )
 
 
-def run(p: QFormer, frames: Array, mask: Array, cfg: QFormerConfig, remat: bool) -> Array:
+def run(p: QFormer, frames: Array, mask: Array, sizes: QFormerConfig, remat: bool) -> Array:
     """What the queries have gathered.
 
     Args:
@@ -60,7 +60,7 @@ def run(p: QFormer, frames: Array, mask: Array, cfg: QFormerConfig, remat: bool)
     Returns:
       [B queries width] of the frames' type.
     """
-    h = cfg.width // cfg.heads
+    h = sizes.width // sizes.heads
 
     def block(x: Array, p: bert.Layer, cross: Cross | None) -> Array:
         y = merge(p.attention, attention(*project(p.attention, x, h), None))
@@ -72,13 +72,13 @@ def run(p: QFormer, frames: Array, mask: Array, cfg: QFormerConfig, remat: bool)
 
     def group(x: Array, weights: tuple[bert.Layer, Cross]) -> tuple[Array, None]:
         layers, cross = weights
-        for i in range(cfg.cross_every):
+        for i in range(sizes.cross_every):
             x = block(x, jax.tree.map(lambda w, i=i: w[i], layers), None if i else cross)
         return constrain(x), None
 
     frames = constrain(frames)
-    x = jnp.broadcast_to(p.queries.astype(frames.dtype), (len(frames), cfg.queries, cfg.width))
-    groups = jax.tree.map(lambda w: rearrange(w, "(g n) ... -> g n ...", n=cfg.cross_every), p.layers)
+    x = jnp.broadcast_to(p.queries.astype(frames.dtype), (len(frames), sizes.queries, sizes.width))
+    groups = jax.tree.map(lambda w: rearrange(w, "(g n) ... -> g n ...", n=sizes.cross_every), p.layers)
     x, _ = jax.lax.scan(jax.checkpoint(group) if remat else group, layer_norm(p.norm, x, EPS), (groups, p.cross))
     return x
 

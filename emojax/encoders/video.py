@@ -24,8 +24,8 @@ class Video:
     temporal: Transformer
 
 
-def declare(cfg: FrameEncoderConfig, frame_size: int) -> Video:
-    d, patches = cfg.width, (frame_size // STRIDE) ** 2
+def declare(sizes: FrameEncoderConfig, frame_size: int) -> Video:
+    d, patches = sizes.width, (frame_size // STRIDE) ** 2
     return Video(
         stem=(
             declare_linear(9 * 3, d // 4, "- D"),
@@ -33,14 +33,14 @@ def declare(cfg: FrameEncoderConfig, frame_size: int) -> Video:
             declare_linear(9 * d // 2, d, "- D"),
         ),
         stem_norms=(declare_norm(d // 4), declare_norm(d // 2), declare_norm(d)),
-        spatial=declare_transformer(d, cfg.spatial_layers, cfg.heads, cfg.ff),
+        spatial=declare_transformer(d, sizes.spatial_layers, sizes.heads, sizes.ff),
         frame=declare_linear(patches * d, d, "- D"),
-        temporal=declare_transformer(d, cfg.temporal_layers, cfg.heads, cfg.ff),
+        temporal=declare_transformer(d, sizes.temporal_layers, sizes.heads, sizes.ff),
     )
 
 
 def encode(
-    p: Video, video: Array, mask: Array, cfg: FrameEncoderConfig, dtype: jnp.dtype, remat: bool
+    p: Video, video: Array, mask: Array, sizes: FrameEncoderConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """Frames u8[B S height width 3], bool[B S] -> [B S width], bool[B S]."""
     b, s = mask.shape
@@ -48,8 +48,8 @@ def encode(
     for stem, norm in zip(p.stem, p.stem_norms, strict=True):
         x = gelu(layer_norm(norm, conv2d(stem, x, width=3, stride=2)))
     x = rearrange(x, "f h w d -> f (h w) d")
-    x = x + sinusoids(x.shape[1], cfg.width).astype(dtype)
-    x = transformer(p.spatial, x, jnp.ones(x.shape[:2], bool), cfg.heads, remat)
+    x = x + sinusoids(x.shape[1], sizes.width).astype(dtype)
+    x = transformer(p.spatial, x, jnp.ones(x.shape[:2], bool), sizes.heads, remat)
     x = linear(p.frame, rearrange(x, "(b s) p d -> b s (p d)", b=b))
-    x = x + sinusoids(s, cfg.width).astype(dtype)
-    return transformer(p.temporal, x, mask, cfg.heads, remat), mask
+    x = x + sinusoids(s, sizes.width).astype(dtype)
+    return transformer(p.temporal, x, mask, sizes.heads, remat), mask

@@ -71,40 +71,40 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VideoMae
     )
 
 
-def to_json(cfg: VideoMaeConfig) -> dict[str, Any]:
+def to_json(sizes: VideoMaeConfig) -> dict[str, Any]:
     """The `config.json` of a VideoMAEModel."""
     return {
         "model_type": "videomae",
         "architectures": ["VideoMAEModel"],
-        "image_size": cfg.image_size,
-        "patch_size": cfg.patch,
+        "image_size": sizes.image_size,
+        "patch_size": sizes.patch,
         "num_channels": 3,
-        "num_frames": cfg.frames,
-        "tubelet_size": cfg.tubelet,
-        "hidden_size": cfg.width,
-        "num_hidden_layers": cfg.layers,
-        "num_attention_heads": cfg.heads,
-        "intermediate_size": cfg.ff,
-        "hidden_act": cfg.activation,
-        "layer_norm_eps": cfg.norm_eps,
-        "qkv_bias": cfg.qkv_bias,
-        "use_mean_pooling": not cfg.final_norm,
+        "num_frames": sizes.frames,
+        "tubelet_size": sizes.tubelet,
+        "hidden_size": sizes.width,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": sizes.ff,
+        "hidden_act": sizes.activation,
+        "layer_norm_eps": sizes.norm_eps,
+        "qkv_bias": sizes.qkv_bias,
+        "use_mean_pooling": not sizes.final_norm,
     }
 
 
-def frames(cfg: VideoMaeConfig, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+def frames(sizes: VideoMaeConfig, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `config.Data` by which the host prepares frames as the model's image processor does.
 
     Raises ValueError that names every option of the processor which is not implemented.
     """
-    found = pixels.read(preprocessor, "VideoMAE", cfg.image_size)
+    found = pixels.read(preprocessor, "VideoMAE", sizes.image_size)
     shape = {"frame_size": found.size, "frame_resize": found.resize, "frame_filter": found.filter}
-    return shape | {"frames": cfg.frames}
+    return shape | {"frames": sizes.frames}
 
 
-def preprocessor_json(cfg: VideoMaeConfig, data: Data) -> dict[str, Any]:
+def preprocessor_json(sizes: VideoMaeConfig, data: Data) -> dict[str, Any]:
     """The `preprocessor_config.json` of the image processor that prepares frames as `data` says."""
-    return pixels.write("VideoMAE", cfg.mean, cfg.std, data)
+    return pixels.write("VideoMAE", sizes.mean, sizes.std, data)
 
 
 @struct.dataclass
@@ -114,64 +114,66 @@ class VideoMae:
     norm: Norm | None
 
 
-def declare(cfg: VideoMaeConfig) -> VideoMae:
-    d = cfg.width
+def declare(sizes: VideoMaeConfig) -> VideoMae:
+    d = sizes.width
     layer = Layer(
         attention_norm=declare_norm(d),
         attention=SelfAttention(
-            q=declare_linear(d, d, "D N", cfg.qkv_bias),
+            q=declare_linear(d, d, "D N", sizes.qkv_bias),
             k=declare_linear(d, d, "D K", bias=False),
-            v=declare_linear(d, d, "D K", cfg.qkv_bias),
+            v=declare_linear(d, d, "D K", sizes.qkv_bias),
             o=declare_linear(d, d, "N D"),
         ),
         attention_scale=None,
         mlp_norm=declare_norm(d),
-        mlp=declare_mlp(d, cfg.ff),
+        mlp=declare_mlp(d, sizes.ff),
         mlp_scale=None,
     )
     return VideoMae(
-        patch=declare_linear(3 * cfg.tubelet * cfg.patch**2, d, "- D"),
-        layers=param.stack(layer, cfg.layers),
-        norm=declare_norm(d) if cfg.final_norm else None,
+        patch=declare_linear(3 * sizes.tubelet * sizes.patch**2, d, "- D"),
+        layers=param.stack(layer, sizes.layers),
+        norm=declare_norm(d) if sizes.final_norm else None,
     )
 
 
 def encode(
-    p: VideoMae, video: Array, mask: Array, cfg: VideoMaeConfig, dtype: jnp.dtype, remat: bool
+    p: VideoMae, video: Array, mask: Array, sizes: VideoMaeConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """One vector a tube's time: the mean of its patches' `last_hidden_state`.
 
     Args:
-      video: u8[B S height width 3] RGB frames, S = cfg.frames, of cfg.image_size.
+      video: u8[B S height width 3] RGB frames, S = sizes.frames, of sizes.image_size.
       mask: bool[B S], False on frames that are not there. A tube is seen where all of its frames are.
     Returns:
       [B S/tubelet width], and bool[B S/tubelet].
     Raises:
       ValueError: another number of frames, or frames of another size.
     """
-    wants = (cfg.frames, cfg.image_size, cfg.image_size)
+    wants = (sizes.frames, sizes.image_size, sizes.image_size)
     if video.shape[1:4] != wants:
         raise ValueError(f"VideoMAE reads frames, height, width = {wants}, got {video.shape[1:4]}")
-    there = rearrange(mask, "b (s t) -> b s t", t=cfg.tubelet).all(-1)
-    patches = (cfg.image_size // cfg.patch) ** 2
-    x = pixels.normalise(video, cfg.mean, cfg.std, dtype)
-    x = hidden(p, x, repeat(there, "b s -> b (s p)", p=patches), cfg, remat)
+    there = rearrange(mask, "b (s t) -> b s t", t=sizes.tubelet).all(-1)
+    patches = (sizes.image_size // sizes.patch) ** 2
+    x = pixels.normalise(video, sizes.mean, sizes.std, dtype)
+    x = hidden(p, x, repeat(there, "b s -> b (s p)", p=patches), sizes, remat)
     return rearrange(x, "b (s p) d -> b s p d", p=patches).mean(2, dtype=jnp.float32).astype(dtype), there
 
 
-def hidden(p: VideoMae, video: Array, mask: Array, cfg: VideoMaeConfig, remat: bool) -> Array:
+def hidden(p: VideoMae, video: Array, mask: Array, sizes: VideoMaeConfig, remat: bool) -> Array:
     """Normalised clips [B S height width 3] -> [B positions width], transformers' `last_hidden_state`.
 
     The positions are those of the first tubes, row after row, then the next ones'; those off `mask` (bool[B positions])
     are seen by none and their results mean nothing.
     """
-    n = cfg.image_size // cfg.patch
-    cut = video[:, :, : n * cfg.patch, : n * cfg.patch]
-    tubes = rearrange(cut, "b (s t) (h p) (w q) c -> b (s h w) (t p q c)", t=cfg.tubelet, p=cfg.patch, q=cfg.patch)
+    n = sizes.image_size // sizes.patch
+    cut = video[:, :, : n * sizes.patch, : n * sizes.patch]
+    tubes = rearrange(
+        cut, "b (s t) (h p) (w q) c -> b (s h w) (t p q c)", t=sizes.tubelet, p=sizes.patch, q=sizes.patch
+    )
     x = linear(p.patch, tubes)
-    x = x + _positions(x.shape[1], cfg.width).astype(x.dtype)
-    x = blocks(p.layers, x, mask[:, None], cfg.heads, cfg.activation, cfg.norm_eps, remat)
-    return x if p.norm is None else layer_norm(p.norm, x, cfg.norm_eps)
+    x = x + _positions(x.shape[1], sizes.width).astype(x.dtype)
+    x = blocks(p.layers, x, mask[:, None], sizes.heads, sizes.activation, sizes.norm_eps, remat)
+    return x if p.norm is None else layer_norm(p.norm, x, sizes.norm_eps)
 
 
 def _positions(positions: int, d: int) -> Array:
@@ -189,9 +191,9 @@ def _positions(positions: int, d: int) -> Array:
     return rearrange(waves, "a b d w -> (a b) (d w)")[:positions, :d]
 
 
-def names(cfg: VideoMaeConfig) -> Names:
+def names(sizes: VideoMaeConfig) -> Names:
     """The weights' names in a published file; the decoder of its pretraining and classifiers are not read."""
-    layer, t, p = "encoder.layer.{l}", cfg.tubelet, cfg.patch
+    layer, t, p = "encoder.layer.{l}", sizes.tubelet, sizes.patch
     attention = f"{layer}.attention.attention"
     return Names(
         table=(

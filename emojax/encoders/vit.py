@@ -51,62 +51,62 @@ class Vit:
     norm: Norm
 
 
-def declare(cfg: VitConfig) -> Vit:
-    d, f, dino, table = cfg.width, cfg.ff, cfg.kind == "dinov2", normal(0.02)
+def declare(sizes: VitConfig) -> Vit:
+    d, f, dino, table = sizes.width, sizes.ff, sizes.kind == "dinov2", normal(0.02)
     scale = Param((d,), ("D",), ones) if dino else None
     gated = Gated(up=declare_linear(d, 2 * f, "D F"), down=declare_linear(f, d, "F D"))
     layer = Layer(
         attention_norm=declare_norm(d),
-        attention=declare_attention(d, cfg.heads, cfg.heads, d // cfg.heads, cfg.qkv_bias, o_bias=True),
+        attention=declare_attention(d, sizes.heads, sizes.heads, d // sizes.heads, sizes.qkv_bias, o_bias=True),
         attention_scale=scale,
         mlp_norm=declare_norm(d),
-        mlp=gated if cfg.swiglu else declare_mlp(d, f),
+        mlp=gated if sizes.swiglu else declare_mlp(d, f),
         mlp_scale=scale,
     )
     return Vit(
-        patch=declare_linear(3 * cfg.patch**2, d, "- D", bias=cfg.kind != "clip"),
+        patch=declare_linear(3 * sizes.patch**2, d, "- D", bias=sizes.kind != "clip"),
         token=Param((d,), ("D",), table),
-        positions=Param((1 + (cfg.trained_size // cfg.patch) ** 2, d), (None, "D"), table),
-        first_norm=declare_norm(d) if cfg.kind == "clip" else None,
-        layers=param.stack(layer, cfg.layers),
+        positions=Param((1 + (sizes.trained_size // sizes.patch) ** 2, d), (None, "D"), table),
+        first_norm=declare_norm(d) if sizes.kind == "clip" else None,
+        layers=param.stack(layer, sizes.layers),
         norm=declare_norm(d),
     )
 
 
-def encode(p: Vit, video: Array, mask: Array, cfg: VitConfig, dtype: jnp.dtype, remat: bool) -> tuple[Array, Array]:
+def encode(p: Vit, video: Array, mask: Array, sizes: VitConfig, dtype: jnp.dtype, remat: bool) -> tuple[Array, Array]:
     """One vector a frame: CLIP's `pooler_output`, the class token of `last_hidden_state` of the others.
 
     Args:
-      video: u8[B S height width 3] RGB frames of cfg.image_size.
+      video: u8[B S height width 3] RGB frames of sizes.image_size.
       mask: bool[B S], False on frames that are not there.
     Returns:
       [B S width], and `mask`.
     Raises:
       ValueError: frames of another size.
     """
-    if video.shape[2:4] != (cfg.image_size, cfg.image_size):
-        raise ValueError(f"the image encoder reads frames of {cfg.image_size} pixels, got {video.shape[2:4]}")
-    x = normalise(rearrange(video, "b s h w c -> (b s) h w c"), cfg.mean, cfg.std, dtype)
-    x = hidden(p, x, cfg, remat)[:, 0]
-    x = layer_norm(p.norm, x, cfg.norm_eps) if cfg.kind == "clip" else x
+    if video.shape[2:4] != (sizes.image_size, sizes.image_size):
+        raise ValueError(f"the image encoder reads frames of {sizes.image_size} pixels, got {video.shape[2:4]}")
+    x = normalise(rearrange(video, "b s h w c -> (b s) h w c"), sizes.mean, sizes.std, dtype)
+    x = hidden(p, x, sizes, remat)[:, 0]
+    x = layer_norm(p.norm, x, sizes.norm_eps) if sizes.kind == "clip" else x
     return rearrange(x, "(b s) d -> b s d", b=len(video)), mask
 
 
-def hidden(p: Vit, pixels: Array, cfg: VitConfig, remat: bool) -> Array:
+def hidden(p: Vit, pixels: Array, sizes: VitConfig, remat: bool) -> Array:
     """Normalised images [N height width 3] -> [N positions width], transformers' `last_hidden_state`."""
-    n = cfg.image_size // cfg.patch
-    cut = pixels[:, : n * cfg.patch, : n * cfg.patch]
-    x = linear(p.patch, rearrange(cut, "n (h p) (w q) c -> n (h w) (p q c)", p=cfg.patch, q=cfg.patch))
-    token = jnp.broadcast_to(p.token.astype(x.dtype), (len(x), 1, cfg.width))
-    x = jnp.concatenate([token, x], 1) + _positions(p.positions, cfg).astype(x.dtype)
-    x = x if p.first_norm is None else layer_norm(p.first_norm, x, cfg.norm_eps)
-    x = blocks(p.layers, x, None, cfg.heads, cfg.activation, cfg.norm_eps, remat)
-    return x if cfg.kind == "clip" else layer_norm(p.norm, x, cfg.norm_eps)
+    n = sizes.image_size // sizes.patch
+    cut = pixels[:, : n * sizes.patch, : n * sizes.patch]
+    x = linear(p.patch, rearrange(cut, "n (h p) (w q) c -> n (h w) (p q c)", p=sizes.patch, q=sizes.patch))
+    token = jnp.broadcast_to(p.token.astype(x.dtype), (len(x), 1, sizes.width))
+    x = jnp.concatenate([token, x], 1) + _positions(p.positions, sizes).astype(x.dtype)
+    x = x if p.first_norm is None else layer_norm(p.first_norm, x, sizes.norm_eps)
+    x = blocks(p.layers, x, None, sizes.heads, sizes.activation, sizes.norm_eps, remat)
+    return x if sizes.kind == "clip" else layer_norm(p.norm, x, sizes.norm_eps)
 
 
-def _positions(table: Array, cfg: VitConfig) -> Array:
+def _positions(table: Array, sizes: VitConfig) -> Array:
     """The table for the patches of a frame: interpolated where it was trained on larger or smaller images."""
-    trained, now = cfg.trained_size // cfg.patch, cfg.image_size // cfg.patch
+    trained, now = sizes.trained_size // sizes.patch, sizes.image_size // sizes.patch
     if trained == now:
         return table
     to = _bicubic(trained, now)

@@ -91,55 +91,55 @@ def _ff(width: int, ratio: float, swiglu: bool) -> int:
     return -(-int(ff * 2 / 3) // 8) * 8 if swiglu else ff
 
 
-def to_json(cfg: VitConfig) -> dict[str, Any]:
+def to_json(sizes: VitConfig) -> dict[str, Any]:
     """The `config.json` of a CLIPVisionModel, ViTModel or Dinov2Model; ValueError where a DINOv2 has no such ff."""
-    kind = {"clip": "clip_vision_model", "vit": "vit", "dinov2": "dinov2"}[cfg.kind]
+    kind = {"clip": "clip_vision_model", "vit": "vit", "dinov2": "dinov2"}[sizes.kind]
     json = {
         "model_type": kind,
-        "architectures": [{"clip": "CLIPVisionModel", "vit": "ViTModel", "dinov2": "Dinov2Model"}[cfg.kind]],
-        "hidden_size": cfg.width,
-        "num_hidden_layers": cfg.layers,
-        "num_attention_heads": cfg.heads,
-        "hidden_act": cfg.activation,
-        "layer_norm_eps": cfg.norm_eps,
-        "image_size": cfg.trained_size,
-        "patch_size": cfg.patch,
+        "architectures": [{"clip": "CLIPVisionModel", "vit": "ViTModel", "dinov2": "Dinov2Model"}[sizes.kind]],
+        "hidden_size": sizes.width,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "hidden_act": sizes.activation,
+        "layer_norm_eps": sizes.norm_eps,
+        "image_size": sizes.trained_size,
+        "patch_size": sizes.patch,
         "num_channels": 3,
     }
-    if cfg.kind == "clip":
-        return json | {"intermediate_size": cfg.ff}
-    if cfg.kind == "vit":
-        return json | {"intermediate_size": cfg.ff, "qkv_bias": cfg.qkv_bias}
-    ratio = next((r for r in range(1, 65) if _ff(cfg.width, r, cfg.swiglu) == cfg.ff), None)
+    if sizes.kind == "clip":
+        return json | {"intermediate_size": sizes.ff}
+    if sizes.kind == "vit":
+        return json | {"intermediate_size": sizes.ff, "qkv_bias": sizes.qkv_bias}
+    ratio = next((r for r in range(1, 65) if _ff(sizes.width, r, sizes.swiglu) == sizes.ff), None)
     if ratio is None:
-        raise ValueError(f"a DINOv2 of width={cfg.width} with ff={cfg.ff} has no whole mlp_ratio")
+        raise ValueError(f"a DINOv2 of width={sizes.width} with ff={sizes.ff} has no whole mlp_ratio")
     return json | {
         "mlp_ratio": ratio,
-        "use_swiglu_ffn": cfg.swiglu,
-        "qkv_bias": cfg.qkv_bias,
+        "use_swiglu_ffn": sizes.swiglu,
+        "qkv_bias": sizes.qkv_bias,
         "use_mask_token": False,  # it stands for patches hidden in pretraining; we do not keep it
     }
 
 
-def frames(cfg: VitConfig, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+def frames(sizes: VitConfig, preprocessor: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `config.Data` by which the host prepares frames as the model's image processor does.
 
     Raises ValueError that names every option of the processor which is not implemented.
     """
-    found = pixels.read(preprocessor, _PROCESSOR[cfg.kind], cfg.trained_size)
+    found = pixels.read(preprocessor, _PROCESSOR[sizes.kind], sizes.trained_size)
     return {"frame_size": found.size, "frame_resize": found.resize, "frame_filter": found.filter}
 
 
-def preprocessor_json(cfg: VitConfig, data: Data) -> dict[str, Any]:
+def preprocessor_json(sizes: VitConfig, data: Data) -> dict[str, Any]:
     """The `preprocessor_config.json` of the image processor that prepares frames as `data` says."""
-    return pixels.write(_PROCESSOR[cfg.kind], cfg.mean, cfg.std, data)
+    return pixels.write(_PROCESSOR[sizes.kind], sizes.mean, sizes.std, data)
 
 
-def names(cfg: VitConfig) -> Names:
+def names(sizes: VitConfig) -> Names:
     """The weights' names in a published file; those of the text model and of classifiers are not read."""
-    p = cfg.patch
+    p = sizes.patch
     patch = f"o c p={p} q={p} -> (p q c) o"
-    if cfg.kind == "clip":
+    if sizes.kind == "clip":
         layer = "vision_model.encoder.layers.{l}"
         return Names(
             table=(
@@ -165,7 +165,7 @@ def names(cfg: VitConfig) -> Names:
             ),
             prefix=("vision_model.",),
         )
-    layer, dino = "encoder.layer.{l}", cfg.kind == "dinov2"
+    layer, dino = "encoder.layer.{l}", sizes.kind == "dinov2"
     up, down = ("mlp.fc1", "mlp.fc2") if dino else ("intermediate.dense", "output.dense")
     before, after = ("norm1", "norm2") if dino else ("layernorm_before", "layernorm_after")
     gated = (
@@ -187,7 +187,7 @@ def names(cfg: VitConfig) -> Names:
             ),
             *linear_names(f"{layer}.attention.output.dense", "layers.attention.o"),
             *norm_names(f"{layer}.{before}", "layers.attention_norm"),
-            *(gated if cfg.swiglu else plain),
+            *(gated if sizes.swiglu else plain),
             *norm_names(f"{layer}.{after}", "layers.mlp_norm"),
             (f"{layer}.layer_scale1.lambda1", "layers.attention_scale", "d -> d"),
             (f"{layer}.layer_scale2.lambda1", "layers.mlp_scale", "d -> d"),

@@ -83,47 +83,47 @@ class Backbone:
     distances: Weight | None  # [buckets N] (WavLM), shared by all layers
 
 
-def declare(cfg: Wav2Vec2Config) -> layer_mix.MixedLayers:
-    """Raises ValueError where there is no hidden state `cfg.layer`."""
-    d, h, wavlm = cfg.width, cfg.width // cfg.heads, cfg.kind == "wavlm"
-    channels = (1, *cfg.conv_width)
+def declare(sizes: Wav2Vec2Config) -> layer_mix.MixedLayers:
+    """Raises ValueError where there is no hidden state `sizes.layer`."""
+    d, h, wavlm = sizes.width, sizes.width // sizes.heads, sizes.kind == "wavlm"
+    channels = (1, *sizes.conv_width)
     convs = tuple(
         Conv(
-            declare_linear(width * channels[i], channels[i + 1], "- D", cfg.conv_bias),
-            declare_norm(channels[i + 1]) if cfg.conv_norm == "layer" or i == 0 else None,
+            declare_linear(width * channels[i], channels[i + 1], "- D", sizes.conv_bias),
+            declare_norm(channels[i + 1]) if sizes.conv_norm == "layer" or i == 0 else None,
         )
-        for i, width in enumerate(cfg.conv_kernel)
+        for i, width in enumerate(sizes.conv_kernel)
     )
-    fan_in = cfg.position_kernel * d // cfg.position_groups
+    fan_in = sizes.position_kernel * d // sizes.position_groups
     # so long that the deviation of its weights is 2 / sqrt(kernel * D), as it is published
-    length = 2 * math.sqrt(d / cfg.position_kernel / cfg.position_groups)
+    length = 2 * math.sqrt(d / sizes.position_kernel / sizes.position_groups)
     layer = Layer(
-        attention=declare_attention(d, cfg.heads, cfg.heads, h, qkv_bias=True, o_bias=True),
-        gate=Gate(declare_linear(h, 8), Param((cfg.heads,), (None,), ones)) if wavlm else None,
+        attention=declare_attention(d, sizes.heads, sizes.heads, h, qkv_bias=True, o_bias=True),
+        gate=Gate(declare_linear(h, 8), Param((sizes.heads,), (None,), ones)) if wavlm else None,
         attention_norm=declare_norm(d),
-        mlp=declare_mlp(d, cfg.ff),
+        mlp=declare_mlp(d, sizes.ff),
         mlp_norm=declare_norm(d),
     )
     backbone = Backbone(
         convs=convs,
-        project_norm=declare_norm(cfg.conv_width[-1]) if cfg.project_norm else None,
-        project=declare_linear(cfg.conv_width[-1], d, "- D"),
+        project_norm=declare_norm(sizes.conv_width[-1]) if sizes.project_norm else None,
+        project=declare_linear(sizes.conv_width[-1], d, "- D"),
         position=Position(
             direction=Param((fan_in, d), (None, "D"), normal(1)),
-            length=Param((cfg.position_kernel,), (None,), lambda _, shape: jnp.full(shape, length, jnp.float32)),
+            length=Param((sizes.position_kernel,), (None,), lambda _, shape: jnp.full(shape, length, jnp.float32)),
             bias=Param((d,), ("D",), zeros),
         ),
         norm=declare_norm(d),
-        layers=param.stack(layer, cfg.layers),
-        distances=Param((cfg.buckets, cfg.heads), (None, None), normal(0.02)) if wavlm else None,
+        layers=param.stack(layer, sizes.layers),
+        distances=Param((sizes.buckets, sizes.heads), (None, None), normal(0.02)) if wavlm else None,
     )
-    return layer_mix.declare(backbone, cfg.layers, cfg.layer)
+    return layer_mix.declare(backbone, sizes.layers, sizes.layer)
 
 
 def encode(
-    p: layer_mix.MixedLayers, audio: Array, length: Array, cfg: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
+    p: layer_mix.MixedLayers, audio: Array, length: Array, sizes: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
-    """Hidden state `cfg.layer` of each frame: 20 ms apart and 25 ms long where the convolutions are the published.
+    """Hidden state `sizes.layer` of each frame: 20 ms apart and 25 ms long where the convolutions are the published.
 
     Args:
       audio: f32[B A] at 16 kHz; what lies beyond `length` is never read.
@@ -132,53 +132,53 @@ def encode(
       [B S width] and bool[B S], True on frames that lie within `length`; the others are finite and mean nothing.
     """
     w = p.backbone
-    x, mask = _frames(w, audio, length, cfg, dtype, remat)
+    x, mask = _frames(w, audio, length, sizes, dtype, remat)
     if w.project_norm is not None:
-        x = layer_norm(w.project_norm, x, cfg.norm_eps)
+        x = layer_norm(w.project_norm, x, sizes.norm_eps)
     x = jnp.where(mask[..., None], linear(w.project, x), 0)  # the convolution sees its padding beyond a clip's end
-    x = x + ACTIVATIONS[cfg.conv_activation](_position(w.position, x, cfg))
-    x = x if cfg.norm_first else layer_norm(w.norm, x, cfg.norm_eps)
-    distances = None if w.distances is None else _distances(w.distances, x.shape[1], cfg.max_distance)
+    x = x + ACTIVATIONS[sizes.conv_activation](_position(w.position, x, sizes))
+    x = x if sizes.norm_first else layer_norm(w.norm, x, sizes.norm_eps)
+    distances = None if w.distances is None else _distances(w.distances, x.shape[1], sizes.max_distance)
 
     def attend(p: Layer, x: Array) -> Array:
-        q, k, v = project(p.attention, x, cfg.width // cfg.heads)
+        q, k, v = project(p.attention, x, sizes.width // sizes.heads)
         bias = _gate(p.gate, x)[..., None] * distances if p.gate and distances is not None else None
         return merge(p.attention, attention(q, k, v, mask[:, None], bias))
 
     def block(x: Array, p: Layer) -> Array:
-        if cfg.norm_first:
-            x = x + attend(p, layer_norm(p.attention_norm, x, cfg.norm_eps))
-            return x + mlp(p.mlp, layer_norm(p.mlp_norm, x, cfg.norm_eps), cfg.activation)
-        x = layer_norm(p.attention_norm, x + attend(p, x), cfg.norm_eps)
-        return layer_norm(p.mlp_norm, x + mlp(p.mlp, x, cfg.activation), cfg.norm_eps)
+        if sizes.norm_first:
+            x = x + attend(p, layer_norm(p.attention_norm, x, sizes.norm_eps))
+            return x + mlp(p.mlp, layer_norm(p.mlp_norm, x, sizes.norm_eps), sizes.activation)
+        x = layer_norm(p.attention_norm, x + attend(p, x), sizes.norm_eps)
+        return layer_norm(p.mlp_norm, x + mlp(p.mlp, x, sizes.activation), sizes.norm_eps)
 
     def last(x: Array) -> Array:
-        return layer_norm(w.norm, x, cfg.norm_eps) if cfg.norm_first else x
+        return layer_norm(w.norm, x, sizes.norm_eps) if sizes.norm_first else x
 
-    return layer_mix.hidden_state(p, cfg.layer, block, last, x, remat), mask
+    return layer_mix.hidden_state(p, sizes.layer, block, last, x, remat), mask
 
 
 def _frames(
-    p: Backbone, audio: Array, length: Array, cfg: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
+    p: Backbone, audio: Array, length: Array, sizes: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
     """The convolutions, without padding: f32[B A], i32[B] -> [B S conv_width], bool[B S]."""
-    strides = np.cumprod((1, *cfg.conv_stride))
-    one = 1 + sum((k - 1) * int(s) for k, s in zip(cfg.conv_kernel, strides, strict=False))  # samples of a frame
+    strides = np.cumprod((1, *sizes.conv_stride))
+    one = 1 + sum((k - 1) * int(s) for k, s in zip(sizes.conv_kernel, strides, strict=False))  # samples of a frame
     audio = jnp.pad(audio, ((0, 0), (0, max(0, one - audio.shape[1]))))
     mask = jnp.arange(audio.shape[1]) < length[:, None]
     x = jnp.where(mask, audio, 0)
-    x = (_standard(x[..., None], mask, _WAVE_EPS) if cfg.normalize else x[..., None]).astype(dtype)
+    x = (_standard(x[..., None], mask, _WAVE_EPS) if sizes.normalize else x[..., None]).astype(dtype)
 
     def convolve(p: Conv, x: Array, mask: Array, width: int, stride: int) -> Array:
         x = conv1d(p.linear, x, width, stride, padding=(0, 0))
-        if p.norm is not None and cfg.conv_norm == "layer":
+        if p.norm is not None and sizes.conv_norm == "layer":
             x = layer_norm(p.norm, x, _CONV_EPS)
         elif p.norm is not None:  # group norm, a group a channel
             x = (_standard(x, mask, _CONV_EPS) * p.norm.scale + p.norm.bias).astype(dtype)
-        return ACTIVATIONS[cfg.conv_activation](x)
+        return ACTIVATIONS[sizes.conv_activation](x)
 
     step = jax.checkpoint(convolve, static_argnums=(3, 4)) if remat else convolve
-    for conv, width, stride in zip(p.convs, cfg.conv_kernel, cfg.conv_stride, strict=True):
+    for conv, width, stride in zip(p.convs, sizes.conv_kernel, sizes.conv_stride, strict=True):
         length = jnp.maximum((length - width) // stride + 1, 0)
         mask = jnp.arange((x.shape[1] - width) // stride + 1) < length[:, None]
         x = step(conv, x, mask, width, stride)
@@ -193,13 +193,13 @@ def _standard(x: Array, mask: Array, eps: float) -> Array:
     return x * jax.lax.rsqrt(jnp.square(x).sum(1, keepdims=True) / count + eps)
 
 
-def _position(p: Position, x: Array, cfg: Wav2Vec2Config) -> Array:
+def _position(p: Position, x: Array, sizes: Wav2Vec2Config) -> Array:
     """[B S D] -> [B S D], what a frame hears around it."""
-    k = cfg.position_kernel
+    k = sizes.position_kernel
     direction = rearrange(p.direction.astype(jnp.float32), "(w i) o -> w i o", w=k)
     norm = jnp.sqrt(jnp.square(direction).sum((1, 2)))
     kernel = rearrange(direction * (p.length / norm)[:, None, None], "w i o -> (w i) o")
-    return conv1d(Linear(kernel, p.bias), x, k, padding=(k // 2, (k - 1) // 2), groups=cfg.position_groups)
+    return conv1d(Linear(kernel, p.bias), x, k, padding=(k // 2, (k - 1) // 2), groups=sizes.position_groups)
 
 
 def _distances(table: Array, frames: int, max_distance: int) -> Array:

@@ -79,55 +79,55 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2
     )
 
 
-def to_json(cfg: Wav2Vec2Config) -> dict[str, Any]:
+def to_json(sizes: Wav2Vec2Config) -> dict[str, Any]:
     """The `config.json` of the same model; without SpecAugment, whose vector is not kept."""
     extra: dict[str, dict[str, Any]] = {
         "wav2vec2": {},
-        "hubert": {"feat_proj_layer_norm": cfg.project_norm},
-        "wavlm": {"num_buckets": cfg.buckets, "max_bucket_distance": cfg.max_distance},
+        "hubert": {"feat_proj_layer_norm": sizes.project_norm},
+        "wavlm": {"num_buckets": sizes.buckets, "max_bucket_distance": sizes.max_distance},
     }
     return {
-        "model_type": cfg.kind,
-        "architectures": [_CLASSES[cfg.kind]],
-        "conv_dim": list(cfg.conv_width),
-        "conv_kernel": list(cfg.conv_kernel),
-        "conv_stride": list(cfg.conv_stride),
-        "num_feat_extract_layers": len(cfg.conv_width),
-        "conv_bias": cfg.conv_bias,
-        "feat_extract_norm": cfg.conv_norm,
-        "feat_extract_activation": cfg.conv_activation,
-        "hidden_size": cfg.width,
-        "num_hidden_layers": cfg.layers,
-        "num_attention_heads": cfg.heads,
-        "intermediate_size": cfg.ff,
-        "hidden_act": cfg.activation,
-        "do_stable_layer_norm": cfg.norm_first,
-        "layer_norm_eps": cfg.norm_eps,
-        "num_conv_pos_embeddings": cfg.position_kernel,
-        "num_conv_pos_embedding_groups": cfg.position_groups,
+        "model_type": sizes.kind,
+        "architectures": [_CLASSES[sizes.kind]],
+        "conv_dim": list(sizes.conv_width),
+        "conv_kernel": list(sizes.conv_kernel),
+        "conv_stride": list(sizes.conv_stride),
+        "num_feat_extract_layers": len(sizes.conv_width),
+        "conv_bias": sizes.conv_bias,
+        "feat_extract_norm": sizes.conv_norm,
+        "feat_extract_activation": sizes.conv_activation,
+        "hidden_size": sizes.width,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": sizes.ff,
+        "hidden_act": sizes.activation,
+        "do_stable_layer_norm": sizes.norm_first,
+        "layer_norm_eps": sizes.norm_eps,
+        "num_conv_pos_embeddings": sizes.position_kernel,
+        "num_conv_pos_embedding_groups": sizes.position_groups,
         "apply_spec_augment": False,
         "mask_time_prob": 0.0,
         "mask_feature_prob": 0.0,
-        **extra[cfg.kind],
+        **extra[sizes.kind],
     }
 
 
-def preprocessor_json(cfg: Wav2Vec2Config) -> dict[str, Any]:
+def preprocessor_json(sizes: Wav2Vec2Config) -> dict[str, Any]:
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
         "sampling_rate": 16_000,
         "padding_side": "right",
         "padding_value": 0.0,
-        "do_normalize": cfg.normalize,
-        "return_attention_mask": cfg.conv_norm == "layer",
+        "do_normalize": sizes.normalize,
+        "return_attention_mask": sizes.conv_norm == "layer",
     }
 
 
-def names(cfg: Wav2Vec2Config) -> Names:
+def names(sizes: Wav2Vec2Config) -> Names:
     """Of the backbone."""
     convs = []
-    for i, width in enumerate(cfg.conv_kernel):
+    for i, width in enumerate(sizes.conv_kernel):
         theirs = f"feature_extractor.conv_layers.{i}"
         convs += [
             (f"{theirs}.conv.weight", f"convs.{i}.linear.w", f"o i w={width} -> (w i) o"),
@@ -144,7 +144,7 @@ def names(cfg: Wav2Vec2Config) -> Names:
             (
                 f"{position}.parametrizations.weight.original1",
                 "position.direction",
-                f"o i w={cfg.position_kernel} -> (w i) o",
+                f"o i w={sizes.position_kernel} -> (w i) o",
             ),
             (f"{position}.bias", "position.bias", "o -> o"),
             *norm_names("encoder.layer_norm", "norm"),
@@ -166,7 +166,7 @@ def names(cfg: Wav2Vec2Config) -> Names:
             *("quantizer.*", "project_q.*", "project_hid.*", "final_proj.*", "lm_head.*"),
             *("layer_weights", "projector.*", "classifier.*", "tdnn.*", "objective.*"),
         ),
-        prefix=(f"{cfg.kind}.",),
+        prefix=(f"{sizes.kind}.",),
         old=tuple(
             (f"{position}.weight_{letter}", f"{position}.parametrizations.weight.original{i}")
             for i, letter in enumerate("gv")

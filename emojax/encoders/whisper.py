@@ -97,26 +97,26 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> WhisperC
     return cfg
 
 
-def to_json(cfg: WhisperConfig) -> dict[str, Any]:
+def to_json(sizes: WhisperConfig) -> dict[str, Any]:
     """The `config.json` with which `WhisperEncoder` is the same model."""
     return {
         "model_type": "whisper",
         "architectures": ["WhisperEncoder"],
-        "num_mel_bins": cfg.mels,
-        "d_model": cfg.width,
-        "encoder_layers": cfg.layers,
-        "encoder_attention_heads": cfg.heads,
-        "encoder_ffn_dim": cfg.ff,
-        "activation_function": cfg.activation,
-        "max_source_positions": cfg.positions,
+        "num_mel_bins": sizes.mels,
+        "d_model": sizes.width,
+        "encoder_layers": sizes.layers,
+        "encoder_attention_heads": sizes.heads,
+        "encoder_ffn_dim": sizes.ff,
+        "activation_function": sizes.activation,
+        "max_source_positions": sizes.positions,
     }
 
 
-def preprocessor_json(cfg: WhisperConfig) -> dict[str, Any]:
-    seconds = cfg.positions * POSITION / SAMPLE_RATE
+def preprocessor_json(sizes: WhisperConfig) -> dict[str, Any]:
+    seconds = sizes.positions * POSITION / SAMPLE_RATE
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
-        "feature_size": cfg.mels,
+        "feature_size": sizes.mels,
         "sampling_rate": SAMPLE_RATE,
         "n_fft": WINDOW,
         "hop_length": HOP,
@@ -127,26 +127,26 @@ def preprocessor_json(cfg: WhisperConfig) -> dict[str, Any]:
     }
 
 
-def declare(cfg: WhisperConfig) -> layer_mix.MixedLayers:
-    """Raises ValueError where there is no hidden state `cfg.layer`."""
-    d, h = cfg.width, cfg.width // cfg.heads
-    every = declare_attention(d, cfg.heads, cfg.heads, h, qkv_bias=True, o_bias=True)
+def declare(sizes: WhisperConfig) -> layer_mix.MixedLayers:
+    """Raises ValueError where there is no hidden state `sizes.layer`."""
+    d, h = sizes.width, sizes.width // sizes.heads
+    every = declare_attention(d, sizes.heads, sizes.heads, h, qkv_bias=True, o_bias=True)
     layer = Layer(
         attention_norm=declare_norm(d),
         attention=dataclasses.replace(every, k=dataclasses.replace(every.k, b=None)),
         mlp_norm=declare_norm(d),
-        mlp=declare_mlp(d, cfg.ff),
+        mlp=declare_mlp(d, sizes.ff),
     )
     backbone = Backbone(
-        stem=(declare_linear(3 * cfg.mels, d, "- D"), declare_linear(3 * d, d, "- D")),
-        positions=Param((cfg.positions, d), (None, "D"), lambda _, shape: 10 * sinusoids(*shape)),
-        layers=param.stack(layer, cfg.layers),
+        stem=(declare_linear(3 * sizes.mels, d, "- D"), declare_linear(3 * d, d, "- D")),
+        positions=Param((sizes.positions, d), (None, "D"), lambda _, shape: 10 * sinusoids(*shape)),
+        layers=param.stack(layer, sizes.layers),
         norm=declare_norm(d),
     )
-    return layer_mix.declare(backbone, cfg.layers, cfg.layer)
+    return layer_mix.declare(backbone, sizes.layers, sizes.layer)
 
 
-def log_mel(audio: Array, length: Array, cfg: WhisperConfig) -> Array:
+def log_mel(audio: Array, length: Array, sizes: WhisperConfig) -> Array:
     """Waveforms f32[B A] at 16 kHz, i32[B] samples -> f32[B 2*positions mels], as WhisperFeatureExtractor has it.
 
     A clip's loudness is lost: what is 80 dB below its loudest frame is cut off, silence beyond its end included.
@@ -154,7 +154,7 @@ def log_mel(audio: Array, length: Array, cfg: WhisperConfig) -> Array:
     Raises:
       ValueError: A is more than a window.
     """
-    window = cfg.positions * POSITION
+    window = sizes.positions * POSITION
     if audio.shape[1] > window:
         raise ValueError(
             f"Whisper reads a window of {window / SAMPLE_RATE:g} s ({window} samples), the audio has "
@@ -169,15 +169,15 @@ def log_mel(audio: Array, length: Array, cfg: WhisperConfig) -> Array:
     windows = jnp.concatenate([parts[:, i : i + window // part : HOP // part] for i in starts], -1)
     spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(cfg.mels), precision=jax.lax.Precision.HIGHEST)
+    energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(sizes.mels), precision=jax.lax.Precision.HIGHEST)
     x = jnp.log10(jnp.maximum(energy, 1e-10))
     return (jnp.maximum(x, x.max((1, 2), keepdims=True) - 8) + 4) / 4
 
 
 def encode(
-    p: layer_mix.MixedLayers, audio: Array, length: Array, cfg: WhisperConfig, dtype: jnp.dtype, remat: bool
+    p: layer_mix.MixedLayers, audio: Array, length: Array, sizes: WhisperConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
-    """Hidden state `cfg.layer` of every 20 ms of a window, which is always read whole.
+    """Hidden state `sizes.layer` of every 20 ms of a window, which is always read whole.
 
     Args:
       audio: f32[B A] at 16 kHz; what lies beyond `length` is never read.
@@ -188,21 +188,21 @@ def encode(
       ValueError: A is more than a window.
     """
     w = p.backbone
-    x = log_mel(audio, length, cfg).astype(dtype)
+    x = log_mel(audio, length, sizes).astype(dtype)
     for stem, stride in zip(w.stem, (1, 2), strict=True):
         x = gelu(conv1d(stem, x, width=3, stride=stride, padding=(1, 1)))
     x = x + w.positions.astype(dtype)
 
     def block(x: Array, p: Layer) -> Array:
-        q, k, v = project(p.attention, layer_norm(p.attention_norm, x), cfg.width // cfg.heads)
+        q, k, v = project(p.attention, layer_norm(p.attention_norm, x), sizes.width // sizes.heads)
         x = x + merge(p.attention, attention(q, k, v, None))
-        return x + mlp(p.mlp, layer_norm(p.mlp_norm, x), cfg.activation)
+        return x + mlp(p.mlp, layer_norm(p.mlp_norm, x), sizes.activation)
 
-    x = layer_mix.hidden_state(p, cfg.layer, block, lambda x: layer_norm(w.norm, x), x, remat)
-    return x, jnp.arange(cfg.positions) * POSITION < length[:, None]
+    x = layer_mix.hidden_state(p, sizes.layer, block, lambda x: layer_norm(w.norm, x), x, remat)
+    return x, jnp.arange(sizes.positions) * POSITION < length[:, None]
 
 
-def names(cfg: WhisperConfig) -> Names:
+def names(sizes: WhisperConfig) -> Names:
     """Of the backbone."""
     layer = "layers.{l}"
     return Names(

@@ -128,7 +128,7 @@ def nearest(train: Sequence[Features], test: Sequence[Features]) -> list[int]:
     return distance.argmin(1).tolist()
 
 
-def nearest_captions(train: Sequence[Clip], test: Sequence[Clip], cfg: Data) -> dict[str, str]:
+def nearest_captions(train: Sequence[Clip], test: Sequence[Clip], data: Data) -> dict[str, str]:
     """For each test clip, by id, the first caption of the training clip nearest to it in sound and picture.
 
     Media are decoded as for training; a file that cannot be decoded leaves its clip without streams.
@@ -137,7 +137,7 @@ def nearest_captions(train: Sequence[Clip], test: Sequence[Clip], cfg: Data) -> 
 
     def features(clip: Clip) -> Features:
         try:
-            media = load(clip, cfg)
+            media = load(clip, data)
         except MediaError:
             return Features(None, None)
         return media_features(media.audio, media.video)

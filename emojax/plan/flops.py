@@ -132,9 +132,9 @@ def _spectrum(frames: int, mels: int) -> float:
     return 2.0 * frames * 201 * mels
 
 
-def _read_layers(cfg: Wav2Vec2Config | WhisperConfig) -> int:
+def _read_layers(sizes: Wav2Vec2Config | WhisperConfig) -> int:
     """Layers below the hidden state that is read."""
-    return cfg.layers if cfg.layer is None else cfg.layer % (cfg.layers + 1)
+    return sizes.layers if sizes.layer is None else sizes.layer % (sizes.layers + 1)
 
 
 def _transformer(positions: int, d: int, f: float, layers: int) -> float:

@@ -94,8 +94,8 @@ def read(root: Path) -> Modules:
     )
 
 
-def declare_encoder(cfg: TextConfig) -> bert.Bert | mpnet.Mpnet:
-    return bert.declare(cfg) if isinstance(cfg, BertConfig) else mpnet.declare(cfg)
+def declare_encoder(sizes: TextConfig) -> bert.Bert | mpnet.Mpnet:
+    return bert.declare(sizes) if isinstance(sizes, BertConfig) else mpnet.declare(sizes)
 
 
 def declare_dense(head: tuple[Dense | Literal["normalize"], ...]) -> tuple[Linear, ...]:

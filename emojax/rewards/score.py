@@ -46,40 +46,40 @@ class RewardStatic:
     sentence: SentenceConfig  # its `max_tokens` is the length that captions and references are cut to
 
 
-def build(cfg: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
+def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
     """The reward of a configuration, for the captions of a policy with that tokenizer; on the host.
 
     Raises:
       FileNotFoundError, ValueError: see `sentence.load`.
       ConfigError: `max_tokens` is more than the sentence model reads.
     """
-    params, sentence_cfg, tokenizer = sentence.load(cfg.model)
-    if not 2 < cfg.max_tokens <= sentence_cfg.max_tokens:
+    params, sentence_cfg, tokenizer = sentence.load(reward.model)
+    if not 2 < reward.max_tokens <= sentence_cfg.max_tokens:
         raise ConfigError(
-            f"reward.max_tokens={cfg.max_tokens}: wanted 3 to {sentence_cfg.max_tokens}, [CLS] and [SEP] included: "
-            f"{cfg.model} reads no more"
+            f"reward.max_tokens={reward.max_tokens}: wanted 3 to {sentence_cfg.max_tokens}, [CLS] and [SEP] included: "
+            f"{reward.model} reads no more"
         )
-    sentence_cfg = dataclasses.replace(sentence_cfg, max_tokens=cfg.max_tokens)
-    tables = text.build(policy, tokenizer, max_bytes=cfg.max_bytes, max_tokens=cfg.max_tokens - 2)
-    static = RewardStatic(cfg.kind, cfg.emotion_weight, cfg.pool, sentence_cfg)
-    if cfg.kind == "rouge_l":
+    sentence_cfg = dataclasses.replace(sentence_cfg, max_tokens=reward.max_tokens)
+    tables = text.build(policy, tokenizer, max_bytes=reward.max_bytes, max_tokens=reward.max_tokens - 2)
+    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg)
+    if reward.kind == "rouge_l":
         return RewardModel(tables, None, None), static
-    phrases = emotion.phrases(cfg.concepts, cfg.templates)
+    phrases = emotion.phrases(reward.concepts, reward.templates)
     embedded = sentence.embed_texts(params, sentence_cfg, tokenizer, [p for concept in phrases for p in concept])
     parts = np.split(embedded, np.cumsum([len(concept) for concept in phrases])[:-1])
-    return RewardModel(tables, params, emotion.coordinates(parts, cfg.coordinates, cfg.center)), static
+    return RewardModel(tables, params, emotion.coordinates(parts, reward.coordinates, reward.center)), static
 
 
-def abstract(cfg: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
-    """The shapes of the reward where its files are not at hand, `cfg.sizes` given; `vocab` of the policy."""
-    assert cfg.sizes is not None, "the caller asks for shapes only where there are sizes"
-    params, sentence_cfg = sentence.abstract(cfg.sizes, cfg.max_tokens)
-    tables = text.abstract(vocab, cfg.sizes, max_bytes=cfg.max_bytes, max_tokens=cfg.max_tokens - 2)
-    static = RewardStatic(cfg.kind, cfg.emotion_weight, cfg.pool, sentence_cfg)
-    if cfg.kind == "rouge_l":
+def abstract(reward: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
+    """The shapes of the reward where its files are not at hand, `reward.sizes` given; `vocab` of the policy."""
+    assert reward.sizes is not None, "the caller asks for shapes only where there are sizes"
+    params, sentence_cfg = sentence.abstract(reward.sizes, reward.max_tokens)
+    tables = text.abstract(vocab, reward.sizes, max_bytes=reward.max_bytes, max_tokens=reward.max_tokens - 2)
+    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg)
+    if reward.kind == "rouge_l":
         return RewardModel(tables, None, None), static
-    anchors = np.random.default_rng(0).normal(size=(len(cfg.concepts), 1, sentence_cfg.width))
-    return RewardModel(tables, params, emotion.coordinates(list(anchors), cfg.coordinates, cfg.center)), static
+    anchors = np.random.default_rng(0).normal(size=(len(reward.concepts), 1, sentence_cfg.width))
+    return RewardModel(tables, params, emotion.coordinates(list(anchors), reward.coordinates, reward.center)), static
 
 
 def references(

@@ -78,16 +78,16 @@ def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
     return Sentence(*modules.read_weights(found)), cfg, tokenizer
 
 
-def abstract(cfg: TextConfig, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
+def abstract(sizes: TextConfig, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
     """The shapes of a model without its files: its encoder, and the mean of its vectors; float32.
 
     The ids of the special tokens, which only the files tell, are made up: they are numbers in a program, not shapes.
     Raises ValueError if `max_tokens`, the special ones included, is more than the encoder reads.
     """
-    if max_tokens > (longest := cfg.positions - cfg.first_position):
+    if max_tokens > (longest := sizes.positions - sizes.first_position):
         raise ValueError(f"texts of {max_tokens} tokens, special ones included; the sentence model reads {longest}")
-    encoder = param.abstract(modules.declare_encoder(cfg))
-    return Sentence(encoder, ()), SentenceConfig(cfg, ("mean",), (), max_tokens, cls=0, sep=2)
+    encoder = param.abstract(modules.declare_encoder(sizes))
+    return Sentence(encoder, ()), SentenceConfig(sizes, ("mean",), (), max_tokens, cls=0, sep=2)
 
 
 def load_tokenizer(model: str) -> "Tokenizer":
@@ -117,7 +117,7 @@ def at_hand(model: str) -> Path | None:
     return local(MINILM[0], _NEEDS)
 
 
-def embed(params: Sentence, cfg: SentenceConfig, ids: Array, mask: Array) -> Array:
+def embed(params: Sentence, settings: SentenceConfig, ids: Array, mask: Array) -> Array:
     """Sentence embeddings, traceable.
 
     The encoder runs at the shortest of a few lengths that holds the longest text of the batch: one program, and short
@@ -132,38 +132,38 @@ def embed(params: Sentence, cfg: SentenceConfig, ids: Array, mask: Array) -> Arr
       ValueError: S + 2 is more than the model reads.
     """
     whole = ids.shape[1] + 2
-    if whole > cfg.max_tokens:
+    if whole > settings.max_tokens:
         raise ValueError(
-            f"texts of {ids.shape[1]} tokens and 2 special ones; the sentence model reads {cfg.max_tokens}"
+            f"texts of {ids.shape[1]} tokens and 2 special ones; the sentence model reads {settings.max_tokens}"
         )
     lengths = sorted({min(whole, -(-whole * quarter // 64) * 16) for quarter in (1, 2, 3, 4)})
     longest = mask.sum(-1).max() + 2
     index = sum((longest > length).astype(jnp.int32) for length in lengths[:-1])
-    branches = [functools.partial(_embed_all, cfg=cfg, tokens=length - 2) for length in lengths]
+    branches = [functools.partial(_embed_all, settings=settings, tokens=length - 2) for length in lengths]
     return jax.lax.switch(index, branches, params, ids, mask)
 
 
-def _embed_all(params: Sentence, ids: Array, mask: Array, *, cfg: SentenceConfig, tokens: int) -> Array:
+def _embed_all(params: Sentence, ids: Array, mask: Array, *, settings: SentenceConfig, tokens: int) -> Array:
     """`embed` at one length: the first `tokens` tokens of each text."""
     position = jnp.arange(tokens + 2)
     length = mask[:, :tokens].sum(-1, keepdims=True)
-    ids = jnp.pad(ids[:, :tokens], ((0, 0), (1, 1)), constant_values=cfg.cls)
-    ids = jnp.where(position == length + 1, cfg.sep, jnp.where(position > length, 0, ids))
+    ids = jnp.pad(ids[:, :tokens], ((0, 0), (1, 1)), constant_values=settings.cls)
+    ids = jnp.where(position == length + 1, settings.sep, jnp.where(position > length, 0, ids))
     mask = position <= length + 1
-    x = _encode(params.encoder, ids, mask, cfg.encoder).astype(jnp.float32)
-    x = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in cfg.pooling], -1)
+    x = _encode(params.encoder, ids, mask, settings.encoder).astype(jnp.float32)
+    x = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in settings.pooling], -1)
     dense = iter(params.dense)
-    for step in cfg.head:
+    for step in settings.head:
         x = unit(x) if step == "normalize" else _dense(next(dense), x, step)
     return x
 
 
-def _encode(params: Tree, ids: Array, mask: Array, cfg: TextConfig) -> Array:
-    match cfg:
+def _encode(params: Tree, ids: Array, mask: Array, sizes: TextConfig) -> Array:
+    match sizes:
         case BertConfig():
-            return bert.encode(params, ids, mask, cfg)
+            return bert.encode(params, ids, mask, sizes)
         case MpnetConfig():
-            return mpnet.encode(params, ids, mask, cfg)
+            return mpnet.encode(params, ids, mask, sizes)
 
 
 def _dense(p: Linear, x: Array, step: Dense) -> Array:
@@ -207,21 +207,21 @@ def tokenize(tokenizer: "Tokenizer", texts: Sequence[str], max_tokens: int) -> t
 
 
 _BATCH_TOKENS = 2048
-_compiled = jax.jit(_embed_all, static_argnames=("cfg", "tokens"))
+_compiled = jax.jit(_embed_all, static_argnames=("settings", "tokens"))
 
 
-def embed_texts(params: Sentence, cfg: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
+def embed_texts(params: Sentence, settings: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
     """f32[N E]: what `embed` gives, for any number of texts of any length; one program per power of two of length."""
-    ids, mask = tokenize(tokenizer, texts, cfg.max_tokens - 2)
+    ids, mask = tokenize(tokenizer, texts, settings.max_tokens - 2)
     params, length = jax.device_put(params), mask.sum(-1)
-    size = np.minimum(np.maximum(16, 2 ** np.ceil(np.log2(length + 2))), cfg.max_tokens).astype(int)
-    out = np.zeros((len(texts), cfg.width), np.float32)
+    size = np.minimum(np.maximum(16, 2 ** np.ceil(np.log2(length + 2))), settings.max_tokens).astype(int)
+    out = np.zeros((len(texts), settings.width), np.float32)
     for tokens in np.unique(size):
         every, batch = np.flatnonzero(size == tokens), max(1, _BATCH_TOKENS // int(tokens))
         for start in range(0, len(every), batch):
             rows = every[start : start + batch]
             padded = np.resize(rows, batch)  # one shape a length: the last batch repeats its rows
             with jax.default_matmul_precision("float32"):
-                embedding = _compiled(params, ids[padded], mask[padded], cfg=cfg, tokens=int(tokens) - 2)
+                embedding = _compiled(params, ids[padded], mask[padded], settings=settings, tokens=int(tokens) - 2)
             out[rows] = embedding[: len(rows)]
     return out

@@ -109,7 +109,7 @@ def sample(decoder: lm.Lm, encoders: media.Encoders, batch: Batch, key: Array, c
         group=cfg.grpo.group,
         length=cfg.caption_tokens,
         sampling=cfg.grpo.sampling,
-        cfg=cfg.model.decoder,
+        sizes=cfg.model.decoder,
     )
     return streams, samples
 

@@ -60,7 +60,7 @@ def _at(x: Array, ids: Array) -> Array:
     return jnp.take_along_axis(x, ids[..., None], -1)[..., 0]
 
 
-def advantages(reward: Array, cfg: Grpo) -> tuple[Array, Array]:
+def advantages(reward: Array, grpo: Grpo) -> tuple[Array, Array]:
     """A_g = (R_g - mean R) / (std R + δ) within each clip's group (GRPO, arXiv 2402.03300, §4.1.2).
 
     A group whose rewards do not differ (std < 1e-6) has advantage zero. A reward that is NaN means "not scorable": it
@@ -76,31 +76,31 @@ def advantages(reward: Array, cfg: Grpo) -> tuple[Array, Array]:
     centred = jnp.where(known, reward - jnp.where(known, reward, 0).sum(-1, keepdims=True) / n, 0)
     std = jnp.sqrt(jnp.square(centred).sum(-1, keepdims=True) / n)
     flat = std < 1e-6
-    scale = std + 1e-4 if cfg.scale == "group" else 1.0
+    scale = std + 1e-4 if grpo.scale == "group" else 1.0
     return jnp.where(flat, 0, centred / scale), flat[:, 0]
 
 
-def token_weights(mask: Array, ended: Array, cfg: Grpo) -> Array:
+def token_weights(mask: Array, ended: Array, grpo: Grpo) -> Array:
     """f32[B G T] that sum to the loss's mean.
 
     Over samples of means ("grpo"), over tokens ("dapo"), over B·G·T ("dr_grpo").
     Fixed before micro-batches are cut, so sums over micro-batches are the sum over the batch.
     """
-    kept = mask & ended[..., None] if cfg.mask_truncated else mask
-    if cfg.loss == "dr_grpo":
+    kept = mask & ended[..., None] if grpo.mask_truncated else mask
+    if grpo.loss == "dr_grpo":
         return kept / math.prod(mask.shape)
-    if cfg.loss == "dapo":
+    if grpo.loss == "dapo":
         return kept / jnp.maximum(kept.sum(), 1)
     samples = jnp.maximum(kept.any(-1).sum(), 1)
     return kept / jnp.maximum(kept.sum(-1, keepdims=True), 1) / samples
 
 
-def policy_loss(logp: Array, old: Array, reference: Array, advantage: Array, cfg: Grpo) -> Array:
+def policy_loss(logp: Array, old: Array, reference: Array, advantage: Array, grpo: Grpo) -> Array:
     """Per token f32[B G T]: -min(ρA, clip(ρ)A) + β k3, with ρ = π/π_old and k3 = π_ref/π - log(π_ref/π) - 1."""
     ratio = jnp.exp(logp - old)
     a = advantage[..., None]
-    gain = jnp.minimum(ratio * a, jnp.clip(ratio, 1 - cfg.clip_low, 1 + cfg.clip_high) * a)
-    return cfg.beta * k3(logp, reference) - gain
+    gain = jnp.minimum(ratio * a, jnp.clip(ratio, 1 - grpo.clip_low, 1 + grpo.clip_high) * a)
+    return grpo.beta * k3(logp, reference) - gain
 
 
 def k3(logp: Array, reference: Array) -> Array:

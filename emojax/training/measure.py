@@ -8,7 +8,7 @@ from emojax.training.losses import TokenScores, k3
 from emojax.types import Array, Rollout
 
 
-def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, cfg: Grpo) -> dict[str, Array]:
+def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, grpo: Grpo) -> dict[str, Array]:
     """Of the update.
 
     Args:
@@ -22,7 +22,7 @@ def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, cfg: Gr
     last = jax.tree.map(lambda x: x[-1], scores)
     trained = weight > 0
     ratio = jnp.exp(last.logp - first.logp)
-    clipped = (ratio < 1 - cfg.clip_low) | (ratio > 1 + cfg.clip_high)
+    clipped = (ratio < 1 - grpo.clip_low) | (ratio > 1 + grpo.clip_high)
     return {
         "kl": _mean(k3(last.logp, last.reference), samples.mask),
         "entropy": _mean(first.entropy, samples.mask),

@@ -12,20 +12,26 @@ from emojax.config import Optimizer
 from emojax.types import Array, TrainState, Tree
 
 
-def make_optimizer(cfg: Optimizer, updates: int, trained: Tree) -> optax.GradientTransformation:
+def make_optimizer(optimizer: Optimizer, updates: int, trained: Tree) -> optax.GradientTransformation:
     """
     Args:
       updates: optimizer updates of the whole run, over which the learning rate rises and falls.
       trained: the declaration of what is trained.
     """
-    warmup = max(1, round(cfg.warmup * updates))
+    warmup = max(1, round(optimizer.warmup * updates))
     rate = optax.warmup_cosine_decay_schedule(
-        cfg.learning_rate / warmup, cfg.learning_rate, warmup, max(updates, warmup + 1), cfg.learning_rate / 10
+        optimizer.learning_rate / warmup,
+        optimizer.learning_rate,
+        warmup,
+        max(updates, warmup + 1),
+        optimizer.learning_rate / 10,
     )
     # not the usual 1e-8: where a gradient is zero but for rounding, as an encoder's key biases have it, that would make
     # whole steps of the rounding, and they would differ with the order of sums, so with the mesh and the micro-batch
-    adamw = optax.adamw(rate, cfg.b1, cfg.b2, eps=1e-6, weight_decay=cfg.weight_decay, mask=_matrices(trained))
-    return optax.chain(optax.clip_by_global_norm(cfg.clip), adamw)
+    adamw = optax.adamw(
+        rate, optimizer.b1, optimizer.b2, eps=1e-6, weight_decay=optimizer.weight_decay, mask=_matrices(trained)
+    )
+    return optax.chain(optax.clip_by_global_norm(optimizer.clip), adamw)
 
 
 def _matrices(declared: Tree) -> Tree:
