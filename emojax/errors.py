@@ -25,6 +25,10 @@ class Stopped(Exception):
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """ ", did you mean 'x'?", or nothing."""
+    """ ", did you mean 'x'?", or nothing.
+
+    >>> nearest("grup", ["group", "batch"]) + nearest("zzz", ["group", "batch"])
+    ", did you mean 'group'?"
+    """
     close = difflib.get_close_matches(name, names, 1, 0.5)
     return f", did you mean {close[0]!r}?" if close else ""

@@ -48,7 +48,11 @@ class Param:
 
 
 def stack(layer: Tree, layers: int) -> Tree:
-    """The declaration of `layers` copies of `layer` on a leading axis L, to be run by `jax.lax.scan`."""
+    """The declaration of `layers` copies of `layer` on a leading axis L, to be run by `jax.lax.scan`.
+
+    >>> stack({"w": Param((8, 4), ("D", "F"), zeros)}, 3)["w"].shape
+    (3, 8, 4)
+    """
 
     def lift(p: Param) -> Param:
         def init(key: Array, shape: tuple[int, ...]) -> Array:
@@ -79,7 +83,11 @@ def count(tree: Tree) -> int:
 
 
 def split(tree: Tree, chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
-    """Two trees of the same form: leaves whose dotted path is chosen, and the others; None in their place."""
+    """Two trees of the same form: leaves whose dotted path is chosen, and the others; None in their place.
+
+    >>> split({"norm": 1, "mlp": {"up": 2, "down": 3}}, lambda path: path.startswith("mlp."))
+    ({'mlp': {'down': 3, 'up': 2}, 'norm': None}, {'mlp': {'down': None, 'up': None}, 'norm': 1})
+    """
 
     def part(wanted: bool) -> Tree:
         return jax.tree_util.tree_map_with_path(lambda at, leaf: leaf if chosen(dotted(at)) is wanted else None, tree)
@@ -88,10 +96,18 @@ def split(tree: Tree, chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
 
 
 def merge(first: Tree, second: Tree) -> Tree:
-    """The tree that `split` took apart; where both have a leaf, that of `first`."""
+    """The tree that `split` took apart; where both have a leaf, that of `first`.
+
+    >>> merge({"a": 1, "b": None}, {"a": 5, "b": 2})
+    {'a': 1, 'b': 2}
+    """
     return jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None)
 
 
 def dotted(path: tuple) -> str:
-    """A path of a tree as it is written in configurations and name tables: layers.attention.q.w"""
+    """A path of a tree as it is written in configurations and name tables: layers.attention.q.w
+
+    >>> [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path({"mlp": {"up": 1, "down": 2}})]
+    ['mlp.down', 'mlp.up']
+    """
     return jax.tree_util.keystr(path, simple=True, separator=".")

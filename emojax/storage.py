@@ -16,6 +16,12 @@ def path_of(path: str | os.PathLike[str]) -> Path:
 
     Raises:
       ValueError: a URL of a kind that epath does not have, or whose driver is not installed.
+
+    >>> path_of("runs/mine").name
+    'mine'
+    >>> path_of("ftp://host/run")
+    Traceback (most recent call last):
+    ValueError: ftp://host/run: no such storage is known; wanted a local path or one of gs://, s3://, az://, hf://
     """
     text = os.fspath(path)
     scheme, colon, rest = text.partition(":/")

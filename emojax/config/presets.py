@@ -93,7 +93,12 @@ def _kinds(hint: Any) -> list[type]:
 
 
 def override(cfg: Config, overrides: Sequence[str]) -> Config:
-    """Applies `name=value` in order; see the module's docstring."""
+    """Applies `name=value` in order; see the module's docstring.
+
+    >>> cfg = override(Config("mine"), ["grpo.group=4", "temperature=0.7", "model.video.family=none"])
+    >>> cfg.grpo.group, cfg.grpo.sampling.temperature, cfg.model.video
+    (4, 0.7, None)
+    """
     for item in overrides:
         name, equals, text = item.partition("=")
         if not equals:

@@ -50,7 +50,15 @@ def make_order(seconds: Sequence[float], buckets: Sequence[float], batch: int, s
 
 
 def clips_in(order: Order, i: int) -> tuple[int, np.ndarray]:
-    """Batch `i`: its bucket, and the indices of its clips, i64[batch]."""
+    """Batch `i`: its bucket, and the indices of its clips, i64[batch].
+
+    >>> order = make_order([1.0, 1.5, 3.0, 1.2, 3.5, 0.9], buckets=(2.0, 4.0), batch=2, seed=0)
+    >>> [members.tolist() for members in order.members]
+    [[0, 1, 3, 5], [2, 4]]
+    >>> epoch = [clips_in(order, i) for i in range(3)]  # two batches of the shorter clips, one of the longer
+    >>> sorted(bucket for bucket, _ in epoch), sorted(int(clip) for _, clips in epoch for clip in clips)
+    ([0, 0, 1], [0, 1, 2, 3, 4, 5])
+    """
     sizes = tuple(len(m) for m in order.members)
     turns = tuple(n // math.gcd(*sizes) for n in sizes)  # batches of each bucket in one cycle: exactly in proportion
     cycle, place = divmod(i, sum(turns))

@@ -25,6 +25,10 @@ def restrict(logits: Array, sampling: Sampling, drawn: Array | None = None) -> A
 
     `drawn` (i32[...]) are tokens known to have been in the support: they stay in it, whatever rounding does to a
     threshold between two evaluations of the same logits.
+
+    >>> p = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
+    >>> [(restrict(p, s) > NEVER).tolist() for s in (Sampling(top_k=1), Sampling(top_p=0.7), Sampling(min_p=0.2))]
+    [[True, False, False, False], [True, True, False, False], [True, True, True, False]]
     """
     logits = logits.astype(jnp.float32)
     if sampling.temperature != 1:

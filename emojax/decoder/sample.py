@@ -113,6 +113,11 @@ def draw(logits: Array, uniform: Array) -> tuple[Array, Array]:
     Args:
       logits: f32[... V]
       uniform: f32[...] in [0, 1)
+
+    >>> logits = jnp.log(jnp.array([[0.2, 0.0, 0.5, 0.3]] * 4))
+    >>> token, logp = draw(logits, jnp.array([0.1, 0.3, 0.6, 0.9]))
+    >>> token.tolist(), [round(p, 2) for p in jnp.exp(logp).tolist()]
+    ([0, 2, 2, 3], [0.2, 0.5, 0.5, 0.3])
     """
     v = logits.shape[-1]
     width = 1 << math.ceil(math.log2(math.sqrt(v)))

@@ -46,7 +46,11 @@ class Names:
 
 
 def linear_names(theirs: str, ours: str) -> tuple[tuple[str, str, str], ...]:
-    """The lines of a linear layer as torch has it."""
+    """The lines of a linear layer as torch has it.
+
+    >>> linear_names("layer.{l}.query", "layers.q")
+    (('layer.{l}.query.weight', 'layers.q.w', 'o i -> i o'), ('layer.{l}.query.bias', 'layers.q.b', 'o -> o'))
+    """
     return (f"{theirs}.weight", f"{ours}.w", "o i -> i o"), (f"{theirs}.bias", f"{ours}.b", "o -> o")
 
 

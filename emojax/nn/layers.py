@@ -162,6 +162,13 @@ def rope(x: Array, positions: Array, theta: float, scaling: RopeScaling | None =
     Args:
       x: [... positions heads H]
       positions: i32[... positions]
+
+    >>> x = jnp.ones((3, 1, 2))  # three positions, one head of width 2
+    >>> y = rope(x, jnp.arange(3), theta=10_000.0)
+    >>> y[0, 0].tolist()  # position 0 is not rotated
+    [1.0, 1.0]
+    >>> [round(float(y[a, 0] @ y[b, 0]), 3) for a, b in ((0, 1), (1, 2))]  # products depend on the distance alone
+    [1.081, 1.081]
     """
     frequency, size = _frequencies(x.shape[-1], theta, scaling)
     angle = positions[..., None, None].astype(jnp.float32) * frequency

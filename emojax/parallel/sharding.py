@@ -64,7 +64,14 @@ def parts(along: Sequence[str], sizes: Mapping[str, int]) -> int:
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
-    """The same as JAX has it."""
+    """The same as JAX has it.
+
+    >>> sizes = {"data": 2, "fsdp": 4, "model": 2}
+    >>> spec("DF", [64, 256], sizes) == PartitionSpec("fsdp", "model")
+    True
+    >>> spec("DF", [64, 255], sizes) == PartitionSpec("fsdp", None)  # 255 has no halves: it is not cut
+    True
+    """
     return PartitionSpec(*(along or None for along in cut(axes, shape, sizes)))
 
 

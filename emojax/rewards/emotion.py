@@ -54,7 +54,13 @@ def coordinates(embeddings: Sequence[np.ndarray], kind: str, center: bool) -> Co
 
 
 def project(space: Coordinates, embedding: Array) -> Array:
-    """Unit embeddings [... E] -> coordinates [... C]."""
+    """Unit embeddings [... E] -> coordinates [... C].
+
+    >>> joy, anger = np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]])  # a phrase each, width 3
+    >>> space = coordinates([joy, anger], kind="cosine", center=True)
+    >>> project(space, jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])).round(3).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
     return jnp.einsum("...e,ce->...c", unit(embedding - space.mean), space.basis)
 
 

@@ -208,6 +208,16 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
       mask: bool[N T] False: the token spells nothing. None: all True.
     Returns:
       i32[N max_tokens], 0 past the last token, and bool[N max_tokens], False past the last token.
+
+    >>> from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    >>> policy = Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    >>> policy.pre_tokenizer, policy.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    >>> reward = Tokenizer(models.WordPiece({"[UNK]": 0, "sad": 1, "##ly": 2, "!": 3}, unk_token="[UNK]"))
+    >>> reward.normalizer, reward.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    >>> tables = build(policy, reward, max_bytes=32, max_tokens=6)
+    >>> ids, mask = retokenize(tables, jnp.array([policy.encode("Sadly, SAD!").ids]))
+    >>> ids.tolist(), mask.tolist()
+    ([[1, 2, 0, 1, 3, 0]], [[True, True, True, True, True, False]])
     """
     if mask is None:
         mask = jnp.ones(ids.shape, bool)

@@ -70,6 +70,11 @@ def advantages(reward: Array, grpo: Grpo) -> tuple[Array, Array]:
       reward: f32[B G]
     Returns:
       Advantages f32[B G], and bool[B], True where the group does not differ.
+
+    >>> reward = jnp.array([[0.0, 1.0, 0.0, 1.0], [0.5, 0.5, 0.5, 0.5]])
+    >>> advantage, flat = advantages(reward, Grpo(scale="none"))
+    >>> advantage[0].tolist(), flat.tolist()
+    ([-0.5, 0.5, -0.5, 0.5], [False, True])
     """
     known = jnp.isfinite(reward)
     n = jnp.maximum(known.sum(-1, keepdims=True), 1)
@@ -85,6 +90,13 @@ def token_weights(mask: Array, ended: Array, grpo: Grpo) -> Array:
 
     Over samples of means ("grpo"), over tokens ("dapo"), over B·G·T ("dr_grpo").
     Fixed before micro-batches are cut, so sums over micro-batches are the sum over the batch.
+
+    >>> mask = jnp.array([[[True, True, False, False], [True, True, True, True]]])  # two captions: two tokens, four
+    >>> ended = jnp.array([[True, True]])
+    >>> token_weights(mask, ended, Grpo(loss="grpo"))[0].tolist()  # a caption counts as much as the other
+    [[0.25, 0.25, 0.0, 0.0], [0.125, 0.125, 0.125, 0.125]]
+    >>> token_weights(mask, ended, Grpo(loss="dr_grpo"))[0].tolist()  # a token counts as much as any other
+    [[0.125, 0.125, 0.0, 0.0], [0.125, 0.125, 0.125, 0.125]]
     """
     kept = mask & ended[..., None] if grpo.mask_truncated else mask
     if grpo.loss == "dr_grpo":
