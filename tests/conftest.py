@@ -1,16 +1,25 @@
-"""Eight CPU devices, and programs compiled without LLVM's optimisation: the laws are the same, and they compile in half
-the time."""
+"""Eight CPU devices, and programs compiled as cheaply as XLA can: the laws are the same, most of the time is XLA's.
+
+What one test, worker or process has compiled, the others of the session read.
+"""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+# without LLVM's optimisation programs compile in half the time, without the emitters of MLIR in two thirds of that
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
 # XLA runs all CPU devices on one pool of threads, and a collective holds its thread until every device has come: with
 # eight threads, independent collectives of a (data, fsdp, model) mesh take them all, and the program hangs
 os.environ.setdefault("PJRT_NPROC", "64")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import gc
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +27,13 @@ import jax
 import pytest
 
 MAPS = Path("/proc/self/maps")
+
+# emojax keeps no programs on CPU unasked, for another machine may refuse them (jax-ml/jax#38445): here it is the same.
+# Workers and other processes inherit the folder of the process that makes it, which removes it
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    KEPT = tempfile.TemporaryDirectory(prefix="emojax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = KEPT.name
+    jax.config.update("jax_compilation_cache_dir", KEPT.name)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,7 +13,7 @@ from emojax.parallel import compile_cache
 
 SCRIPT = """
 import sys, jax, jax.monitoring
-from emojax import compile_cache
+from emojax.parallel import compile_cache
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name.rpartition("/")[-1]))
 compile_cache.use(*sys.argv[1:])

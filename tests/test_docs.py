@@ -192,7 +192,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "pages.json").write_text(json.dumps({"begin": BEGIN} | pages))
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
         "XDG_CACHE_HOME": str(folder / "cache"),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",

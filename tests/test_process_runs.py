@@ -17,7 +17,7 @@ EMOJAX = [sys.executable, "-m", "emojax.cli"]
 
 
 def environment() -> dict[str, str]:
-    flags = "--xla_backend_optimization_level=0"
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "64"}
 
 

@@ -15,7 +15,7 @@ STEPS = [sys.executable, str(TESTS / "support" / "process_steps.py")]
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    flags = "--xla_backend_optimization_level=0"
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     return os.environ | {"PYTHONPATH": path, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "64"}
 
 

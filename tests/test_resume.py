@@ -19,7 +19,7 @@ STEPS = 6
 def start(stage: str, out: Path, *flags: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "emojax.cli", stage, "--config", "tiny", "--out", str(out), *flags]
     overrides = [f"--set={pair}" for pair in (f"steps={STEPS}", "checkpoint_every=2", "sample_every=2")]
-    one_device = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    one_device = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
     return subprocess.Popen([*command, *overrides], env=one_device)
 
 
