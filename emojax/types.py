@@ -10,9 +10,11 @@ One letter an axis, the same in every einsum, field comment and docstring:
 Three more occur only on the way in: A, audio samples at 16 kHz, X, transcript positions, and M, target captions.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from flax import struct
 
 Array = jax.Array
@@ -59,6 +61,43 @@ class Batch:
     references: References | None = None
     audio_features: Features | None = None  # in the place of `audio`
     video_features: Features | None = None  # in the place of `video`
+
+
+def batch_shapes(
+    clips: int, *, samples: int, frames: int, size: int, transcript: int = 0, targets: int = 1, caption: int = 0
+) -> Batch:
+    """Shapes and types of a Batch of media, `jax.ShapeDtypeStruct`s: the one declaration of them.
+
+    Blank batches, the arguments that programs are lowered for and made-up inputs are maps over it.
+
+    Args:
+      samples: A, of audio.
+      frames: S, of `size` x `size` pixels.
+      transcript: X. targets: M. caption: T.
+    """
+
+    def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
+        return jax.ShapeDtypeStruct((clips, *shape), np.dtype(dtype))
+
+    return Batch(
+        clip_id=of("uint32"),
+        audio=of("float32", samples),
+        audio_length=of("int32"),
+        video=of("uint8", frames, size, size, 3),
+        video_mask=of("bool", frames),
+        transcript=of("int32", transcript),
+        transcript_mask=of("bool", transcript),
+        caption=of("int32", targets, caption),
+        caption_mask=of("bool", targets, caption),
+        emotion=of("int32"),
+    )
+
+
+def blank(shapes: Batch) -> Batch:
+    """A Batch (numpy) of such shapes that holds nothing: tokens are padding (0), every mask is False, no clip has a
+    label."""
+    batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    return dataclasses.replace(batch, emotion=np.full_like(batch.emotion, -1))
 
 
 @struct.dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import emojax
 from emojax.captioning import caption_file
+from emojax.captioning.decoding import Decoding
 from emojax.config import presets
 from emojax.corpus import source
 from emojax.data.clips import clips_of_files
@@ -25,7 +26,7 @@ def main(model: emojax.Captioner, folder: Path, out: Path) -> dict[str, float]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA)
     print(f"{len(files)} media files in {folder}")
     # each batch is written when it is made, so any number of files fits into memory
-    done = caption_file.write(model, clips_of_files(files), out, batch_size=16, resume=True)
+    done = caption_file.write(model, clips_of_files(files), out, Decoding(batch_size=16), resume=True)
     records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     for record in records[:5]:
         print(f"  {Path(record['id']).name}: {record.get('caption', record.get('error'))}")

@@ -13,12 +13,12 @@ import numpy as np
 from emojax import param, rewards
 from emojax.config import presets
 from emojax.corpus import source
-from emojax.data.batches import training_batches
+from emojax.data.batches import Batching, training_batches
 from emojax.data.text import decode, train_tokenizer
 from emojax.decoder import captioner, lm, pretrained
 from emojax.parallel import sharding
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training.grpo import Frozen, sample
+from emojax.training.grpo import Frozen
 from emojax.training.losses import advantages, policy_loss, token_scores, token_weights
 from emojax.training.program import abstract_weights, grpo_program, new_state
 from emojax.types import Array, Batch, Rollout, Tree
@@ -38,20 +38,14 @@ def main(overrides: tuple[str, ...] = ()) -> dict[str, tuple[float, float]]:
     model = sharding.everywhere(model, mesh)
     captions = [clip.captions for clip in clips]
     references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
-    batches = training_batches(
-        clips,
-        tokenizer,
-        cfg.data,
-        caption_tokens=cfg.caption_tokens,
-        batch=cfg.grpo.batch,
-        seed=cfg.seed,
-        references=references,
-    )
+    batching = Batching(cfg.grpo.batch, cfg.seed, cfg.caption_tokens)
+    batches = training_batches(clips, tokenizer, cfg.data, batching, references=references)
     batch = sharding.to_devices(next(batches), mesh)
 
     # G captions of each clip; the step's number is folded into the key of the run
-    draw = jax.jit(lambda params, batch, key: sample(params.decoder, params.encoders, batch, key, cfg))
-    streams, samples = draw(params, batch, jax.random.fold_in(key, 0))
+    how = {"cfg": cfg, "group": cfg.grpo.group, "sampling": cfg.grpo.sampling}
+    draw = jax.jit(captioner.sample, static_argnames=tuple(how))
+    streams, samples = draw(params, batch, jax.random.fold_in(key, 0), **how)
 
     # their rewards, and how much better each is than the others of its clip
     score, _ = jax.jit(rewards.score, static_argnums=1)(model, static, samples.ids, samples.mask, batch.references)
@@ -71,6 +65,7 @@ def main(overrides: tuple[str, ...] = ()) -> dict[str, tuple[float, float]]:
         other = hidden(reference), lm.head(reference)
         vocab, sampling = cfg.model.decoder.vocab, cfg.grpo.sampling
         scores = token_scores(hidden(policy), lm.head(policy), samples.ids, vocab, sampling, other)
+        assert scores.reference is not None, "the reference was given"
         old = jax.lax.stop_gradient(scores.logp)
         weight = token_weights(samples.mask, samples.ended, cfg.grpo)
         return (policy_loss(scores.logp, old, scores.reference, advantage, cfg.grpo) * weight).sum()

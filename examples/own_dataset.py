@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 
 import emojax
+from emojax.captioning.decoding import Decoding
 from emojax.config import Corpus, presets
 from emojax.corpus.synthetic import make_corpus
 from emojax.data.clips import Clip, read_manifest, write_manifest
@@ -51,7 +52,7 @@ def main(folder: Path, labels: Path, out: Path, overrides: tuple[str, ...] = ())
     cfg = presets.load("tiny", [f"data.manifest={manifest}", *overrides])
     stages.sft(cfg, out, overwrite=True, progress=lambda step, steps, metrics: print(f"{step}/{steps}", end="\r"))
     captioner = emojax.load(out)
-    for record in captioner.records(test[:4], workers=0):
+    for record in captioner.records(test[:4], Decoding(workers=0)):
         print(f"{record['id']}: {record['caption']}")
     return captioner
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from emojax.config import presets
 from emojax.corpus import source
-from emojax.data.batches import training_batches
+from emojax.data.batches import Batching, training_batches
 from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner, pretrained
 from emojax.parallel import sharding
@@ -40,9 +40,7 @@ def main(steps: int = 20) -> list[float]:
     params = pretrained.initial(cfg, abstract_weights(captioner.declare(cfg), mesh))
     state = new_state(program, params.decoder)
     frozen, key = Frozen(params.encoders, params.decoder, is_word), jax.random.key(cfg.seed)
-    batches = training_batches(
-        clips, tokenizer, cfg.data, caption_tokens=cfg.caption_tokens, batch=cfg.grpo.batch, seed=cfg.seed
-    )
+    batches = training_batches(clips, tokenizer, cfg.data, Batching(cfg.grpo.batch, cfg.seed, cfg.caption_tokens))
     rewards = []
     with jax.set_mesh(mesh):
         for step, batch in zip(range(steps), batches, strict=False):

@@ -13,7 +13,7 @@ import soundfile
 
 from emojax.config import Data
 from emojax.data.audio import decode_audio
-from emojax.data.batches import training_batches
+from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.order import clips_in, make_order
@@ -60,7 +60,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 
 
 def take(count: int, clips: Sequence[Clip], cfg: Data = CFG, batch: int = 4, seed: int = 7, **where) -> list[Batch]:
-    batches = training_batches(clips, TOKENIZER, cfg, caption_tokens=16, batch=batch, seed=seed, **where)
+    extra = {name: where.pop(name) for name in ("emotions", "references", "features") if name in where}
+    batches = training_batches(clips, TOKENIZER, cfg, Batching(batch, seed, 16, **where), **extra)
     try:
         return list(islice(batches, count))
     finally:
@@ -210,7 +211,7 @@ def test_a_broken_clip_is_replaced_and_named_once(
     clips: list[Clip], broken: list[Clip], caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     for whole, batch in zip(take(30, clips), take(30, broken, replace(CFG, workers=workers)), strict=True):
-        names, wanted = np.asarray(batch.clip_id), np.asarray(whole.clip)
+        names, wanted = np.asarray(batch.clip_id), np.asarray(whole.clip_id)
         lost = np.isin(wanted, [name_of(clips[i]) for i in (5, 6, 13)])
         np.testing.assert_array_equal(names[~lost], wanted[~lost])
         assert not np.isin(names, [name_of(clips[i]) for i in (5, 6, 13)]).any()

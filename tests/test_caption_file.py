@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from emojax import captioning, param
-from emojax.captioning import caption_file
+from emojax.captioning import Decoding, caption_file
 from emojax.config import ConfigError, Sampling, presets
 from emojax.data.clips import Clip, read_manifest, write_manifest
 from emojax.data.text import train_tokenizer
@@ -82,14 +82,14 @@ def said(records: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("how", [{}, DRAWN], ids=["greedy", "drawn"])
 def test_a_caption_depends_on_its_clip_alone(clips: list[Clip], how: dict[str, Any]) -> None:
     """Not on the neighbours in its batch, the batch's size, the order of the clips, the workers, or a resume."""
-    usual = list(model().records(clips, batch_size=4, workers=0, **how))
+    usual = list(model().records(clips, Decoding(batch_size=4, workers=0, **how)))
     assert [r["id"] for r in usual] != [c.id for c in clips]
     captions = [r["caption"] for r in usual if "caption" in r]
     assert len(set(captions)) > len(captions) * 0.5, "captions so alike that nothing could be seen in them"
     others = {
-        "backwards": model().records(clips[::-1], batch_size=4, workers=2, ordered=True, **how),
-        "batch": model().records(clips, batch_size=7, workers=0, **how),
-        "alone": (r for c in clips[:6] for r in model().records([c], batch_size=4, workers=0, **how)),
+        "backwards": model().records(clips[::-1], Decoding(batch_size=4, workers=2, ordered=True, **how)),
+        "batch": model().records(clips, Decoding(batch_size=7, workers=0, **how)),
+        "alone": (r for c in clips[:6] for r in model().records([c], Decoding(batch_size=4, workers=0, **how))),
     }
     for name, records in others.items():
         found = said(list(records))
@@ -98,9 +98,11 @@ def test_a_caption_depends_on_its_clip_alone(clips: list[Clip], how: dict[str, A
 
 def test_order_is_kept_where_it_is_asked_for(clips: list[Clip]) -> None:
     for some in (clips, clips[::-1], clips[:1], clips[5:6]):  # the last one is broken
-        assert [r["id"] for r in model().records(some, batch_size=4, workers=0, ordered=True)] == [c.id for c in some]
+        assert [r["id"] for r in model().records(some, Decoding(batch_size=4, workers=0, ordered=True))] == [
+            c.id for c in some
+        ]
     with pytest.raises(ConfigError, match="'clip 0' is the id of more than one"):
-        list(model().records([clips[0]] * 2, batch_size=4, workers=0, ordered=True))
+        list(model().records([clips[0]] * 2, Decoding(batch_size=4, workers=0, ordered=True)))
 
 
 def test_only_the_lengths_that_occur_are_compiled(clips: list[Clip]) -> None:
@@ -115,10 +117,10 @@ def test_only_the_lengths_that_occur_are_compiled(clips: list[Clip]) -> None:
 
     jax.monitoring.register_event_duration_secs_listener(note)
     told: list[float] = []
-    records = model().records([*short[:5], long], batch_size=5, workers=0, compiled=told.append)
+    records = model().records([*short[:5], long], Decoding(batch_size=5, workers=0), told.append)
     for there, _ in zip((1, 1, 1, 1, 1, 2), records, strict=True):
         assert len(programs) == len(told) == there
-    assert len(list(model().records(short, batch_size=5, workers=0))) == len(short)
+    assert len(list(model().records(short, Decoding(batch_size=5, workers=0)))) == len(short)
     assert len(programs) == 2
 
 
@@ -136,7 +138,7 @@ def test_what_waits_for_its_turn_is_bounded(clips: list[Clip], monkeypatch: pyte
         return words(self, *batch)
 
     monkeypatch.setattr(captioning.Captioner, "_words", counted)
-    records = model().records(many, batch_size=4, workers=0, ordered=True)
+    records = model().records(many, Decoding(batch_size=4, workers=0, ordered=True))
     assert next(records)["id"] == long.id
     assert made <= 4 + 2
     assert len(list(records)) == 300
@@ -146,14 +148,14 @@ def test_what_waits_for_its_turn_is_bounded(clips: list[Clip], monkeypatch: pyte
 def test_a_file_cut_anywhere_is_gone_on_with(clips: list[Clip], tmp_path: Path, ordered: bool) -> None:
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     how = {"batch_size": 4, "workers": 0, "ordered": ordered}
-    assert caption_file.write(model(), clips, whole, **how)["errors"] == 3
+    assert caption_file.write(model(), clips, whole, Decoding(**how))["errors"] == 3
     assert len(lines(whole)) == 50
     data = whole.read_bytes()
-    caption_file.write(model(), clips[:1], out, **how)  # for its settings
+    caption_file.write(model(), clips[:1], out, Decoding(**how))  # for its settings
     wide = next(i for i, byte in enumerate(data) if byte >= 0xE0) + 1  # within a character
     for cut in (0, 1, wide, data.index(b"\n"), data.index(b"\n") + 1, len(data) // 2, len(data) - 1, len(data)):
         out.write_bytes(data[:cut])
-        done = caption_file.write(model(), clips, out, resume=True, **how)
+        done = caption_file.write(model(), clips, out, Decoding(**how), resume=True)
         assert done["clips"] == 50 - data[:cut].count(b"\n")
         assert said(lines(out)) == said(lines(whole))
         assert out.read_bytes().startswith(data[: data[:cut].rfind(b"\n") + 1])
@@ -163,7 +165,7 @@ def test_a_file_cut_anywhere_is_gone_on_with(clips: list[Clip], tmp_path: Path, 
 
 def test_a_file_is_not_gone_on_with_by_another_model(clips: list[Clip], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    caption_file.write(model(), clips[:8], out, batch_size=4, workers=0)
+    caption_file.write(model(), clips[:8], out, Decoding(batch_size=4, workers=0))
     before = out.read_bytes()
     other = dataclasses.replace(CFG, data=dataclasses.replace(CFG.data, frames=3), caption_tokens=8)
     retrained = train_tokenizer(["a calm voice, and another"], 300)
@@ -175,21 +177,21 @@ def test_a_file_is_not_gone_on_with_by_another_model(clips: list[Clip], tmp_path
         (r"\n  caption_tokens: 9 .*\n  data.frames: 2 there, 3 now\n", dataclasses.replace(model(), cfg=other), {}),
     ):
         with pytest.raises(RunError, match=rf"(?s)begun by another model or with other settings:.*{message}"):
-            caption_file.write(changed, clips, out, resume=True, batch_size=4, workers=0, **how)
+            caption_file.write(changed, clips, out, Decoding(batch_size=4, workers=0, **how), resume=True)
     (tmp_path / "out.jsonl.settings.json").rename(tmp_path / "elsewhere")
     with pytest.raises(RunError, match=r"out\.jsonl\.settings\.json is not beside it"):
-        caption_file.write(model(), clips, out, resume=True, batch_size=4, workers=0)
+        caption_file.write(model(), clips, out, Decoding(batch_size=4, workers=0), resume=True)
     (tmp_path / "elsewhere").rename(tmp_path / "out.jsonl.settings.json")
     assert out.read_bytes() == before
-    smaller = caption_file.write(model(), clips[:12], out, resume=True, batch_size=2, workers=1)
+    smaller = caption_file.write(model(), clips[:12], out, Decoding(batch_size=2, workers=1), resume=True)
     assert smaller["clips"] == 4, "neither the batch size nor the workers make another caption"
 
 
 def test_order_cannot_be_gone_on_with_for_other_clips(clips: list[Clip], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    caption_file.write(model(), clips[:6], out, batch_size=4, workers=0, ordered=True)
+    caption_file.write(model(), clips[:6], out, Decoding(batch_size=4, workers=0, ordered=True))
     with pytest.raises(RunError, match="does not hold the first 6 of these clips in order"):
-        caption_file.write(model(), clips[1:], out, batch_size=4, workers=0, ordered=True, resume=True)
+        caption_file.write(model(), clips[1:], out, Decoding(batch_size=4, workers=0, ordered=True), resume=True)
 
 
 def test_a_line_that_is_no_caption_is_named(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_a_line_that_is_no_caption_is_named(tmp_path: Path) -> None:
 def test_a_file_name_need_not_be_unicode(clips: list[Clip], tmp_path: Path) -> None:
     name, out = os.fsdecode(b"voice \xff.wav"), tmp_path / "out.jsonl"
     for _ in range(2):
-        caption_file.write(model(), [Clip(name, transcript="hm")], out, resume=True, batch_size=4, workers=0)
+        caption_file.write(model(), [Clip(name, transcript="hm")], out, Decoding(batch_size=4, workers=0), resume=True)
     assert [r["id"] for r in lines(out)] == caption_file.written(out) == [name]
 
 
@@ -211,13 +213,13 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import conftest, test_caption_file as this
-from emojax import caption_file
+from emojax.captioning import Decoding, caption_file
 from emojax.data.clips import read_manifest
 if __name__ == "__main__":
     clips, out = read_manifest(Path(sys.argv[1])), Path(sys.argv[2])
     slow = lambda done, total: time.sleep(0.004)
-    caption_file.write(this.model(), clips, out, batch_size=3, workers=1, resume=True, ordered=sys.argv[3] == "True",
-                       progress=slow)
+    decoding = Decoding(batch_size=3, workers=1, ordered=sys.argv[3] == "True")
+    caption_file.write(this.model(), clips, out, decoding, resume=True, progress=slow)
 """
 
 

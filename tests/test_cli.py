@@ -115,7 +115,7 @@ def test_a_run_is_refused_resumed_or_replaced(tmp_path: Path) -> None:
     (out / "metrics.jsonl").write_text("{}\n")
     before = files(out)
     assert presets.read_json(out / "config.json") == TINY
-    with pytest.raises(RunError, match="already holds a run; go on with it by --resume, or replace it by --overwrite"):
+    with pytest.raises(RunError, match="already holds a run; resume it with --resume, or replace it by --overwrite"):
         open_run(out, "sft", TINY, resume=False, overwrite=False)
     open_run(out, "sft", TINY, resume=True, overwrite=False)
     assert files(out) == before

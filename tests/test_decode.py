@@ -9,7 +9,7 @@ from emojax import param
 from emojax.config import LlamaConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
-from emojax.decoder.sample import rollout
+from emojax.decoder.sample import noise, rollout
 from emojax.training.losses import token_scores
 from emojax.types import Prefix
 from support import made_up
@@ -44,7 +44,7 @@ def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: LlamaCo
     p, pre = weights(cfg), prefix(cfg)
     cache = lm.prefill(p, pre, cfg)
     clip = jnp.arange(3, dtype=jnp.uint32)
-    out = rollout(p, cache, pre.mask, clip, jax.random.key(2), group=5, length=11, sampling=sampling, cfg=cfg)
+    out = rollout(p, cache, pre.mask, noise(jax.random.key(2), clip, 5), length=11, sampling=sampling, sizes=cfg)
     hidden = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg)
     again = token_scores(hidden, lm.head(p), out.ids, cfg.vocab, sampling)
     assert out.mask.any(), "nothing was sampled"
@@ -89,7 +89,7 @@ def test_greedy_captions_are_the_most_probable_tokens() -> None:
     p, pre = weights(cfg), prefix(cfg)
     cache = lm.prefill(p, pre, cfg)
     clip = jnp.zeros(3, jnp.uint32)
-    out = rollout(p, cache, pre.mask, clip, jax.random.key(0), group=1, length=9, sampling=None, cfg=cfg)
+    out = rollout(p, cache, pre.mask, noise(jax.random.key(0), clip, 1), length=9, sampling=None, sizes=cfg)
     logits = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg) @ lm.head(p).T
     np.testing.assert_array_equal(np.where(out.mask, logits.argmax(-1), 0), np.where(out.mask, out.ids, 0))
 

@@ -91,7 +91,7 @@ def test_options_that_are_not_implemented_are_named():
     rope = {"rope_type": "dynamic", "factor": 2.0, "partial_rotary_factor": 0.5}
     wrong = {"hidden_act": "tanh", "rope_scaling": rope, "eos_token_id": None, "num_key_value_heads": 3}
     said = (
-        r"hidden_act='tanh'.*num_attention_heads=14 is not a multiple of num_key_value_heads=3.*eos_token_id=None.*"
+        r"hidden_act='tanh'.*eos_token_id=None.*num_attention_heads=14 is not a multiple of num_key_value_heads=3.*"
         r"rope_type='dynamic' \(implemented: default, linear, llama3, yarn\).*partial_rotary_factor=0.5"
     )
     with pytest.raises(ValueError, match=said):

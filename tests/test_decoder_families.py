@@ -16,7 +16,7 @@ from emojax.config import BartConfig, DecoderConfig, Gpt2Config, LlamaConfig, Sa
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
 from emojax.decoder.logits import logits
-from emojax.decoder.sample import rollout
+from emojax.decoder.sample import noise, rollout
 from emojax.hub import weights
 from emojax.training.losses import token_scores
 from emojax.types import Array, Prefix
@@ -48,8 +48,8 @@ def read(p: lm.Lm, prefix: Prefix, ids: Array, cfg: DecoderConfig, remat: bool =
 @functools.partial(jax.jit, static_argnames=("length", "sampling", "cfg", "group"))
 def write(p: lm.Lm, prefix: Prefix, length: int, sampling: Sampling | None, cfg: DecoderConfig, group: int):
     cache, clip = lm.prefill(p, prefix, cfg), jnp.arange(len(prefix.mask), dtype=jnp.uint32)
-    how = {"group": group, "length": length, "sampling": sampling, "cfg": cfg}
-    return rollout(p, cache, prefix.mask, clip, jax.random.key(0), **how)
+    keys = noise(jax.random.key(0), clip, group)
+    return rollout(p, cache, prefix.mask, keys, length=length, sampling=sampling, sizes=cfg)
 
 
 def theirs(model, prefix: Prefix, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +125,7 @@ def test_types_of_weights_and_activations_may_differ(name, directory):
     assert_close(got, wanted, 1e-5)
     low = prefix.replace(embed=jnp.asarray(prefix.embed, jnp.bfloat16))
     shapes = (
-        jax.eval_shape(functools.partial(lm.prefill, cfg=cfg), p, low),
+        jax.eval_shape(functools.partial(lm.prefill, sizes=cfg), p, low),
         jax.eval_shape(lambda p, x: read(p, x, ids, cfg)[0], p, low),
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.bfloat16)}

@@ -74,7 +74,7 @@ def assert_equal(stage: str, alone: tuple[TrainState, Metrics], cut: tuple[Train
     metrics = dict(metrics)
     if stage == "grpo":
         ours, theirs = metrics.pop("samples"), dict(one_metrics)["samples"]
-        np.testing.assert_array_equal(ours.clip, theirs.clip)
+        np.testing.assert_array_equal(ours.clip_id, theirs.clip_id)
         np.testing.assert_array_equal(ours.ids, theirs.ids)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
         np.testing.assert_allclose(ours.reward, theirs.reward, atol=1e-5)

@@ -14,6 +14,7 @@ from emojax.config import Config, LlamaConfig, MelEncoderConfig, Mesh, Model
 from emojax.errors import RunError
 from emojax.parallel import sharding
 from emojax.training import aot, executable
+from emojax.training.job import Job
 from emojax.training.loop import train
 from emojax.training.program import Program, new_state
 from emojax.training.run import RunOptions, open_run
@@ -49,20 +50,9 @@ def run(program: Program, out: Path, file: Path | None, cfg: Config = CFG) -> li
     whole = sharding.replicated(program.mesh)
     params = jax.device_put(made_up.params(CFG), jax.tree.map(lambda x: x.sharding, program.state.params))
     key = jax.device_put(jax.random.key(0), whole)
-    how = RunOptions(executable=file)
-    train(
-        program,
-        new_state(program, params),
-        jax.device_put(made_up.frozen(program, CFG), whole),
-        batches(),
-        key,
-        cfg=cfg,
-        run=out,
-        how=how,
-        steps=cfg.steps,
-        words=lambda samples: [],
-        progress=lambda step, metrics: None,
-    )
+    frozen = jax.device_put(made_up.frozen(program, CFG), whole)
+    job = Job("sft", cfg, out, RunOptions(executable=file))
+    train(job, program, new_state(program, params), frozen, batches(), key, lambda samples: [])
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "step_seconds"} for line in lines]
 

@@ -13,7 +13,7 @@ import pytest
 
 from emojax import param
 from emojax.config import Config, ConfigError, FeatureFilesConfig, presets
-from emojax.data.batches import training_batches
+from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import Clip, read_manifest, write_manifest
 from emojax.data.features import read_npy
 from emojax.data.text import train_tokenizer
@@ -61,9 +61,7 @@ def batch(cfg: Config, clips: list[Clip], size: int = 6) -> Batch:
         clips,
         TOKENIZER,
         cfg.data,
-        caption_tokens=16,
-        batch=size,
-        seed=0,
+        Batching(size, 0, 16),
         features=feature_source(cfg, clips, check_features(cfg, "sft")),
     )
     try:
@@ -79,7 +77,7 @@ def test_frames_and_vectors_are_read_cut_and_masked(folder: Path) -> None:
     assert found.audio_features is not None
     assert found.video_features is not None
     ids = {zlib.crc32(f"c{i}".encode()): i for i in range(6)}
-    for row, clip in enumerate(found.clip):
+    for row, clip in enumerate(found.clip_id):
         i = ids[int(clip)]
         n, seen = min(2 * i + 1, 6) if i < 5 else 0, i < 4
         np.testing.assert_array_equal(found.audio_features.mask[row], np.arange(6) < n)
@@ -185,7 +183,7 @@ def test_a_file_that_is_missing_or_cut_off_names_its_clip(folder: Path, tmp_path
 def test_features_of_ours_cannot_stand_in_for_files(folder: Path) -> None:
     with pytest.raises(ConfigError, match="the captioner has no encoder"):
         check_features(with_data(config(folder), features=str(folder)), "sft")
-    with pytest.raises(ConfigError, match=r"audio\.positions wants a positive number, got 0"):
+    with pytest.raises(ConfigError, match=r"FeatureFiles\.positions wants a positive number, got 0"):
         presets.override(config(folder), ["audio.positions=0"])
 
 

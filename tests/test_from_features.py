@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from emojax import captioning, param
-from emojax.captioning.encode import encode
+from emojax.captioning import Decoding
+from emojax.captioning.encode import Encoding, encode
 from emojax.config import Config, ConfigError, presets
-from emojax.data.batches import training_batches
+from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.encoders import media
@@ -58,7 +59,7 @@ def read(cfg: Config, media_run: Path, tmp_path_factory: pytest.TempPathFactory)
     _, params, _, mesh = captioning.restore(media_run)
     clips = read_manifest(Path(cfg.data.manifest))
     less = with_data(cfg, audio_seconds=BUCKETS)
-    encode(less, params.encoders, clips, out, batch=4, file=8, mesh=mesh, progress=quiet)
+    encode(less, params.encoders, clips, out, Encoding(batch=4, file=8), mesh=mesh, progress=quiet)
     return with_data(cfg, features=str(out))
 
 
@@ -99,10 +100,10 @@ def test_twenty_steps_of_grpo_are_equal(cfg: Config, read: Config, features_run:
 
 def test_captions_are_equal_and_may_be_made_of_media_or_features(read: Config, features_run: Path) -> None:
     clips = read_manifest(Path(read.data.manifest))
-    raw = {r["id"]: r for r in captioning.load(features_run).records(clips, batch_size=8)}
+    raw = {r["id"]: r for r in captioning.load(features_run).records(clips, Decoding(batch_size=8))}
     model = captioning.load(features_run, read.data.features)
     assert not jax.tree.leaves((model.params.encoders.audio, model.params.encoders.video))
-    found = {r["id"]: r for r in model.records(clips, batch_size=5)}
+    found = {r["id"]: r for r in model.records(clips, Decoding(batch_size=5))}
     assert raw.keys() == found.keys() == {clip.id for clip in clips}
     assert sum("error" in r for r in raw.values()) == 2
     for name, record in raw.items():
@@ -142,9 +143,7 @@ def batches(cfg: Config, count: int, rows: Sequence[int] | None = None) -> list[
     clips = [clip for clip in read_manifest(Path(cfg.data.manifest), "train") if clip.captions]
     read_from = feature_source(cfg, clips, check_features(cfg))
     tokenizer = train_tokenizer(["a calm voice"], 300)
-    made = training_batches(
-        clips, tokenizer, cfg.data, caption_tokens=9, batch=8, seed=3, rows=rows, features=read_from
-    )
+    made = training_batches(clips, tokenizer, cfg.data, Batching(8, 3, 9, rows=rows), features=read_from)
     try:
         return [next(made) for _ in range(count)]
     finally:

@@ -19,13 +19,13 @@ from support.small_loop import STEPS, TINY, run
 
 def stepping(monkeypatch: pytest.MonkeyPatch, around: Callable[[Any, Any], Any]) -> None:
     """The loop's compiled step is called by `around(compiled, arguments)`."""
-    ordinary = loop.ahead.compiler
+    ordinary = loop.aot.compiler
 
     def compiler(*args: Any) -> Callable[[Any], Any]:
         compiled = ordinary(*args)
         return lambda batch: lambda *arguments: around(compiled(batch), arguments)
 
-    monkeypatch.setattr(loop.ahead, "compiler", compiler)
+    monkeypatch.setattr(loop.aot, "compiler", compiler)
 
 
 class Late:
@@ -102,7 +102,7 @@ def test_a_range_that_is_none_is_refused(asked: str) -> None:
 def test_steps_that_a_stage_has_not_are_refused_before_a_run_is_begun(tmp_path: Path) -> None:
     for stage in (stages.sft, lambda *args, **kw: stages.grpo(*args, init=None, **kw)):
         with pytest.raises(ConfigError, match=r"--profile 3:900: (sft|grpo) has \d+ steps"):
-            stage(TINY, tmp_path / "run", how=RunOptions(profile=(3, 900)), progress=lambda *_: None)
+            stage(TINY, tmp_path / "run", options=RunOptions(profile=(3, 900)), progress=lambda *_: None)
     assert not (tmp_path / "run").exists()
 
 

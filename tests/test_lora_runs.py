@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from emojax import captioning
+from emojax.captioning import Decoding
 from emojax.config import Config, Lora, presets
 from emojax.corpus import source
 from emojax.decoder import pretrained
@@ -139,7 +140,7 @@ def test_emo_grpo_goes_on_with_the_cold_starts_adapters_or_merges_others(tmp_pat
     assert {x.shape[-1] for x in zeros} == {24, 40}, "B is not zero"
     clips = source.split(source.manifest(cfg), "test")[:2]
     for run in ("sft", "same", "other"):
-        records = captioning.load(tmp_path / run).records(clips, batch_size=2)
+        records = captioning.load(tmp_path / run).records(clips, Decoding(batch_size=2))
         assert all("caption" in record for record in records)
     cfg, apart, tokenizer, _ = captioning.restore(tmp_path / "other", merge=False)
     with pytest.raises(RunError, match="differ from those of"):

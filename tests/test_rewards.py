@@ -45,7 +45,7 @@ def plain_coordinates(phrases, captions, kind, center):
 def test_coordinates_equal_the_formulas(kind, center):
     phrases = [SEEDS.normal(size=(n, 24)) + 2 for n in (5, 3, 7, 4)]
     captions = unit(SEEDS.normal(size=(6, 24)) + 1)
-    z = np.asarray(emotion.project(emotion.coordinates(phrases, kind, center), captions.astype(np.float32)))
+    z = np.asarray(emotion.project(emotion.build_space(phrases, kind, center), captions.astype(np.float32)))
     wanted = plain_coordinates(phrases, captions, kind, center)
     assert z.shape == wanted.shape == (6, 3 if center and kind == "orthonormal" else 4)  # centring takes one rank
     if kind == "orthonormal":
@@ -83,7 +83,7 @@ def test_rouge_l_equals_a_plain_table():
 def made_up(pool="mean", kind="emotion", weight=0.3):
     """A reward without a sentence model, and random captions [2 3 ...] with references [2 4 ...]."""
     r = np.random.default_rng(5)
-    space = emotion.coordinates([r.normal(size=(4, 16)) + 1 for _ in range(5)], "cosine", True)
+    space = emotion.build_space([r.normal(size=(4, 16)) + 1 for _ in range(5)], "cosine", True)
     static = RewardStatic(kind, weight, pool, None)
     embedding = unit(r.normal(size=(2, 3, 16)) + 0.5).astype(np.float32)
     refs = References(
@@ -229,11 +229,11 @@ def test_centring_separates_emotions(built):
     phrases = emotion.phrases(concepts.CONCEPTS, concepts.TEMPLATES)
     anchors = sentence.embed_texts(model.sentence, static.sentence, tokenizer, [*itertools.chain(*phrases)])
     anchors = np.split(anchors, len(phrases))  # as many phrases for each
-    raw = emotion.project(emotion.coordinates(anchors, "cosine", center=False), embedded)
+    raw = emotion.project(emotion.build_space(anchors, "cosine", center=False), embedded)
     same, different, _ = separation(np.asarray(raw), labels)
     assert same > 0.95
     assert different > 0.85
-    centred = rewards.emotion_coordinates(model, static, tokenizer, texts)
+    centred = rewards.coordinates_of_texts(model, static, tokenizer, texts)
     assert centred.shape == (len(texts), 7)
     same, different, apart = separation(centred, labels)
     assert same > 0.6
@@ -246,6 +246,6 @@ def test_build_refuses_lengths_that_the_model_cannot_read(policy, built):
         rewards.build(schema.Reward(max_tokens=300), policy)
     model, static, tokenizer = built
     with pytest.raises(ValueError, match="'rouge_l' has no emotion coordinates"):
-        rewards.emotion_coordinates(
+        rewards.coordinates_of_texts(
             model.replace(space=None), dataclasses.replace(static, kind="rouge_l"), tokenizer, ["a"]
         )

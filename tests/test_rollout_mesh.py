@@ -10,7 +10,7 @@ import pytest
 
 from emojax.config import Mesh, Sampling
 from emojax.decoder import lm, sample
-from emojax.decoder.sample import rollout
+from emojax.decoder.sample import noise, rollout
 from emojax.parallel import sharding
 from emojax.types import KVCache, Rollout
 from support import made_up
@@ -26,8 +26,8 @@ def cache(clips: int) -> KVCache:
 
 def captions(p: lm.Lm, cache: KVCache, key: jax.Array) -> Rollout:
     clips = cache.k.shape[1]
-    how = {"group": 4, "length": 9, "sampling": Sampling(temperature=4.0), "cfg": LM}
-    return rollout(p, cache, jnp.ones((clips, 3), bool), jnp.arange(clips, dtype=jnp.uint32), key, **how)
+    keys = noise(key, jnp.arange(clips, dtype=jnp.uint32), 4)
+    return rollout(p, cache, jnp.ones((clips, 3), bool), keys, length=9, sampling=Sampling(temperature=4.0), sizes=LM)
 
 
 def test_how_often_the_end_is_asked_for_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:

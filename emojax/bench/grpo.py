@@ -193,25 +193,19 @@ def prompts(work: Work, step: int, references: Any) -> Any:
     """A batch whose transcripts are random word pieces: [CLS] and P - 2 pieces; [SEP] is the start token."""
     import numpy as np
 
-    from emojax.types import Batch
+    from emojax.types import batch_shapes, blank
 
     rng, b, p = np.random.default_rng(step), work.prompts, work.prompt_len - 1
     words = rng.integers(WORDS, min(work.vocab, 12_000), (b, p), dtype=np.int32)
     words[:, 0] = 101
-    arrays: dict[str, Any] = {
-        "clip_id": rng.integers(0, 2**32, b, dtype=np.uint32),
-        "audio": np.zeros((b, _NO_AUDIO), np.float32),
-        "audio_length": np.zeros(b, np.int32),
-        "video": np.zeros((b, 1, 8, 8, 3), np.uint8),
-        "video_mask": np.zeros((b, 1), bool),
-        "transcript": words,
-        "transcript_mask": np.ones((b, p), bool),
-        "caption": np.zeros((b, 1, work.completion_len), np.int32),
-        "caption_mask": np.zeros((b, 1, work.completion_len), bool),
-        "emotion": np.full(b, -1, np.int32),
-        "references": references,
-    }
-    return Batch(**arrays)
+    shapes = batch_shapes(b, samples=_NO_AUDIO, frames=1, size=8, transcript=p, caption=work.completion_len)
+    return dataclasses.replace(
+        blank(shapes),
+        clip_id=rng.integers(0, 2**32, b, dtype=np.uint32),
+        transcript=words,
+        transcript_mask=np.ones((b, p), bool),
+        references=references,
+    )
 
 
 def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: Any) -> dict[str, float]:
@@ -220,10 +214,12 @@ def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: An
 
     import jax
 
-    from emojax.training.grpo import sample
+    from emojax.decoder.captioner import Params, sample
 
-    rollout = jax.jit(functools.partial(sample, cfg=cfg))
-    _, samples = rollout(state.params, frozen.encoders, batch, key)
+    grpo = cfg.grpo
+    rollout = jax.jit(functools.partial(sample, cfg=cfg, group=grpo.group, sampling=grpo.sampling))
+    captioner = Params(frozen.encoders, state.params)
+    _, samples = rollout(captioner, batch, key)
     score = jax.jit(program.score)
 
     def median(run: Any) -> float:
@@ -235,6 +231,6 @@ def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: An
         return round(statistics.median(times[1:]), 4)
 
     return {
-        "rollout": median(lambda: rollout(state.params, frozen.encoders, batch, key)),
+        "rollout": median(lambda: rollout(captioner, batch, key)),
         "reward": median(lambda: score(frozen.reward, samples.ids, samples.mask, batch.references)),
     }

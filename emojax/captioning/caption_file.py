@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emojax.config import Sampling, presets
+from emojax.captioning.decoding import Decoding
+from emojax.config import presets
 from emojax.errors import RunError
 from emojax.storage import write_atomically
 from emojax.training import checkpoint
@@ -29,17 +30,12 @@ def write(
     model: "Captioner",
     clips: Sequence["Clip"],
     out: Path,
+    decoding: Decoding = Decoding(),
     *,
-    batch_size: int = 16,
-    samples: int = 1,
-    sampling: Sampling | None = None,
-    seed: int = 0,
-    ordered: bool = False,
-    workers: int | None = None,
     resume: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
-    """Captions clips into a JSONL file, a line a clip, as they are made; arguments as of `Captioner.records`.
+    """Captions clips into a JSONL file, a line a clip, as they are made.
 
     With `resume` the clips that `out` already names are left out; a half-written last line is cut off. The batch size,
     the workers and the clips may be others than before.
@@ -51,23 +47,14 @@ def write(
         the captions of these clips begin.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    settings = _settings(model, samples, sampling, seed, ordered)
-    done = _take_up(out, settings, [clip.id for clip in clips] if ordered else None) if resume else set()
+    settings = _settings(model, decoding)
+    done = _take_up(out, settings, [clip.id for clip in clips] if decoding.ordered else None) if resume else set()
     if not done:
         out.write_bytes(b"")  # emptied before the settings change: no line is ever said to be of other settings
         write_atomically(_beside(out), json.dumps(settings, indent=2))
     left = [clip for clip in clips if clip.id not in done] if done else clips
     began, errors, compiling = time.perf_counter(), 0, []
-    records = model.records(
-        left,
-        batch_size=batch_size,
-        samples=samples,
-        sampling=sampling,
-        seed=seed,
-        ordered=ordered,
-        workers=workers,
-        compiled=compiling.append,
-    )
+    records = model.records(left, decoding, compiling.append)
     # a file name need not be UTF-8: what Python makes of its bytes is written as JSON's escapes
     with out.open("a", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         for n, record in enumerate(records if left else (), 1):
@@ -83,7 +70,7 @@ def write(
     }
 
 
-def _settings(model: "Captioner", samples: int, sampling: Sampling | None, seed: int, ordered: bool) -> dict[str, Any]:
+def _settings(model: "Captioner", decoding: Decoding) -> dict[str, Any]:
     """All that a caption depends on beside its clip, as JSON holds it, and whether captions are in order."""
     cfg = json.loads(presets.dumps(model.cfg))
     return {
@@ -93,10 +80,7 @@ def _settings(model: "Captioner", samples: int, sampling: Sampling | None, seed:
         "caption_tokens": cfg["caption_tokens"],
         "data": {name: value for name, value in cfg["data"].items() if name not in _NO_MATTER},
         "reward": cfg["reward"] if model.reward is not None else None,  # of the emotion coordinates
-        "samples": samples,
-        "sampling": None if sampling is None else vars(sampling),
-        "seed": seed if sampling is not None else None,
-        "ordered": ordered,
+        **decoding.settings(),
     }
 
 

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from flax import struct
 
-from emojax import param, rewards, storage, text
+from emojax import param, rewards, storage
+from emojax.captioning.decoding import Decoding
 from emojax.captioning.ordered import in_order, repeated
 from emojax.config import Config, ConfigError, Mesh, Sampling, presets
-from emojax.decoder import captioner, lm
-from emojax.decoder.sample import rollout
-from emojax.encoders import media
+from emojax.decoder import captioner
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
-from emojax.rewards import emotion, sentence
 from emojax.training.features import check_features, check_weights, feature_source
 from emojax.training.program import abstract_batch, with_shardings
 from emojax.types import Array, Batch
@@ -59,28 +56,10 @@ def caption_step(
 ) -> Captions:
     """Captions of a batch and where they lie among the emotions, in one program; `sampling` None is greedy."""
     with captioner.matmul_precision(cfg):
-        p = captioner.cast(params, cfg)
-        streams = media.encode(p.encoders, batch, cfg, captioner.compute_dtype(cfg))
-        prefix = captioner.prompt(p.decoder, streams, batch, cfg)
-        cache = lm.prefill(p.decoder, prefix, cfg.model.decoder)
-        out = rollout(
-            p.decoder,
-            cache,
-            prefix.mask,
-            batch.clip_id,
-            key,
-            group=samples,
-            length=cfg.caption_tokens,
-            sampling=sampling,
-            sizes=cfg.model.decoder,
-        )
+        _, out = captioner.sample(params, batch, key, cfg, group=samples, sampling=sampling)
         emotions = None
-        if reward is not None and static is not None and reward.sentence is not None and reward.space is not None:
-            flat = rearrange(out.ids, "b g t -> (b g) t"), rearrange(out.mask, "b g t -> (b g) t")
-            embedding = sentence.unit(
-                sentence.embed(reward.sentence, static.sentence, *text.retokenize(reward.tables, *flat))
-            )
-            emotions = rearrange(emotion.project(reward.space, embedding), "(b g) c -> b g c", g=samples)
+        if reward is not None and static is not None:
+            emotions = rewards.coordinates(reward, static, out.ids, out.mask)
         return Captions(ids=out.ids, mask=out.mask, logp=jnp.where(out.mask, out.logp, 0).sum(-1), emotions=emotions)
 
 
@@ -114,20 +93,14 @@ class Captioner:
 
         clips = clips_of_files([Path(f) for f in files])
         # decoded in this process: a script without `if __name__ == "__main__"` cannot start workers
-        how = {"batch_size": batch_size, "samples": samples, "sampling": sampling, "seed": seed, "workers": 0}
-        found = {record["id"]: record for record in self.records(clips, **how)}
+        decoding = Decoding(batch_size, samples, sampling, seed, workers=0)
+        found = {record["id"]: record for record in self.records(clips, decoding)}
         return [found[clip.id] for clip in clips]
 
     def records(
         self,
         clips: Sequence["Clip"],
-        *,
-        batch_size: int = 16,
-        samples: int = 1,
-        sampling: Sampling | None = None,
-        seed: int = 0,
-        ordered: bool = False,
-        workers: int | None = None,
+        decoding: Decoding = Decoding(),
         compiled: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[dict[str, Any]]:
         """Captions clips, each batch as soon as the clips read so far fill one of a length bucket.
@@ -135,26 +108,19 @@ class Captioner:
         Neither the number of clips nor their lengths change what is in memory: a few batches are decoded at a time.
 
         Args:
-          samples: captions per clip; more than one needs `sampling`.
-          sampling: None is greedy.
-          seed: of the sampling noise, which also depends on the clip's id, not on its place.
-          ordered: in the order given. A clip whose length is rare then goes in a batch that is partly filled, once
+          decoding: how. Where it is `ordered`, a clip whose length is rare goes in a batch that is partly filled, once
             16 batches of clips were read after it.
-          workers: processes that decode; None: as many as in training.
           compiled: told the seconds that compilation took, at the first batch of each length bucket.
         Yields:
           `id`, `caption`, `logprob` (nats, of the whole caption) and `emotions` (concept -> coordinate); with several
           samples those are the most probable one's, and `samples` lists all. Of a file that cannot be decoded `id`,
           `file` and `error`.
         Raises:
-          ConfigError: several samples without sampling: they would all be the same; `ordered`, and an id is not unique;
-            clips without features, where these are read.
+          ConfigError: `ordered`, and an id is not unique; clips without features, where these are read.
         """
         from emojax.data.bulk import bulk_batches
 
-        if samples > 1 and sampling is None:
-            raise ConfigError(f"{samples} greedy captions of a clip are all the same; give a sampling, or samples=1")
-        if ordered and (again := repeated(clip.id for clip in clips)) is not None:
+        if decoding.ordered and (again := repeated(clip.id for clip in clips)) is not None:
             raise ConfigError(
                 f"{again!r} is the id of more than one clip: unique ids are wanted to put captions in order"
             )
@@ -162,26 +128,26 @@ class Captioner:
             _caption,
             self.params,
             self.reward,
-            key=jax.random.key(seed),
+            key=jax.random.key(decoding.seed),
             cfg=self.cfg,
             static=self.static,
-            samples=samples,
-            sampling=sampling,
+            samples=decoding.samples,
+            sampling=decoding.sampling,
         )
         data = dataclasses.replace(self.cfg.data, strict=False)
-        data = data if workers is None else dataclasses.replace(data, workers=workers)
+        data = data if decoding.workers is None else dataclasses.replace(data, workers=decoding.workers)
         batches = bulk_batches(
             clips,
             self.tokenizer,
             data,
             caption_tokens=self.cfg.caption_tokens,
-            batch=batch_size,
-            reach=_REACH * batch_size if ordered else None,
+            batch=decoding.batch_size,
+            reach=_REACH * decoding.batch_size if decoding.ordered else None,
             features=feature_source(self.cfg, clips, self.features),
         )
         with closing(batches), jax.set_mesh(self.mesh):
             made = self._records(run, batches, compiled)
-            yield from in_order(clips, made) if ordered else made
+            yield from in_order(clips, made) if decoding.ordered else made
 
     def _records(
         self, run: Callable[..., Captions], batches: "Iterator[Bulk]", compiled: Callable[[float], None]

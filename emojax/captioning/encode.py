@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,16 +26,33 @@ from emojax.types import Array, Batch
 Stored = Literal["float32", "bfloat16", "float16"]
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How features are written.
+
+    Raises:
+      ConfigError: a file that does not hold whole batches.
+    """
+
+    batch: int = 16  # clips at once
+    file: int = 128  # clips a file, a multiple of `batch`
+    # type of the numbers in the files. float32 loses nothing, bfloat16 nothing of a captioner whose precision is
+    # bfloat16; otherwise the half types round (2^-9, 2^-12 of a number), and training is close, not equal
+    stored: Stored = "float32"
+    retry: bool = False  # try again the clips that are recorded as broken
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.file % self.batch:
+            raise ConfigError(f"a file wants whole batches: {self.file} clips are no multiple of {self.batch}")
+
+
 def encode(
     cfg: Config,
     encoders: media.Encoders,
     clips: Sequence[Clip],
     out: Path,
+    encoding: Encoding,
     *,
-    batch: int = 16,
-    file: int = 128,
-    stored: Stored = "float32",
-    retry: bool = False,
     mesh: jax.sharding.Mesh,
     progress: Callable[[int, int], None],
 ) -> dict[str, int]:
@@ -44,32 +62,25 @@ def encode(
 
     Args:
       encoders: float32 weights.
-      batch: clips at once.
-      file: clips a file, a multiple of `batch`.
-      stored: type of the numbers in the files. float32 loses nothing, bfloat16 nothing of a captioner whose precision
-        is bfloat16; otherwise the half types round (2^-9, 2^-12 of a number), and training is close, not equal.
-      retry: try again the clips that are recorded as broken.
     Returns:
       `clips` encoded now, and `broken` ones among them.
     Raises:
-      ConfigError: nothing to encode with; or `out` holds something else, or features made otherwise: says which field.
+      ConfigError: nothing to encode with; or `out` holds something else, or features that differ: says in which field.
       ValueError: features that are not finite, in the type that they are stored in; or damaged files in `out`.
     """
     parts = {"audio": cfg.model.audio, "video": cfg.model.video}
     streams = tuple(name for name, part in parts.items() if part and not isinstance(part, FeatureFilesConfig))
     if not streams:
         raise ConfigError("the configuration has no encoder: model.audio and model.video are None or files of features")
-    if batch < 1 or file % batch:
-        raise ConfigError(f"a file wants whole batches: {file} clips are no multiple of {batch}")
-    about = extractors(cfg, streams, encoders) | {"stored": stored, "versions": _versions()}
+    about = extractors(cfg, streams, encoders) | {"stored": encoding.stored, "versions": _versions()}
     there = open_features(out) if out.is_dir() else None
     if there is None and out.exists() and (not out.is_dir() or any(p.suffix != ".new" for p in out.iterdir())):
         raise ConfigError(f"{out} holds something that is no features; name a new or an empty directory by --out")
     if there is not None and (wrong := differences(there.extractors, about)):
-        raise ConfigError(f"{out} holds features that were made otherwise; name another --out:\n" + "\n".join(wrong))
+        raise ConfigError(f"{out} holds features that differ from these; name another --out:\n" + "\n".join(wrong))
     left = list(clips)
     if there is not None:
-        left = [c for c in clips if lacks(there, c) is not None or (retry and c.id in there.broken)]
+        left = [c for c in clips if lacks(there, c) is not None or (encoding.retry and c.id in there.broken)]
     out.mkdir(parents=True, exist_ok=True)
 
     run = functools.partial(_features, freeze.kept(encoders, cfg), cfg=cfg, streams=streams)
@@ -78,10 +89,10 @@ def encode(
     tensors: dict[str, np.ndarray] = {}
     broken: dict[str, Broken] = {}
     with jax.set_mesh(mesh):
-        for work, made in _prefetch(encoding_batches(left, cfg.data, batch, file), run, mesh):
+        for work, made in _prefetch(encoding_batches(left, cfg.data, encoding.batch, encoding.file), run, mesh):
             broken |= work.broken
             for row, (clip, decoded, seconds) in enumerate(work.clips):
-                own = {stream: _sound(stream, made[stream], row, clip, stored) for stream in streams}
+                own = {stream: _valid(stream, made[stream], row, clip, encoding.stored) for stream in streams}
                 own = {name: x for name, x in own.items() if (decoded.samples if name == "audio" else decoded.frames)}
                 named = tuple(name for name in ("audio", "video") if getattr(clip, name) is not None)
                 digests = {name: digest(x) for name, x in own.items()}
@@ -120,11 +131,11 @@ def _prefetch(works: Iterator[Work], run: Any, mesh: jax.sharding.Mesh) -> Itera
         yield waiting[0], jax.device_get(waiting[1])
 
 
-def _sound(stream: str, made: tuple[np.ndarray, np.ndarray], row: int, clip: Clip, stored: Stored) -> np.ndarray:
-    """The sound positions of a clip, which come first."""
+def _valid(stream: str, made: tuple[np.ndarray, np.ndarray], row: int, clip: Clip, stored: Stored) -> np.ndarray:
+    """The valid positions of a clip, which come first."""
     x, mask = made[0][row], made[1][row]
     n = int(mask.sum())
-    assert mask[:n].all(), "sound positions come first"
+    assert mask[:n].all(), "valid positions come first"
     with np.errstate(over="ignore"):  # told of below
         kept = x[:n].astype(jnp.dtype(stored))
     if not np.isfinite(kept.astype(np.float32)).all():

@@ -39,7 +39,7 @@ def encode(
     import jax
 
     from emojax import captioning, param
-    from emojax.captioning import encode as encoding
+    from emojax.captioning import encode as encode_clips
     from emojax.commands.progress import bars
     from emojax.config import presets
     from emojax.corpus import source
@@ -67,6 +67,6 @@ def encode(
     with bars() as track:
         bar = track("features")
         clips = read_manifest(source.manifest(cfg, lambda n, m: bar(n, m, {})))
-        how = {"batch": min(batch_size, file), "file": file, "stored": stored, "retry": retry, "mesh": mesh}
-        done = encoding.encode(cfg, encoders, clips, out, progress=lambda n, m: bar(n, m, {}), **how)
+        how = encode_clips.Encoding(min(batch_size, file), file, stored, retry)
+        done = encode_clips.encode(cfg, encoders, clips, out, how, mesh=mesh, progress=lambda n, m: bar(n, m, {}))
     print(f"{done['clips']} clips, {done['broken']} broken files, {out}", file=sys.stderr)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 Track = Callable[[str], Callable[[int, int, dict[str, float]], None]]
 """Opens a progress bar by its title; the bar is told (done, total, numbers to show)."""
 
-BATCH = 16  # clips captioned at once
-
 
 @listening()
 def train(
@@ -41,20 +39,20 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    how: RunOptions = RunOptions(),
+    options: RunOptions = RunOptions(),
 ) -> None:
     """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
     source.check(cfg)
     check_features(pretrained.resolve(cfg, fetch=not resume), "sft")  # what is missing is told before a run is begun
     for stage in ("sft", "grpo"):
-        trace.check(how.profile, stage_steps(cfg, stage), stage)
-    executable.check(how.executable, "sft", "grpo")
+        trace.check(options.profile, stage_steps(cfg, stage), stage)
+    executable.check(options.executable, "sft", "grpo")
     open_run(out, "train", cfg, resume, overwrite)
     bar = track("corpus")
     source.manifest(cfg, lambda done, total: bar(done, total, {}))
-    stages.sft(cfg, out / "sft", resume=resume, how=how, progress=track("cold start"))
-    how = dataclasses.replace(how, began=time.time())
-    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, how=how, progress=track("Emo-GRPO"))
+    stages.sft(cfg, out / "sft", resume=resume, options=options, progress=track("cold start"))
+    options = dataclasses.replace(options, began=time.time())
+    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, options=options, progress=track("Emo-GRPO"))
 
 
 def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, Any]]:
@@ -150,7 +148,7 @@ def captions_of(path: Path) -> dict[str, str]:
 
 def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
     """Greedy captions by clip id; clips whose files are broken are left out."""
-    caption_file.write(model, clips, path, batch_size=BATCH, progress=lambda n, total: bar(n, total, {}))
+    caption_file.write(model, clips, path, progress=lambda n, total: bar(n, total, {}))
     return captions_of(path)
 
 
@@ -165,7 +163,7 @@ def _ablate(
 
     result = {}
     for stream, other in (("audio", "video"), ("video", "audio")):
-        records = model.records([dataclasses.replace(clip, **{other: None}) for clip in clips], batch_size=BATCH)
+        records = model.records([dataclasses.replace(clip, **{other: None}) for clip in clips])
         result[stream] = accuracy({r["id"]: r["caption"] for r in records if "caption" in r})
     return result | {"audio_video": accuracy(both)}
 

@@ -80,7 +80,7 @@ def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
     return fields | asked | versions
 
 
-def _how(run: Run, began: float) -> "RunOptions":
+def _options(run: Run, began: float) -> "RunOptions":
     """To be called before anything compiles; `began` is `time.time()` when the command did."""
     from emojax.parallel import compile_cache, xla
     from emojax.training import trace
@@ -133,9 +133,9 @@ def sft(run: Flags) -> None:
     from emojax.training import stages
 
     cfg = _configuration(run, "sft")
-    how, out = _how(run, began), run.out or Path("runs", cfg.name, "sft")
+    options, out = _options(run, began), run.out or Path("runs", cfg.name, "sft")
     with bars(hosts.first()) as track:
-        stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, how=how, progress=track("cold start"))
+        stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, options=options, progress=track("cold start"))
     _tell(sft=out)
 
 
@@ -151,12 +151,12 @@ def grpo(run: Flags, init: Path | None = None) -> None:
     from emojax.training import stages
 
     cfg = _configuration(run, f"grpo --init {init}")
-    how, out = _how(run, began), run.out or Path("runs", cfg.name, "grpo")
+    options, out = _options(run, began), run.out or Path("runs", cfg.name, "grpo")
     if init is None and hosts.first() and not (out / "start").exists():
         print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
     with bars(hosts.first()) as track:
         bar = track("Emo-GRPO")
-        stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, how=how, progress=bar)
+        stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
     _tell(grpo=out)
 
 
@@ -175,9 +175,9 @@ def _train_and_report(run: Run, ablate: bool) -> None:
     from emojax.training.session import Session
 
     cfg = _configuration(run, "train")
-    how, out = _how(run, began), run.out or Path("runs", cfg.name)
+    options, out = _options(run, began), run.out or Path("runs", cfg.name)
     with bars(hosts.first()) as track:
-        experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, how=how)
+        experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, options=options)
         with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
             with session.doing("evaluation"):
                 result = experiment.report(cfg, out, track, ablate=ablate, began=began)

@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -66,28 +65,21 @@ def caption(
     if features and not manifest:
         raise ConfigError("--features holds clips by the ids of a manifest; give --manifest, or leave it out")
     if out is not None and out.exists() and not (resume or overwrite):
-        raise RunError(f"{out} exists; go on with it by --resume, or replace it by --overwrite")
+        raise RunError(f"{out} exists; resume it with --resume, or replace it by --overwrite")
     clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
     sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
-    how: dict[str, Any] = {
-        "batch_size": min(batch_size, max(1, len(clips))),
-        "samples": samples,
-        "sampling": sampling,
-        "seed": seed,
-        "ordered": ordered,
-        "workers": workers,
-    }
+    decoding = captioning.Decoding(min(batch_size, max(1, len(clips))), samples, sampling, seed, ordered, workers)
     compile_cache.use()
     loaded = captioning.load(model, features, checkpoint)
     if out is None:
         errors = 0
-        for record in loaded.records(clips, **how):
+        for record in loaded.records(clips, decoding):
             print(json.dumps(record, ensure_ascii=False), flush=True)
             errors += "error" in record
     else:
         with bars() as track:
             bar = track("captions")
-            done = caption_file.write(loaded, clips, out, resume=resume, progress=lambda n, m: bar(n, m, {}), **how)
+            done = caption_file.write(loaded, clips, out, decoding, resume=resume, progress=lambda n, m: bar(n, m, {}))
         errors = done["errors"]
         print(f"{done['clips']} clips, {errors} broken files, {done['clips_per_second']:.1f} clips/s", file=sys.stderr)
     if strict and errors:

@@ -4,7 +4,7 @@ shuffled, resumable by `i` alone."""
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,33 +27,38 @@ log = logging.getLogger(__name__)
 _ENDLESS = 2**31
 
 
+@dataclass(frozen=True)
+class Batching:
+    """Which batches are made, and how their captions are written down."""
+
+    batch: int  # clips of a global batch
+    seed: int
+    caption_tokens: int  # T
+    end_token: int = END  # closes a target caption
+    start: int = 0  # the number of the first batch
+    rows: Sequence[int] | np.ndarray | None = None  # of each global batch, ascending; None: all
+
+
 def training_batches(
     clips: Sequence[Clip],
     tokenizer: "Tokenizer",
     data: Data,
+    batching: Batching,
     *,
-    caption_tokens: int,
-    end_token: int = END,
-    batch: int,
-    seed: int,
-    start: int = 0,
     emotions: np.ndarray | None = None,
     references: References | None = None,
-    rows: Sequence[int] | np.ndarray | None = None,
     features: FeatureSource = MEDIA,
 ) -> Generator[Batch, None, None]:
-    """Batches `start`, `start + 1`, ... without end.
+    """Batches `batching.start`, and so on without end.
 
     Of a clip's captions `data.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is
     replaced by the next one of its length bucket and logged once, unless `data.strict`. Workers start at the call, not
     at the first batch. Close the iterator to stop them.
 
     Args:
-      end_token: closes a target caption.
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
       references: one row per clip, likewise.
       features: streams that are read from features instead of media.
-      rows: which rows of each global batch to read, ascending; None: all.
     Raises:
       ValueError: no clips, or a clip without a caption.
       MediaError: from the iterator, with `data.strict` or when a whole bucket is broken.
@@ -63,11 +68,11 @@ def training_batches(
     bare = [c.id for c in clips if not c.captions]
     if bare:
         raise ValueError(f"training needs captions; {len(bare)} of {len(clips)} clips have none, the first: {bare[0]}")
-    order = make_order(seconds_of(clips, data, features), data.audio_seconds, batch, seed)
+    order = make_order(seconds_of(clips, data, features), data.audio_seconds, batching.batch, batching.seed)
     room = data.cache_gb * 2**30 / max(data.workers, 1)
-    reader = Reader(tuple(clips), tokenizer, data, caption_tokens, end_token, room, features)
-    here = np.arange(batch) if rows is None else np.asarray(rows)
-    drawn = prefetch(partial(_training_batch, reader, order, here), range(start, _ENDLESS), data.workers)
+    reader = Reader(tuple(clips), tokenizer, data, batching.caption_tokens, batching.end_token, room, features)
+    here = np.arange(batching.batch) if batching.rows is None else np.asarray(batching.rows)
+    drawn = prefetch(partial(_training_batch, reader, order, here), range(batching.start, _ENDLESS), data.workers)
 
     def batches() -> Generator[Batch, None, None]:
         told = set()
@@ -101,7 +106,7 @@ def _training_batch(reader: Reader, order: Order, rows: np.ndarray, i: int) -> P
     def targets(row: int) -> list[str]:
         clip = reader.clips[row]
         shuffled = np.argsort(bits(len(clip.captions), order.seed, i, *clip.id.encode()))
-        return [clip.captions[c] for c in shuffled[: reader.cfg.targets]]
+        return [clip.captions[c] for c in shuffled[: reader.data.targets]]
 
     captions = [targets(row) for row, _ in found]
     batch = collate(reader, found, captions, order.seconds[bucket])

@@ -62,7 +62,7 @@ def bulk_batches(
 def _batches(
     made: Generator[list[Decoded | MediaError], None, None], reader: Reader, batch: int, reach: int | None
 ) -> Generator[Bulk, None, None]:
-    seconds = reader.cfg.audio_seconds
+    seconds = reader.data.audio_seconds
     waiting: list[list[tuple[int, Decoded]]] = [[] for _ in seconds]
     errors: list[ErrorRecord] = []
     read = 0
@@ -72,7 +72,7 @@ def _batches(
         rows, waiting[bucket] = waiting[bucket][:batch], waiting[bucket][batch:]
         told, errors = errors, []
         padded = rows + rows[-1:] * (batch - len(rows))
-        captions = [reader.clips[row].captions[: reader.cfg.targets] for row, _ in padded]
+        captions = [reader.clips[row].captions[: reader.data.targets] for row, _ in padded]
         return [reader.clips[row] for row, _ in rows], collate(reader, padded, captions, seconds[bucket]), told
 
     with closing(made):

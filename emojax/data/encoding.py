@@ -6,11 +6,8 @@ that was killed and goes on computes the same batches as the unbroken one.
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from emojax.config import Data
 from emojax.data.audio import SAMPLE_RATE
@@ -21,7 +18,7 @@ from emojax.data.features import MEDIA
 from emojax.data.order import bucket_of
 from emojax.data.reader import Decoded, load, measure, media, seconds_of
 from emojax.data.workers import prefetch
-from emojax.types import Batch
+from emojax.types import Batch, batch_shapes, blank
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ def _work(data: Data, size: int, part: tuple[float, list[Clip], bool]) -> Work:
     # what is listed a little too short is not cut here: features must not depend on the buckets
     longest = max(decoded.samples for decoded in rows) / SAMPLE_RATE
     seconds = max(seconds, data.audio_seconds[bucket_of(longest, data.audio_seconds)])
-    nothing, none = np.zeros((size, 0), np.int32), np.zeros((size, 0), bool)
-    text: dict[str, Any] = {"transcript": nothing, "transcript_mask": none, "caption": nothing, "caption_mask": none}
-    others: dict[str, Any] = {"clip_id": np.zeros(size, np.uint32), "emotion": np.zeros(size, np.int32)}
-    batch = Batch(**media(rows, data, MEDIA, seconds), **text, **others)
+    shapes = batch_shapes(size, samples=round(seconds * SAMPLE_RATE), frames=data.frames, size=data.frame_size)
+    batch = replace(blank(shapes), **media(rows, data, MEDIA, seconds))
     known = [(clip, Decoded(None, None, d.samples, d.frames), measure(clip, data)) for clip, d in found]
     return Work(batch, known, broken, closes)

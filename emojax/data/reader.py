@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from emojax.data.clips import Clip
 from emojax.data.container import MediaError, probe
 from emojax.data.features import MEDIA, FeatureSource, features_of, lay
 from emojax.data.order import bucket_of
-from emojax.data.text import PAD, encode, encode_transcript
+from emojax.data.text import encode, encode_transcript
 from emojax.data.video import decode_video
-from emojax.types import Batch
+from emojax.types import Batch, batch_shapes, blank
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -108,7 +108,7 @@ class Reader:
 
     clips: tuple[Clip, ...]
     tokenizer: "Tokenizer"
-    cfg: Data
+    data: Data
     caption_tokens: int
     end_token: int
     room: float  # bytes left for decoded clips
@@ -120,9 +120,9 @@ def decode(reader: Reader, row: int) -> Decoded | MediaError:
     if row in reader.kept:
         return reader.kept[row]
     try:
-        decoded = load(reader.clips[row], reader.cfg, reader.features)
+        decoded = load(reader.clips[row], reader.data, reader.features)
     except MediaError as e:
-        if reader.cfg.strict:
+        if reader.data.strict:
             raise
         decoded = e
     if _size(decoded) <= reader.room:
@@ -148,26 +148,31 @@ def _name(clip: Clip) -> int:
 def collate(
     reader: Reader, rows: list[tuple[int, Decoded]], captions: Sequence[Sequence[str]], seconds: float
 ) -> Batch:
-    cfg, b = reader.cfg, len(rows)
-    batch: dict[str, Any] = media([decoded for _, decoded in rows], cfg, reader.features, seconds) | {
-        "clip_id": np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
-        "transcript": np.full((b, cfg.transcript_tokens), PAD, np.int32),
-        "transcript_mask": np.zeros((b, cfg.transcript_tokens), bool),
-        "caption": np.full((b, cfg.targets, reader.caption_tokens), PAD, np.int32),
-        "caption_mask": np.zeros((b, cfg.targets, reader.caption_tokens), bool),
-        "emotion": np.full(b, -1, np.int32),
-    }
-
-    def put(name: str, k: int | tuple[int, int], row: tuple[np.ndarray, np.ndarray | bool]) -> None:
-        batch[name][k], batch[f"{name}_mask"][k] = row
+    data = reader.data
+    shapes = batch_shapes(
+        len(rows),
+        samples=round(seconds * SAMPLE_RATE),
+        frames=data.frames,
+        size=data.frame_size,
+        transcript=data.transcript_tokens,
+        targets=data.targets,
+        caption=reader.caption_tokens,
+    )
+    batch = replace(
+        blank(shapes),
+        clip_id=np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
+        **media([decoded for _, decoded in rows], data, reader.features, seconds),
+    )
 
     for k, ((row, _), targets) in enumerate(zip(rows, captions, strict=True)):
         transcript = reader.clips[row].transcript
         if transcript is not None:
-            put("transcript", k, encode_transcript(reader.tokenizer, transcript, cfg.transcript_tokens))
+            found = encode_transcript(reader.tokenizer, transcript, data.transcript_tokens)
+            batch.transcript[k], batch.transcript_mask[k] = found
         for m, caption in enumerate(targets):
-            put("caption", (k, m), encode(reader.tokenizer, caption, reader.caption_tokens, reader.end_token))
-    return Batch(**batch)
+            found = encode(reader.tokenizer, caption, reader.caption_tokens, reader.end_token)
+            batch.caption[k, m], batch.caption_mask[k, m] = found
+    return batch
 
 
 def media(rows: Sequence[Decoded], data: Data, features: FeatureSource, seconds: float) -> dict[str, Any]:

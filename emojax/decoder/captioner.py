@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from emojax.config import Config
+from emojax.config import Config, Sampling
 from emojax.decoder import lm
+from emojax.decoder.sample import noise, rollout
 from emojax.encoders import media
 from emojax.nn.adapter import Adapted, effective, is_weight
 from emojax.nn.quantize import Quantized
-from emojax.types import Array, Batch, Prefix, Tree, Weight
+from emojax.types import Array, Batch, Prefix, Rollout, Tree, Weight
 
 
 @struct.dataclass
@@ -47,6 +48,27 @@ def cast(tree: Tree, cfg: Config) -> Tree:
         return w if w.dtype == jnp.bfloat16 else w.astype(compute_dtype(cfg))
 
     return jax.tree.map(one, tree, is_leaf=is_weight)
+
+
+def sample(
+    params: Params, batch: Batch, key: Array, cfg: Config, *, group: int, sampling: Sampling | None
+) -> tuple[Prefix, Rollout]:
+    """The media streams of the clips [B P D], and `group` captions of each.
+
+    Args:
+      params: as they are kept; they are cast here.
+      key: of the run and the step; clip, sample and position are folded in.
+      sampling: None takes the most probable token.
+    """
+    p = cast(params, cfg)
+    streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
+    prefix = prompt(p.decoder, streams, batch, cfg)
+    sizes = cfg.model.decoder
+    cache = lm.prefill(p.decoder, prefix, sizes)
+    keys = noise(key, batch.clip_id, group)
+    return streams, rollout(
+        p.decoder, cache, prefix.mask, keys, length=cfg.caption_tokens, sampling=sampling, sizes=sizes
+    )
 
 
 def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch, cfg: Config) -> Prefix:

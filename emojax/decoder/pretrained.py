@@ -17,12 +17,12 @@ import jax
 from emojax import param
 from emojax.config import (
     AudioConfig,
-    BartConfig,
     Config,
     ConfigError,
     DecoderConfig,
-    Gpt2Config,
-    LlamaConfig,
+    FeatureFilesConfig,
+    FrameEncoderConfig,
+    MelEncoderConfig,
     VideoConfig,
     VideoMaeConfig,
     VitConfig,
@@ -31,7 +31,7 @@ from emojax.config import (
 )
 from emojax.data.text import bounds, pretrained_tokenizer
 from emojax.decoder import bart, captioner, gpt2, llama, lm
-from emojax.encoders import videomae, vit_files, wav2vec2_files, whisper
+from emojax.encoders import media, videomae, vit, wav2vec2, whisper
 from emojax.hub import weights
 from emojax.hub.locate import local, locate, read_json
 from emojax.types import Tree
@@ -39,7 +39,7 @@ from emojax.types import Tree
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-ROWS = 128  # a vocabulary is padded to a multiple of it, so that a mesh can cut its tables
+ROWS = 128  # a vocabulary is padded to a multiple of it, so that a mesh can shard its tables
 
 
 def resolve(cfg: Config, fetch: bool) -> Config:
@@ -55,20 +55,20 @@ def resolve(cfg: Config, fetch: bool) -> Config:
     model, data = cfg.model, cfg.data
     if model.audio and (at := _find(model.audio.weights, fetch)):
         with _naming(at):
-            model = dataclasses.replace(model, audio=_hears(at, model.audio))
+            model = dataclasses.replace(model, audio=_audio_config(at, model.audio))
     if model.video and (at := _find(model.video.weights, fetch)):
         with _naming(at):
-            sees, prepared = _sees(at, model.video)
-        model, data = dataclasses.replace(model, video=sees), dataclasses.replace(data, **prepared)
+            video, prepared = _video_config(at, model.video)
+        model, data = dataclasses.replace(model, video=video), dataclasses.replace(data, **prepared)
     if at := _find(model.decoder.weights, fetch):
         with _naming(at):
-            model = dataclasses.replace(model, decoder=_writes(at, model.decoder))
+            model = dataclasses.replace(model, decoder=_decoder_config(at, model.decoder))
     return dataclasses.replace(cfg, model=model, data=data)
 
 
 @contextlib.contextmanager
 def _naming(at: Path) -> Iterator[None]:
-    """Errors say which directory they speak of."""
+    """Makes errors name the directory that they are about."""
     try:
         yield
     except ValueError as e:
@@ -82,7 +82,7 @@ def _find(model: str, fetch: bool) -> Path | None:
 
 
 def _read(at: Path, part: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Model type, configuration and preprocessor; a whole processor of transformers 5 has the latter as its `part`."""
+    """Model type, configuration and preprocessor; the latter is a `part` of transformers 5's file of all processors."""
     json = read_json(at / "config.json")
     preprocessor = read_json(at / "preprocessor_config.json", optional=True)
     if not preprocessor:
@@ -90,11 +90,11 @@ def _read(at: Path, part: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return json.get("model_type", "none"), json, preprocessor
 
 
-def _hears(at: Path, was: AudioConfig) -> AudioConfig:
+def _audio_config(at: Path, was: AudioConfig) -> AudioConfig:
     kind, json, preprocessor = _read(at, "feature_extractor")
     match kind:
         case "wav2vec2" | "hubert" | "wavlm":
-            found = wav2vec2_files.config(json, preprocessor)
+            found = wav2vec2.config(json, preprocessor)
         case "whisper":
             found = whisper.config(json, preprocessor)
         case _:
@@ -102,12 +102,12 @@ def _hears(at: Path, was: AudioConfig) -> AudioConfig:
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens, layer=getattr(was, "layer", -1))
 
 
-def _sees(at: Path, was: VideoConfig) -> tuple[VideoConfig, dict[str, Any]]:
+def _video_config(at: Path, was: VideoConfig) -> tuple[VideoConfig, dict[str, Any]]:
     kind, json, preprocessor = _read(at, "image_processor")
     match kind:
         case "clip" | "clip_vision_model" | "vit" | "dinov2":
-            found = vit_files.config(json, preprocessor)
-            prepared = vit_files.frames(found, preprocessor)
+            found = vit.config(json, preprocessor)
+            prepared = vit.frames(found, preprocessor)
         case "videomae":
             found = videomae.config(json, preprocessor)
             prepared = videomae.frames(found, preprocessor)
@@ -116,7 +116,7 @@ def _sees(at: Path, was: VideoConfig) -> tuple[VideoConfig, dict[str, Any]]:
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens), prepared
 
 
-def _writes(at: Path, was: DecoderConfig) -> DecoderConfig:
+def _decoder_config(at: Path, was: DecoderConfig) -> DecoderConfig:
     json = read_json(at / "config.json")
     kind = json.get("model_type", "none")
     match kind:
@@ -132,7 +132,7 @@ def _writes(at: Path, was: DecoderConfig) -> DecoderConfig:
 
 
 def _bounded(at: Path, found: DecoderConfig) -> DecoderConfig:
-    """With start and end tokens that the model has.
+    """The decoder's sizes with start and end tokens that the model has.
 
     Where config.json gives none of its vocabulary (a Chinese GPT-2 of 21,128 tokens that is silent about them has
     GPT-2's 50256), they are the tokenizer's.
@@ -161,18 +161,14 @@ def _bounded(at: Path, found: DecoderConfig) -> DecoderConfig:
 def files(part: AudioConfig | VideoConfig | DecoderConfig | None) -> Any:
     """The module that knows the Hugging Face files of a family; None: the family is our own, it has none."""
     match part:
-        case Wav2Vec2Config():
-            return wav2vec2_files
-        case WhisperConfig():
-            return whisper
-        case VitConfig():
-            return vit_files
-        case VideoMaeConfig():
-            return videomae
-        case LlamaConfig() | Gpt2Config() | BartConfig():
-            return lm.family(part)
-        case _:
+        case None | MelEncoderConfig() | FrameEncoderConfig() | FeatureFilesConfig():
             return None
+        case Wav2Vec2Config() | WhisperConfig():
+            return media.audio_family(part)
+        case VitConfig() | VideoMaeConfig():
+            return media.video_family(part)
+        case _:
+            return lm.family(part)
 
 
 def backbones(cfg: Config) -> dict[str, Any]:

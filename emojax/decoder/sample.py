@@ -30,7 +30,7 @@ class _Carry:
 
 
 def noise(key: Array, clip_id: Array, group: int) -> Array:
-    """Keys [B G], named by clip (u32[B]) and sample number."""
+    """Keys [B G] of samples, named by clip (u32[B]) and sample number; `key` is that of the run and the step."""
 
     def one(clip: Array, sample: Array) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, clip), sample)
@@ -42,25 +42,22 @@ def rollout(
     p: lm.Lm,
     cache: KVCache,
     prefix_mask: Array,
-    clip_id: Array,
-    key: Array,
+    keys: Array,
     *,
-    group: int,
     length: int,
     sampling: Sampling | None,
     sizes: DecoderConfig,
 ) -> Rollout:
-    """Samples `group` captions of at most `length` tokens per clip.
+    """Captions of at most `length` tokens, a key each.
 
     Args:
       cache: of the prefixes, [L B P K H].
-      clip_id: u32[B], names in the noise.
-      key: of the run and the step.
+      keys: [B G], the names of the samples in the noise (`noise`).
       sampling: None takes the most probable token (logp is then that of the untempered distribution).
     """
-    b = prefix_mask.shape[0]
+    b, group = keys.shape
     p = gathered(lm.declare(sizes), p)
-    keys = constrain(noise(key, clip_id, group), "B G")
+    keys = constrain(keys, "B G")
     shape = (*cache.k.shape[:2], group, length, *cache.k.shape[3:])
     own = KVCache(jnp.zeros(shape, cache.k.dtype), jnp.zeros(shape, cache.v.dtype))
     zero = jnp.zeros((b, group, length), jnp.int32)

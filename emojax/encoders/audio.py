@@ -31,7 +31,7 @@ def declare(sizes: MelEncoderConfig) -> Audio:
 
 @functools.cache
 def mel_filters(mels: int) -> np.ndarray:
-    """[WINDOW // 2 + 1, mels] triangles, evenly spaced on Slaney's mel scale, each of unit area (as in librosa)."""
+    """Triangular filters [WINDOW // 2 + 1, mels], evenly spaced on Slaney's mel scale, of unit area (as in librosa)."""
     hz = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
     step = np.log(6.4) / 27  # logarithmic above 1 kHz, linear (200/3 Hz a mel) below
 
@@ -45,7 +45,7 @@ def mel_filters(mels: int) -> np.ndarray:
 
 
 def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
-    """f32[B A] at 16 kHz -> log10 energies f32[B A/160 mels], near the range -1..1, and the mask bool[B A/160].
+    """Waveforms f32[B A] at 16 kHz -> log10 energies f32[B A/160 mels], about -1..1, and their mask bool[B A/160].
 
     Frames are centred on multiples of 10 ms; what lies beyond `length` (i32[B], samples) is silence. The scale is
     fixed, not fitted to the clip, because loudness tells emotion.
@@ -69,7 +69,7 @@ def encode(
     x = x.astype(dtype)
     for stem, norm in zip(p.stem, p.stem_norms, strict=True):
         mask = mask[:, ::2]
-        # normed, or the sound would be faint beside the positions that are added to it
+        # normed, or the audio would be small beside the positions that are added to it
         x = jnp.where(mask[..., None], gelu(layer_norm(norm, conv1d(stem, x, width=3, stride=2))), 0)
     x = x + sinusoids(x.shape[1], sizes.width).astype(dtype)
     return transformer(p.transformer, x, mask, sizes.heads, remat), mask

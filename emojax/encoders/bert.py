@@ -4,23 +4,19 @@ RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-R (Conneau et al. 2019, arXiv 1
 2019, arXiv 1911.03894) differ from BERT in nothing but where positions begin.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from emojax import param
 from emojax.config import BertConfig, QFormerConfig, TextConfig
-from emojax.hub.weights import Names, linear_names, norm_names
+from emojax.encoders.bert_files import config as config
+from emojax.encoders.bert_files import names as names
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
-from emojax.nn.layers import ACTIVATIONS, Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
+from emojax.nn.layers import Mlp, Norm, declare_mlp, declare_norm, layer_norm, mlp
 from emojax.parallel.sharding import constrain
 from emojax.param import Param, normal
 from emojax.types import Array, Weight
-
-_VOCAB = {"bert": 30_522, "roberta": 50_265, "xlm-roberta": 30_522, "camembert": 30_522}  # where a file does not say
 
 
 @struct.dataclass
@@ -38,44 +34,6 @@ class Bert:
     types: Weight  # [types D]
     norm: Norm
     layers: Layer  # stacked on L
-
-
-def config(json: Mapping[str, Any]) -> BertConfig:
-    """From the `config.json` of transformers. Raises ValueError that names every option which is not implemented."""
-    kind = json.get("model_type", "bert")
-    wrong = unsupported(json, {"model_type": tuple(_VOCAB), "is_decoder": (False,), "add_cross_attention": (False,)})
-    padding = json.get("pad_token_id", 1)
-    if kind != "bert" and not isinstance(padding, int):
-        wrong.append(f"pad_token_id={padding!r} (implemented: a token's id, from which positions are counted)")
-    if wrong:
-        raise ValueError(f"this BERT is not supported: {'; '.join(wrong)}")
-    return BertConfig(
-        kind=kind,
-        vocab=json.get("vocab_size", _VOCAB[kind]),
-        width=json.get("hidden_size", 768),
-        layers=json.get("num_hidden_layers", 12),
-        heads=json.get("num_attention_heads", 12),
-        ff=json.get("intermediate_size", 3072),
-        activation=json.get("hidden_act", "gelu"),
-        positions=json.get("max_position_embeddings", 512),
-        first_position=0 if kind == "bert" else padding + 1,
-        types=json.get("type_vocab_size", 2),
-        norm_eps=json.get("layer_norm_eps", 1e-12),
-    )
-
-
-def unsupported(json: Mapping[str, Any], implemented: Mapping[str, tuple]) -> list[str]:
-    """What a `config.json` asks for beyond the values in `implemented`, and beyond what all encoders here have."""
-    implemented = dict(implemented) | {"hidden_act": tuple(ACTIVATIONS), "position_embedding_type": ("absolute",)}
-    wrong = [
-        f"{name}={json[name]!r} (implemented: {', '.join(map(repr, values))})"
-        for name, values in implemented.items()
-        if json.get(name, values[0]) not in values
-    ]
-    width, heads = json.get("hidden_size", 768), json.get("num_attention_heads", 12)
-    if width % heads:
-        wrong.append(f"hidden_size={width} is not a multiple of num_attention_heads={heads}")
-    return wrong
 
 
 def declare(sizes: BertConfig) -> Bert:
@@ -105,7 +63,7 @@ def encode(params: Bert, ids: Array, mask: Array, sizes: BertConfig) -> Array:
 
     Args:
       ids: i32[N T], special tokens included, all of the first segment; T + `first_position` rows of positions at most.
-      mask: bool[N T], True on tokens; no position sees the others, and their own result means nothing.
+      mask: bool[N T], True on tokens; no position attends to the others, whose own result means nothing.
     Returns:
       [N T D]
     """
@@ -136,30 +94,3 @@ def run(layers: Layer, x: Array, mask: Array, sizes: TextConfig, bias: Array | N
         return constrain(layer_norm(p.mlp_norm, x + mlp(p.mlp, x, sizes.activation), sizes.norm_eps)), None
 
     return jax.lax.scan(block, constrain(x), layers)[0]
-
-
-def names(sizes: BertConfig) -> Names:
-    """Theirs, the same for all these models; those of models with a head stand after the model's own name."""
-    layer = "encoder.layer.{l}"
-    return Names(
-        table=(
-            ("embeddings.word_embeddings.weight", "tokens", "v d -> v d"),
-            ("embeddings.position_embeddings.weight", "positions", "p d -> p d"),
-            ("embeddings.token_type_embeddings.weight", "types", "t d -> t d"),
-            *norm_names("embeddings.LayerNorm", "norm"),
-            *linear_names(f"{layer}.attention.self.query", "layers.attention.q"),
-            *linear_names(f"{layer}.attention.self.key", "layers.attention.k"),
-            *linear_names(f"{layer}.attention.self.value", "layers.attention.v"),
-            *linear_names(f"{layer}.attention.output.dense", "layers.attention.o"),
-            *norm_names(f"{layer}.attention.output.LayerNorm", "layers.attention_norm"),
-            *linear_names(f"{layer}.intermediate.dense", "layers.mlp.up"),
-            *linear_names(f"{layer}.output.dense", "layers.mlp.down"),
-            *norm_names(f"{layer}.output.LayerNorm", "layers.mlp_norm"),
-        ),
-        ignore=("embeddings.position_ids", "embeddings.token_type_ids", "pooler.*", "cls.*", "lm_head.*"),
-        prefix=("bert.",) if sizes.kind == "bert" else ("roberta.",),
-        old=OLD_NORMS,
-    )
-
-
-OLD_NORMS = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))

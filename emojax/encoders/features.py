@@ -12,7 +12,7 @@ from emojax import param
 from emojax.config import Config, FeatureFilesConfig
 from emojax.encoders import media
 from emojax.nn.adapter import Adapted
-from emojax.types import Batch, Features, Tree
+from emojax.types import Batch, Features, Tree, batch_shapes
 
 
 def streams(cfg: Config) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def drop_encoders(encoders: Tree, cfg: Config) -> Tree:
     return encoders.replace(**{name: none(getattr(encoders, name)) for name in streams(cfg)})
 
 
-def batch_shapes(cfg: Config, batch: Batch) -> Batch:
+def with_features(cfg: Config, batch: Batch) -> Batch:
     """The shapes of a batch (`jax.ShapeDtypeStruct`s) that holds features where the configuration reads them.
 
     Args:
@@ -63,22 +63,7 @@ def batch_shapes(cfg: Config, batch: Batch) -> Batch:
 def encoded_shape(cfg: Config, stream: str, samples: int) -> tuple[int, int]:
     """(S, D) of what a stream's encoder gives for clips of so many samples of audio; traced, not computed."""
     data = cfg.data
-
-    def of(dtype: str, *shape: int) -> Any:
-        return jax.ShapeDtypeStruct((1, *shape), jnp.dtype(dtype))
-
-    batch = Batch(
-        clip_id=of("uint32"),
-        audio=of("float32", samples),
-        audio_length=of("int32"),
-        video=of("uint8", data.frames, data.frame_size, data.frame_size, 3),
-        video_mask=of("bool", data.frames),
-        transcript=of("int32", 0),
-        transcript_mask=of("bool", 0),
-        caption=of("int32", 0),
-        caption_mask=of("bool", 0),
-        emotion=of("int32"),
-    )
+    batch = batch_shapes(1, samples=samples, frames=data.frames, size=data.frame_size)
     made = media.audio_features if stream == "audio" else media.video_features
     weights = param.abstract(media.declare(cfg))
     x, _ = jax.eval_shape(lambda p, batch: made(p, batch, cfg, jnp.dtype("float32")), weights, batch)

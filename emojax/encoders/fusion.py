@@ -40,7 +40,7 @@ class Fusion:
 
 
 def declare(sizes: PreFusionConfig, widths: tuple[int, ...], width: int) -> Fusion:
-    """From streams of these widths to a decoder of width `width`."""
+    """Weights for streams of these widths and a decoder of width `width`."""
     w, f, n = sizes.width, sizes.ff, len(widths)
 
     def two(d: int) -> Mlp:
@@ -82,5 +82,5 @@ def run(p: Fusion, streams: Sequence[tuple[Array, Array]], sizes: PreFusionConfi
 
 
 def _relu_mlp(p: Mlp, x: Array) -> Array:
-    """A ReLU after each of both maps."""
+    """Two linear maps, a ReLU after each."""
     return jax.nn.relu(linear(p.down, jax.nn.relu(linear(p.up, x))))

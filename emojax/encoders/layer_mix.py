@@ -1,4 +1,4 @@
-"""What is read of a pretrained encoder: one of its hidden states, or a learned weighted sum of all.
+"""The output of a pretrained encoder: one of its hidden states, or a learned weighted sum of all.
 
 Middle layers of speech encoders often tell more of emotion than the last (Pepino et al. 2021, arXiv 2104.03502). The
 sum is weighed by a softmax of one learned number a hidden state (SUPERB, Yang et al. 2021, arXiv 2105.01051).

@@ -27,7 +27,7 @@ from emojax.types import Array, Batch, Features, Prefix, Tree
 
 @struct.dataclass
 class Encoders:
-    """None for a stream that the captioner does not read at all."""
+    """The weights of the encoders; None for a stream that the captioner does not have."""
 
     audio: Tree  # of the family that the configuration names
     video: Tree
@@ -39,24 +39,33 @@ class Encoders:
 
 def declare(cfg: Config) -> Encoders:
     model, width = cfg.model, cfg.model.decoder.width
-    hears, sees = model.audio, model.video
-    widths = tuple(stream.width for stream in (hears, sees) if stream)
+    widths = tuple(stream.width for stream in (model.audio, model.video) if stream)
     return Encoders(
-        audio=_ears(hears).declare(hears) if hears and not isinstance(hears, FeatureFilesConfig) else None,
-        video=_declare_video(sees, cfg.data.frame_size) if sees and not isinstance(sees, FeatureFilesConfig) else None,
-        audio_projector=project.declare(model.audio_projector, hears.width, width) if hears else None,
-        video_projector=project.declare(model.video_projector, sees.width, width) if sees else None,
+        audio=_declare_audio(model.audio),
+        video=_declare_video(model.video, cfg.data.frame_size),
+        audio_projector=project.declare(model.audio_projector, model.audio.width, width) if model.audio else None,
+        video_projector=project.declare(model.video_projector, model.video.width, width) if model.video else None,
         emotion=declare_linear(width, len(cfg.reward.concepts), "D -"),
         fusion=fusion.declare(model.fusion, widths, width) if model.fusion else None,
     )
 
 
-def _declare_video(sizes: VideoConfig, frame_size: int) -> Tree:
-    return video.declare(sizes, frame_size) if isinstance(sizes, FrameEncoderConfig) else _eyes(sizes).declare(sizes)
+def _declare_audio(sizes: AudioConfig | None) -> Tree:
+    if sizes is None or isinstance(sizes, FeatureFilesConfig):
+        return None
+    return audio_family(sizes).declare(sizes)
 
 
-def _ears(sizes: AudioConfig) -> Any:
-    """The file of the family, a module: they all have the same functions."""
+def _declare_video(sizes: VideoConfig | None, frame_size: int) -> Tree:
+    if sizes is None or isinstance(sizes, FeatureFilesConfig):
+        return None
+    if isinstance(sizes, FrameEncoderConfig):
+        return video.declare(sizes, frame_size)
+    return video_family(sizes).declare(sizes)
+
+
+def audio_family(sizes: AudioConfig) -> Any:
+    """The file of an audio encoder's family, a module: all have the same functions."""
     match sizes:
         case MelEncoderConfig():
             return audio
@@ -66,7 +75,8 @@ def _ears(sizes: AudioConfig) -> Any:
             return whisper
 
 
-def _eyes(sizes: VideoConfig) -> Any:
+def video_family(sizes: VideoConfig) -> Any:
+    """The file of a video encoder's family, a module: all have the same functions."""
     match sizes:
         case FrameEncoderConfig():
             return video
@@ -85,13 +95,13 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
     parts = [(jnp.zeros((clips, 0, model.decoder.width), dtype), jnp.zeros((clips, 0), bool))]
     streams: list[tuple[Array, Array]] = []
     if model.audio:
-        streams.append(heard := audio_features(p, batch, cfg, dtype))
+        streams.append(audio_features(p, batch, cfg, dtype))
         kind, tokens = model.audio_projector, model.audio.tokens
-        parts.append(project.run(p.audio_projector, *heard, tokens, kind, model.remat))
+        parts.append(project.run(p.audio_projector, *streams[-1], tokens, kind, model.remat))
     if model.video:
-        streams.append(seen := video_features(p, batch, cfg, dtype))
+        streams.append(video_features(p, batch, cfg, dtype))
         kind, tokens = model.video_projector, model.video.tokens
-        parts.append(project.run(p.video_projector, *seen, tokens, kind, model.remat))
+        parts.append(project.run(p.video_projector, *streams[-1], tokens, kind, model.remat))
     if model.fusion:
         parts.append(fusion.run(p.fusion, streams, model.fusion))
     embed, mask = zip(*parts, strict=True)
@@ -99,26 +109,24 @@ def encode(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> Prefix:
 
 
 def audio_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> tuple[Array, Array]:
-    """What the clips' sound becomes before it is projected: [B S audio.width], and bool[B S], True where there is any.
+    """Features of the clips' audio, before projection: [B S audio.width], and bool[B S], True where there is any.
 
-    It is encoded here, or was before and stands in the batch.
-
-    `cfg.model.audio` must not be None.
+    They are computed here, or were before and are in the batch. `cfg.model.audio` must not be None.
     """
     if batch.audio_features is not None:
         return _stored(batch.audio_features, batch.audio_length > 0, dtype)
-    hears = cfg.model.audio
-    assert hears is not None
-    return _ears(hears).encode(p.audio, batch.audio, batch.audio_length, hears, dtype, cfg.model.remat)
+    sizes = cfg.model.audio
+    assert sizes is not None
+    return audio_family(sizes).encode(p.audio, batch.audio, batch.audio_length, sizes, dtype, cfg.model.remat)
 
 
 def video_features(p: Encoders, batch: Batch, cfg: Config, dtype: jnp.dtype) -> tuple[Array, Array]:
-    """Likewise of the frames: [B S video.width], bool[B S]."""
+    """Features of the clips' frames, likewise: [B S video.width], bool[B S]."""
     if batch.video_features is not None:
         return _stored(batch.video_features, batch.video_mask.any(-1), dtype)
-    sees = cfg.model.video
-    assert sees is not None
-    return _eyes(sees).encode(p.video, batch.video, batch.video_mask, sees, dtype, cfg.model.remat)
+    sizes = cfg.model.video
+    assert sizes is not None
+    return video_family(sizes).encode(p.video, batch.video, batch.video_mask, sizes, dtype, cfg.model.remat)
 
 
 def _stored(features: Features, there: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -132,6 +140,6 @@ def _stored(features: Features, there: Array, dtype: jnp.dtype) -> tuple[Array, 
 
 def name_emotion(p: Encoders, streams: Prefix) -> Array:
     """Logits [B C] of the emotion, from the mean of the media part of the prefix."""
-    seen = streams.mask[..., None]
-    mean = jnp.where(seen, streams.embed, 0).sum(1) / jnp.maximum(seen.sum(1), 1).astype(streams.embed.dtype)
+    mask = streams.mask[..., None]
+    mean = jnp.where(mask, streams.embed, 0).sum(1) / jnp.maximum(mask.sum(1), 1).astype(streams.embed.dtype)
     return linear(p.emotion, mean)

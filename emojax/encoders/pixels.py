@@ -11,31 +11,38 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from emojax.config import Data
+from emojax.hub import options
+from emojax.hub.options import ANY
 from emojax.types import Array
 
 Filter = Literal["bilinear", "bicubic"]
 _FILTERS: dict[int, Filter] = {2: "bilinear", 3: "bicubic"}  # by Pillow's codes
-_CLIP = {
-    "size": {"shortest_edge": 224},
-    "do_center_crop": True,
-    "crop_size": 224,
-    "resample": 3,
-    "image_mean": (0.48145466, 0.4578275, 0.40821073),
-    "image_std": (0.26862954, 0.26130258, 0.27577711),
+_CHANNELS = options.Rule("three numbers", lambda x: isinstance(x, list | tuple) and len(x) == 3)
+_TABLE: options.Table = {  # with the defaults of CLIP's processor
+    "do_resize": (True, (True,)),
+    "size": ({"shortest_edge": 224}, ANY),
+    "resample": (3, options.Rule("2, bilinear, and 3, bicubic", lambda code: code in _FILTERS)),
+    "do_center_crop": (True, ANY),
+    "crop_size": (224, ANY),
+    "do_rescale": (True, (True,)),
+    "rescale_factor": (1 / 255, options.Rule("1/255", lambda factor: abs(255 * factor - 1) <= 1e-6)),
+    "do_normalize": (True, ANY),
+    "image_mean": ((0.48145466, 0.4578275, 0.40821073), _CHANNELS),
+    "image_std": ((0.26862954, 0.26130258, 0.27577711), _CHANNELS),
+    "do_convert_rgb": (True, ANY),
 }
 _HALVES = {"resample": 2, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
-_DEFAULTS: dict[str, dict[str, Any]] = {  # of the processors, by what their names begin with
-    "CLIP": _CLIP,
-    "Bit": _CLIP,  # DINOv2's
-    "ViT": _HALVES | {"size": {"height": 224, "width": 224}, "do_center_crop": False},
-    "VideoMAE": _CLIP | _HALVES,
+_DEFAULTS: dict[str, dict[str, Any]] = {  # where they differ from CLIP's, by what the processors' names begin with
+    "CLIP": {},
+    "Bit": {},  # DINOv2's
+    "ViT": _HALVES | {"size": {"height": 224, "width": 224}, "do_center_crop": False, "crop_size": None},
+    "VideoMAE": _HALVES,
 }
-_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
 @dataclass(frozen=True)
 class Pixels:
-    size: int  # pixels, height and width of a frame that the encoder reads
+    size: int  # pixels, height and width of a frame as the encoder takes it
     resize: int | None  # pixels of the shortest edge before the centre crop; None: squeezed to a square
     filter: Filter
     mean: tuple[float, ...]  # of the channels, 0..1
@@ -43,7 +50,7 @@ class Pixels:
 
 
 def read(json: Mapping[str, Any], kind: str, size: int) -> Pixels:
-    """From a `preprocessor_config.json`; without one (an empty `json`) frames get the size the model was made for.
+    """Settings from a `preprocessor_config.json`; without one (an empty `json`) frames get the model's size.
 
     Args:
       kind: "CLIP", "Bit", "ViT" or "VideoMAE": the processor where the file does not name it.
@@ -53,46 +60,38 @@ def read(json: Mapping[str, Any], kind: str, size: int) -> Pixels:
     """
     processor = json.get("image_processor_type") or json.get("feature_extractor_type") or f"{kind}ImageProcessor"
     name = re.sub("(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", processor)
-    defaults = _DEFAULTS.get(name, _DEFAULTS[kind])
-    given = {key: value for key, value in json.items() if value is not None} if json else {"size": size}
-    options: dict[str, Any] = {"do_resize": True, "do_rescale": True, "do_normalize": True} | defaults | given
+    given: dict[str, Any] = {key: value for key, value in json.items() if value is not None}
     if not json:
-        options["crop_size"] = size
-    wrong = [] if name in _DEFAULTS else [f"image_processor_type={processor!r} (implemented: {', '.join(_DEFAULTS)})"]
-    wrong += [f"{step}=False (implemented: True)" for step in ("do_resize", "do_rescale") if not options[step]]
-    wrong += [f"{step}={on!r}" for step, on in options.items() if step[:3] == "do_" and on and step not in _STEPS]
-    if abs(255 * options.get("rescale_factor", 1 / 255) - 1) > 1e-6:
-        wrong.append(f"rescale_factor={options['rescale_factor']} (implemented: 1/255)")
-    if options["resample"] not in _FILTERS:
-        wrong.append(f"resample={options['resample']!r} (implemented: 2, bilinear, and 3, bicubic)")
-    if not options["do_normalize"]:
-        options |= {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-    for key in ("image_mean", "image_std"):
-        if not isinstance(options[key], list | tuple) or len(options[key]) != 3:
-            wrong.append(f"{key}={options[key]!r} (implemented: three numbers)")
-    shape = _shape(options, squeezes=name == "ViT")
+        given = {"size": size, "crop_size": size}
+    if not given.get("do_normalize", True):
+        given |= {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
+    others: options.Table = {key: (False, (False,)) for key in given if key[:3] == "do_" and key not in _TABLE}
+    c, wrong = options.read(_DEFAULTS.get(name, _DEFAULTS[kind]) | given, _TABLE | others)
+    if name not in _DEFAULTS:
+        wrong.insert(0, f"image_processor_type={processor!r} (implemented: {', '.join(_DEFAULTS)})")
+    shape = _shape(c, squeezes=name == "ViT")
     if shape is None:
-        found = ", ".join(f"{key}={options.get(key)!r}" for key in ("size", "do_center_crop", "crop_size"))
+        found = ", ".join(f"{key}={c[key]!r}" for key in ("size", "do_center_crop", "crop_size"))
         wrong.append(f"{found} (implemented: a shortest edge and a square crop no larger, or a square)")
-    if wrong or shape is None:
-        raise ValueError(f"this image processor is not supported: {'; '.join(wrong)}")
+    options.require_none(wrong, "image processor")
+    assert shape is not None
     return Pixels(
         size=shape[0],
         resize=shape[1],
-        filter=_FILTERS[options["resample"]],
-        mean=tuple(options["image_mean"]),
-        std=tuple(options["image_std"]),
+        filter=_FILTERS[c["resample"]],
+        mean=tuple(c["image_mean"]),
+        std=tuple(c["image_std"]),
     )
 
 
-def _shape(options: Mapping[str, Any], squeezes: bool) -> tuple[int, int | None] | None:
+def _shape(c: Mapping[str, Any], squeezes: bool) -> tuple[int, int | None] | None:
     """Pixels of a frame, and of the shortest edge before it is cropped; None: not implemented."""
     size, crop = (
         {"height": n, "width": n} if isinstance(n, int) else n
-        for n in (options["size"], options.get("crop_size") if options["do_center_crop"] else None)
+        for n in (c["size"], c["crop_size"] if c["do_center_crop"] else None)
     )
-    if isinstance(options["size"], int) and not squeezes:
-        size = {"shortest_edge": options["size"]}
+    if isinstance(c["size"], int) and not squeezes:
+        size = {"shortest_edge": c["size"]}
     square = None if crop is None else crop.get("height")
     if crop is not None and (square is None or square != crop.get("width")):
         return None
@@ -128,6 +127,6 @@ def write(kind: str, mean: tuple[float, ...], std: tuple[float, ...], data: Data
 
 
 def normalise(video: Array, mean: tuple[float, ...], std: tuple[float, ...], dtype: jnp.dtype) -> Array:
-    """u8[... 3] -> [... 3] of mean 0 and deviation 1 over the images that the encoder was trained on."""
+    """Frames u8[... 3] -> [... 3] of mean 0 and deviation 1 over the images that the encoder was trained on."""
     x = video.astype(jnp.float32) / 255
     return ((x - jnp.array(mean)) / jnp.array(std)).astype(dtype)

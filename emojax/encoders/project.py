@@ -23,7 +23,7 @@ class Projector:
 
 @struct.dataclass
 class Deep:
-    """As LLaVA-1.5 has it (Liu et al. 2023, arXiv 2310.03744): two linear maps, both to the decoder's width."""
+    """Projector of LLaVA-1.5 (Liu et al. 2023, arXiv 2310.03744): two linear maps, both to the decoder's width."""
 
     norm: Norm
     mlp: Mlp
@@ -37,7 +37,7 @@ class Queries:
 
 
 def declare(sizes: ProjectorConfig, d: int, width: int) -> Projector | Deep | Queries:
-    """From frames of width `d` to a decoder of width `width`."""
+    """Weights for frames of width `d` and a decoder of width `width`."""
     match sizes:
         case LinearProjectorConfig():
             return Projector(declare_norm(d), declare_linear(d, width, "- D"))

@@ -1,6 +1,6 @@
 """A Q-Former: learned queries that attend to each other and to a stream's frames.
 
-BLIP-2's (Li et al. 2023, arXiv 2301.12597): BERT's layers, of which the first of every `cross_every` sees the frames:
+BLIP-2's (Li et al. 2023, arXiv 2301.12597): BERT's layers. The first of every `cross_every` attends to the frames, too:
 
     queries -> attention over queries -> [attention to frames] -> feed-forward -> ... -> a vector a query
 
@@ -39,7 +39,7 @@ class QFormer:
 
 
 def declare(sizes: QFormerConfig, d: int) -> QFormer:
-    """For frames of width `d`."""
+    """Weights for frames of width `d`."""
     w = sizes.width
     q, k, o = declare_linear(w, w, "D N"), declare_linear(d, w, "D K"), declare_linear(w, w, "N D")
     cross = Cross(SelfAttention(q=q, k=k, v=k, o=o), declare_norm(w))
@@ -52,7 +52,7 @@ def declare(sizes: QFormerConfig, d: int) -> QFormer:
 
 
 def run(p: QFormer, frames: Array, mask: Array, sizes: QFormerConfig, remat: bool) -> Array:
-    """What the queries have gathered.
+    """Vectors of the queries after all layers.
 
     Args:
       frames: [B S d]

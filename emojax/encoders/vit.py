@@ -1,5 +1,5 @@
 """CLIP's image encoder (Radford et al. 2021, arXiv 2103.00020), ViT (Dosovitskiy et al. 2020, arXiv 2010.11929) and
-DINOv2 (Oquab et al. 2023, arXiv 2304.07193): patches of a frame and a class token, all seen by all.
+DINOv2 (Oquab et al. 2023, arXiv 2304.07193): patches of a frame and a class token, all attend to all.
 
 CLIP has a norm before the blocks; DINOv2 scales what each half of a block adds, and its giant has gated feed-forwards.
 """
@@ -95,8 +95,8 @@ def encode(p: Vit, video: Array, mask: Array, sizes: VitConfig, dtype: jnp.dtype
 def hidden(p: Vit, pixels: Array, sizes: VitConfig, remat: bool) -> Array:
     """Normalised images [N height width 3] -> [N positions width], transformers' `last_hidden_state`."""
     n = sizes.image_size // sizes.patch
-    cut = pixels[:, : n * sizes.patch, : n * sizes.patch]
-    x = linear(p.patch, rearrange(cut, "n (h p) (w q) c -> n (h w) (p q c)", p=sizes.patch, q=sizes.patch))
+    cropped = pixels[:, : n * sizes.patch, : n * sizes.patch]
+    x = linear(p.patch, rearrange(cropped, "n (h p) (w q) c -> n (h w) (p q c)", p=sizes.patch, q=sizes.patch))
     token = jnp.broadcast_to(p.token.astype(x.dtype), (len(x), 1, sizes.width))
     x = jnp.concatenate([token, x], 1) + _positions(p.positions, sizes).astype(x.dtype)
     x = x if p.first_norm is None else layer_norm(p.first_norm, x, sizes.norm_eps)
@@ -116,7 +116,7 @@ def _positions(table: Array, sizes: VitConfig) -> Array:
 
 
 def _bicubic(old: int, new: int) -> np.ndarray:
-    """f32[new old]: cubic convolution (Keys 1981) with a = -0.75, edges repeated, no antialiasing, as torch has it."""
+    """Matrix f32[new old] of cubic convolution (Keys 1981) as in torch: a = -0.75, edges repeated, no antialiasing."""
     at = (np.arange(new) + 0.5) * old / new - 0.5
     matrix = np.zeros((new, old))
     for tap in (-1, 0, 1, 2):

@@ -1,10 +1,12 @@
 """The files of CLIP, ViT and DINOv2 as transformers has them: both configurations, and the weights' names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from emojax.config import Data, VitConfig
 from emojax.encoders import pixels
+from emojax.hub import options
+from emojax.hub.options import ANY
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
@@ -15,74 +17,74 @@ _KINDS: dict[str, Literal["clip", "vit", "dinov2"]] = {  # by model_type
     "dinov2": "dinov2",
 }
 _PROCESSOR = {"clip": "CLIP", "vit": "ViT", "dinov2": "Bit"}
-_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
-_DEFAULTS: dict[str, dict[str, Any]] = {  # of transformers
-    "clip": _BASE | {"patch_size": 32, "intermediate_size": 3072, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
-    "vit": _BASE | {"patch_size": 16, "intermediate_size": 3072, "hidden_act": "gelu", "layer_norm_eps": 1e-12},
-    "dinov2": _BASE | {"patch_size": 14, "mlp_ratio": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-6},
+_SQUARE = options.Rule("a square", lambda size: isinstance(size, int) or len(set(size)) == 1)
+IMAGES: options.Table = {  # of every encoder of images or videos; VideoMAE's, too
+    "hidden_act": ("gelu", tuple(ACTIVATIONS)),
+    "num_channels": (3, (3,)),
+    "image_size": (224, _SQUARE),
+    "patch_size": (16, _SQUARE),
+    "hidden_size": (768, ANY),
+    "num_hidden_layers": (12, ANY),
+    "num_attention_heads": (12, ANY),
+    "intermediate_size": (3072, ANY),
+    "layer_norm_eps": (1e-12, ANY),
+    "qkv_bias": (True, ANY),
+}
+_TABLES: dict[str, options.Table] = {
+    "clip": IMAGES
+    | {"patch_size": (32, _SQUARE), "hidden_act": ("quick_gelu", tuple(ACTIVATIONS)), "layer_norm_eps": (1e-5, ANY)},
+    "vit": IMAGES,
+    "dinov2": IMAGES
+    | {
+        "patch_size": (14, _SQUARE),
+        "layer_norm_eps": (1e-6, ANY),
+        "mlp_ratio": (4, ANY),
+        "use_swiglu_ffn": (False, ANY),
+    },
 }
 
 
 def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfig:
-    """From the `config.json` (of the whole CLIP, too) and the `preprocessor_config.json` of transformers.
+    """Sizes from the `config.json` (of all of CLIP, too) and the `preprocessor_config.json` of transformers.
 
     Without a preprocessor (an empty mapping) frames have the size and the normalisation that its class defaults to.
 
     Raises:
       ValueError: names every option which is not implemented.
     """
-    name = json.get("model_type", "none")
-    if name not in _KINDS:
-        raise ValueError(f"model_type={name!r} is not implemented; {', '.join(_KINDS)} are")
+    found, wrong = options.read(json, {"model_type": (None, tuple(_KINDS))})
+    options.require_none(wrong, "image encoder")
+    name = found["model_type"]
     kind = _KINDS[name]
     if name == "clip":  # transformers lets a `vision_config_dict`, where there is one, stand for all of it
-        found = json.get("vision_config_dict")
-        json = found if found is not None else json.get("vision_config") or {}
-    options = _DEFAULTS[kind] | dict(json)
-    if wrong := faults(options):
-        raise ValueError(f"this {name} is not supported: {'; '.join(wrong)}")
-    trained = side(options["image_size"])
+        vision = json.get("vision_config_dict")
+        json = vision if vision is not None else json.get("vision_config") or {}
+    c, wrong = options.read(json, _TABLES[kind])
+    options.require_none(wrong + options.not_multiples(c, "hidden_size", "num_attention_heads"), name)
+    trained, dino = side(c["image_size"]), kind == "dinov2"
     frame = pixels.read(preprocessor, _PROCESSOR[kind], trained)
-    if kind != "dinov2" and frame.size != trained:
+    if not dino and frame.size != trained:
         raise ValueError(f"{name} reads image_size={trained} pixels, its image processor gives {frame.size}")
-    width, swiglu = options["hidden_size"], options.get("use_swiglu_ffn", False)
     return VitConfig(
         kind=kind,
         image_size=frame.size,
         trained_size=trained,
-        patch=side(options["patch_size"]),
-        width=width,
-        layers=options["num_hidden_layers"],
-        heads=options["num_attention_heads"],
-        ff=_ff(width, options["mlp_ratio"], swiglu) if kind == "dinov2" else options["intermediate_size"],
-        activation=options["hidden_act"],
-        norm_eps=options["layer_norm_eps"],
-        qkv_bias=options.get("qkv_bias", True),
-        swiglu=swiglu,
+        patch=side(c["patch_size"]),
+        width=c["hidden_size"],
+        layers=c["num_hidden_layers"],
+        heads=c["num_attention_heads"],
+        ff=_ff(c["hidden_size"], c["mlp_ratio"], c["use_swiglu_ffn"]) if dino else c["intermediate_size"],
+        activation=c["hidden_act"],
+        norm_eps=c["layer_norm_eps"],
+        qkv_bias=c["qkv_bias"],
+        swiglu=dino and c["use_swiglu_ffn"],
         mean=frame.mean,
         std=frame.std,
     )
 
 
-def faults(json: Mapping[str, Any]) -> list[str]:
-    """Options of an encoder of images or videos which are not implemented."""
-    wrong = []
-    if json["hidden_act"] not in ACTIVATIONS:
-        wrong.append(f"hidden_act={json['hidden_act']!r} (implemented: {', '.join(ACTIVATIONS)})")
-    if json.get("num_channels", 3) != 3:
-        wrong.append(f"num_channels={json['num_channels']} (implemented: 3)")
-    for key in ("image_size", "patch_size"):
-        if not isinstance(json[key], int) and len(set(json[key])) != 1:
-            wrong.append(f"{key}={json[key]!r} (implemented: a square)")
-    if json["hidden_size"] % json["num_attention_heads"]:
-        wrong.append(
-            f"hidden_size={json['hidden_size']} is not a multiple of num_attention_heads={json['num_attention_heads']}"
-        )
-    return wrong
-
-
-def side(size: Any) -> int:
-    """Of a square that a `config.json` gives as one number or as two."""
+def side(size: int | Sequence[int]) -> int:
+    """Pixels of the side of a square that a `config.json` gives as one number or as two."""
     return size if isinstance(size, int) else size[0]
 
 
@@ -136,7 +138,7 @@ def preprocessor_json(sizes: VitConfig, data: Data) -> dict[str, Any]:
 
 
 def names(sizes: VitConfig) -> Names:
-    """The weights' names in a published file; those of the text model and of classifiers are not read."""
+    """The weights' names in a published file; those of the text model and of classifiers are ignored."""
     p = sizes.patch
     patch = f"o c p={p} q={p} -> (p q c) o"
     if sizes.kind == "clip":

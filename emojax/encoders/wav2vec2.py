@@ -3,7 +3,7 @@
 Baevski et al. 2020, arXiv 2006.11477; Hsu et al. 2021, arXiv 2106.07447; Chen et al. 2021, arXiv 2110.13900.
 
 The law: a clip's features are those that transformers gives for the clip alone, unpadded, whatever the bucket. The base
-models' group norm therefore counts sound frames only. (Batches of transformers let it count the padding, too.)
+models' group norm therefore counts valid frames only. (Batches of transformers let it count the padding, too.)
 """
 
 import math
@@ -135,7 +135,7 @@ def encode(
     x, mask = _frames(w, audio, length, sizes, dtype, remat)
     if w.project_norm is not None:
         x = layer_norm(w.project_norm, x, sizes.norm_eps)
-    x = jnp.where(mask[..., None], linear(w.project, x), 0)  # the convolution sees its padding beyond a clip's end
+    x = jnp.where(mask[..., None], linear(w.project, x), 0)  # the convolution reaches beyond a clip's end
     x = x + ACTIVATIONS[sizes.conv_activation](_position(w.position, x, sizes))
     x = x if sizes.norm_first else layer_norm(w.norm, x, sizes.norm_eps)
     distances = None if w.distances is None else _distances(w.distances, x.shape[1], sizes.max_distance)
@@ -161,7 +161,7 @@ def encode(
 def _frames(
     p: Backbone, audio: Array, length: Array, sizes: Wav2Vec2Config, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
-    """The convolutions, without padding: f32[B A], i32[B] -> [B S conv_width], bool[B S]."""
+    """Convolutions of the waveform, without padding: f32[B A], i32[B] -> [B S conv_width], bool[B S]."""
     strides = np.cumprod((1, *sizes.conv_stride))
     one = 1 + sum((k - 1) * int(s) for k, s in zip(sizes.conv_kernel, strides, strict=False))  # samples of a frame
     audio = jnp.pad(audio, ((0, 0), (0, max(0, one - audio.shape[1]))))
@@ -194,7 +194,7 @@ def _standard(x: Array, mask: Array, eps: float) -> Array:
 
 
 def _position(p: Position, x: Array, sizes: Wav2Vec2Config) -> Array:
-    """[B S D] -> [B S D], what a frame hears around it."""
+    """Positional convolution over the frames around each frame, [B S D] -> [B S D]."""
     k = sizes.position_kernel
     direction = rearrange(p.direction.astype(jnp.float32), "(w i) o -> w i o", w=k)
     norm = jnp.sqrt(jnp.square(direction).sum((1, 2)))
@@ -203,12 +203,15 @@ def _position(p: Position, x: Array, sizes: Wav2Vec2Config) -> Array:
 
 
 def _distances(table: Array, frames: int, max_distance: int) -> Array:
-    """[buckets N] -> f32[N S S], by the distance from the query to the key: buckets are exact near, coarse far away."""
+    """Bias of the attention by the distance from the query to the key, [buckets N] -> f32[N S S].
+
+    Buckets are exact near the query and coarse far from it.
+    """
     half = table.shape[0] // 2  # of them for keys that come later
     exact = half // 2
     far = np.arange(1 - frames, frames)
     away = np.abs(far)
-    # in float32 as they have it: where a border falls on a whole distance, rounding decides
+    # in float32 as transformers has it: where a border falls on a whole distance, rounding decides
     octaves = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact))
     steps = octaves / np.float32(math.log(max_distance / exact)) * np.float32(half - exact)
     coarse = np.minimum((exact + steps).astype(np.int32), half - 1)
@@ -218,7 +221,7 @@ def _distances(table: Array, frames: int, max_distance: int) -> Array:
 
 
 def _gate(p: Gate, x: Array) -> Array:
-    """[B S D] -> f32[B N S], how much a query cares for distance."""
+    """Factor of the attention's bias for each query, [B S D] -> f32[B N S]."""
     y = linear(p.linear, rearrange(x, "b s (n h) -> b s n h", n=p.scale.shape[0])).astype(jnp.float32)
     a, b = jax.nn.sigmoid(rearrange(y, "b s n (two four) -> two b n s four", two=2).sum(-1))
     return a * (b * p.scale[:, None] - 1) + 2

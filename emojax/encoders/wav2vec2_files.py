@@ -4,78 +4,82 @@ from collections.abc import Mapping
 from typing import Any
 
 from emojax.config import Wav2Vec2Config
+from emojax.hub import options
+from emojax.hub.options import ANY
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
 _CLASSES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
+_BASE = Wav2Vec2Config()
+_TABLE: options.Table = {
+    "model_type": (None, tuple(_CLASSES)),
+    "hidden_act": ("gelu", tuple(ACTIVATIONS)),
+    "feat_extract_activation": ("gelu", tuple(ACTIVATIONS)),
+    "feat_extract_norm": ("group", ("group", "layer")),
+    "add_adapter": (False, (False,)),
+    "adapter_attn_dim": (None, (None,)),
+    "conv_pos_batch_norm": (False, (False,)),
+    "conv_dim": (_BASE.conv_width, ANY),
+    "conv_kernel": (_BASE.conv_kernel, ANY),
+    "conv_stride": (_BASE.conv_stride, ANY),
+    "conv_bias": (False, ANY),
+    "feat_proj_layer_norm": (True, ANY),  # HuBERT's
+    "hidden_size": (768, ANY),
+    "num_hidden_layers": (12, ANY),
+    "num_attention_heads": (12, ANY),
+    "intermediate_size": (3072, ANY),
+    "do_stable_layer_norm": (False, ANY),
+    "layer_norm_eps": (1e-5, ANY),
+    "num_conv_pos_embeddings": (128, ANY),
+    "num_conv_pos_embedding_groups": (16, ANY),
+    "num_buckets": (320, ANY),  # this and the next are WavLM's
+    "max_bucket_distance": (800, ANY),
+}
+_PREPROCESSOR: options.Table = {
+    "feature_extractor_type": ("Wav2Vec2FeatureExtractor", ("Wav2Vec2FeatureExtractor",)),
+    "sampling_rate": (16_000, (16_000,)),
+    "feature_size": (1, (1,)),
+    "do_normalize": (True, ANY),
+}
 
 
 def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2Config:
-    """From `config.json` and `preprocessor_config.json` of transformers.
+    """Sizes from `config.json` and `preprocessor_config.json` of transformers.
 
     Raises:
       ValueError: names every option which is not implemented.
     """
-    published = Wav2Vec2Config()
-    sizes = {
-        theirs: json.get(theirs, default)
-        for theirs, default in {
-            "conv_dim": published.conv_width,
-            "conv_kernel": published.conv_kernel,
-            "conv_stride": published.conv_stride,
-            "hidden_size": 768,
-            "num_attention_heads": 12,
-            "num_conv_pos_embedding_groups": 16,
-        }.items()
-    }
-    implemented: list[tuple[Mapping, str, Any, tuple]] = [
-        (json, "model_type", None, tuple(_CLASSES)),
-        (json, "hidden_act", "gelu", tuple(ACTIVATIONS)),
-        (json, "feat_extract_activation", "gelu", tuple(ACTIVATIONS)),
-        (json, "feat_extract_norm", "group", ("group", "layer")),
-        (json, "add_adapter", False, (False,)),
-        (json, "adapter_attn_dim", None, (None,)),
-        (json, "conv_pos_batch_norm", False, (False,)),
-        (preprocessor, "feature_extractor_type", "Wav2Vec2FeatureExtractor", ("Wav2Vec2FeatureExtractor",)),
-        (preprocessor, "sampling_rate", 16_000, (16_000,)),
-        (preprocessor, "feature_size", 1, (1,)),
-    ]
-    wrong = [
-        f"{name}={source.get(name, default)!r} (implemented: {', '.join(map(repr, values))})"
-        for source, name, default, values in implemented
-        if source.get(name, default) not in values
-    ]
-    wrong += [
-        f"hidden_size={sizes['hidden_size']} is not a multiple of {name}={sizes[name]}"
-        for name in ("num_attention_heads", "num_conv_pos_embedding_groups")
-        if sizes["hidden_size"] % sizes[name]
-    ]
-    if len({len(sizes[name]) for name in ("conv_dim", "conv_kernel", "conv_stride")}) > 1:
-        wrong.append(f"conv_dim, conv_kernel and conv_stride are of {[len(sizes[n]) for n in list(sizes)[:3]]} layers")
-    if wrong:
-        raise ValueError(f"this speech encoder is not supported: {'; '.join(wrong)}")
-    kind = json["model_type"]
+    c, wrong = options.read(json, _TABLE)
+    audio, faults = options.read(preprocessor, _PREPROCESSOR)
+    wrong += faults
+    wrong += options.not_multiples(c, "hidden_size", "num_attention_heads", "num_conv_pos_embedding_groups")
+    convs = [len(c[name]) for name in ("conv_dim", "conv_kernel", "conv_stride")]
+    if len(set(convs)) > 1:
+        wrong.append(f"conv_dim, conv_kernel and conv_stride are of {convs} layers")
+    options.require_none(wrong, "speech encoder")
+    kind = c["model_type"]
+    wavlm = kind == "wavlm"
     return Wav2Vec2Config(
         kind=kind,
-        conv_width=tuple(sizes["conv_dim"]),
-        conv_kernel=tuple(sizes["conv_kernel"]),
-        conv_stride=tuple(sizes["conv_stride"]),
-        conv_bias=json.get("conv_bias", False),
-        conv_norm=json.get("feat_extract_norm", "group"),
-        conv_activation=json.get("feat_extract_activation", "gelu"),
-        project_norm=kind != "hubert" or json.get("feat_proj_layer_norm", True),
-        width=sizes["hidden_size"],
-        layers=json.get("num_hidden_layers", 12),
-        heads=sizes["num_attention_heads"],
-        ff=json.get("intermediate_size", 3072),
-        activation=json.get("hidden_act", "gelu"),
-        norm_first=json.get("do_stable_layer_norm", False),
-        norm_eps=json.get("layer_norm_eps", 1e-5),
-        position_kernel=json.get("num_conv_pos_embeddings", 128),
-        position_groups=sizes["num_conv_pos_embedding_groups"],
-        buckets=json.get("num_buckets", 320) if kind == "wavlm" else published.buckets,
-        max_distance=json.get("max_bucket_distance", 800) if kind == "wavlm" else published.max_distance,
-        normalize=preprocessor.get("do_normalize", True),
+        conv_width=tuple(c["conv_dim"]),
+        conv_kernel=tuple(c["conv_kernel"]),
+        conv_stride=tuple(c["conv_stride"]),
+        conv_bias=c["conv_bias"],
+        conv_norm=c["feat_extract_norm"],
+        conv_activation=c["feat_extract_activation"],
+        project_norm=kind != "hubert" or c["feat_proj_layer_norm"],
+        width=c["hidden_size"],
+        layers=c["num_hidden_layers"],
+        heads=c["num_attention_heads"],
+        ff=c["intermediate_size"],
+        activation=c["hidden_act"],
+        norm_first=c["do_stable_layer_norm"],
+        norm_eps=c["layer_norm_eps"],
+        position_kernel=c["num_conv_pos_embeddings"],
+        position_groups=c["num_conv_pos_embedding_groups"],
+        buckets=c["num_buckets"] if wavlm else _BASE.buckets,
+        max_distance=c["max_bucket_distance"] if wavlm else _BASE.max_distance,
+        normalize=audio["do_normalize"],
     )
 
 
@@ -113,6 +117,7 @@ def to_json(sizes: Wav2Vec2Config) -> dict[str, Any]:
 
 
 def preprocessor_json(sizes: Wav2Vec2Config) -> dict[str, Any]:
+    """The `preprocessor_config.json` of the same model."""
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
@@ -125,7 +130,7 @@ def preprocessor_json(sizes: Wav2Vec2Config) -> dict[str, Any]:
 
 
 def names(sizes: Wav2Vec2Config) -> Names:
-    """Of the backbone."""
+    """Names of the backbone's weights."""
     convs = []
     for i, width in enumerate(sizes.conv_kernel):
         theirs = f"feature_extractor.conv_layers.{i}"

@@ -1,13 +1,7 @@
-"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): log-mel frames of a 30 s window, a pre-norm transformer.
-
-Transformers has a class for the encoder alone, `WhisperEncoder`, which `AutoModel` does not know; exports are for it:
-`transformers.models.whisper.modeling_whisper.WhisperEncoder.from_pretrained(directory)`.
-"""
+"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): log-mel frames of 30 s, a pre-norm transformer."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +13,13 @@ from emojax import param
 from emojax.config import WhisperConfig
 from emojax.encoders import layer_mix
 from emojax.encoders.audio import HOP, SAMPLE_RATE, WINDOW, mel_filters
-from emojax.hub.weights import Names, linear_names, norm_names
+from emojax.encoders.whisper_files import POSITION
+from emojax.encoders.whisper_files import config as config
+from emojax.encoders.whisper_files import names as names
+from emojax.encoders.whisper_files import preprocessor_json as preprocessor_json
+from emojax.encoders.whisper_files import to_json as to_json
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
 from emojax.nn.layers import (
-    ACTIVATIONS,
     Linear,
     Mlp,
     Norm,
@@ -39,8 +36,6 @@ from emojax.parallel.sharding import clip_by_clip
 from emojax.param import Param
 from emojax.types import Array, Weight
 
-POSITION = 2 * HOP  # samples from one encoder position to the next
-
 
 @struct.dataclass
 class Layer:
@@ -56,75 +51,6 @@ class Backbone:
     positions: Weight  # [positions D]
     layers: Layer  # stacked on L
     norm: Norm
-
-
-def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> WhisperConfig:
-    """From `config.json` and `preprocessor_config.json` of transformers; what they say of the decoder is not read.
-
-    Raises:
-      ValueError: names every option which is not implemented.
-    """
-    cfg = WhisperConfig(
-        mels=json.get("num_mel_bins", 80),
-        width=json.get("d_model", 384),
-        layers=json.get("encoder_layers", 4),
-        heads=json.get("encoder_attention_heads", 6),
-        ff=json.get("encoder_ffn_dim", 1536),
-        activation=json.get("activation_function", "gelu"),
-        positions=json.get("max_source_positions", 1500),
-    )
-    seconds = cfg.positions * POSITION / SAMPLE_RATE
-    implemented: list[tuple[Mapping, str, Any, tuple]] = [
-        (json, "model_type", None, ("whisper",)),
-        (json, "activation_function", "gelu", tuple(ACTIVATIONS)),
-        (preprocessor, "feature_extractor_type", "WhisperFeatureExtractor", ("WhisperFeatureExtractor",)),
-        (preprocessor, "sampling_rate", SAMPLE_RATE, (SAMPLE_RATE,)),
-        (preprocessor, "n_fft", WINDOW, (WINDOW,)),
-        (preprocessor, "hop_length", HOP, (HOP,)),
-        (preprocessor, "dither", 0.0, (0.0,)),
-        (preprocessor, "feature_size", cfg.mels, (cfg.mels,)),
-        (preprocessor, "chunk_length", seconds, (seconds,)),
-    ]
-    wrong = [
-        f"{name}={source.get(name, default)!r} (implemented: {', '.join(map(repr, values))})"
-        for source, name, default, values in implemented
-        if source.get(name, default) not in values
-    ]
-    if cfg.width % cfg.heads:
-        wrong.append(f"d_model={cfg.width} is not a multiple of encoder_attention_heads={cfg.heads}")
-    if wrong:
-        raise ValueError(f"this Whisper is not supported: {'; '.join(wrong)}")
-    return cfg
-
-
-def to_json(sizes: WhisperConfig) -> dict[str, Any]:
-    """The `config.json` with which `WhisperEncoder` is the same model."""
-    return {
-        "model_type": "whisper",
-        "architectures": ["WhisperEncoder"],
-        "num_mel_bins": sizes.mels,
-        "d_model": sizes.width,
-        "encoder_layers": sizes.layers,
-        "encoder_attention_heads": sizes.heads,
-        "encoder_ffn_dim": sizes.ff,
-        "activation_function": sizes.activation,
-        "max_source_positions": sizes.positions,
-    }
-
-
-def preprocessor_json(sizes: WhisperConfig) -> dict[str, Any]:
-    seconds = sizes.positions * POSITION / SAMPLE_RATE
-    return {
-        "feature_extractor_type": "WhisperFeatureExtractor",
-        "feature_size": sizes.mels,
-        "sampling_rate": SAMPLE_RATE,
-        "n_fft": WINDOW,
-        "hop_length": HOP,
-        "chunk_length": int(seconds) if seconds.is_integer() else seconds,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "return_attention_mask": False,
-    }
 
 
 def declare(sizes: WhisperConfig) -> layer_mix.MixedLayers:
@@ -177,7 +103,7 @@ def log_mel(audio: Array, length: Array, sizes: WhisperConfig) -> Array:
 def encode(
     p: layer_mix.MixedLayers, audio: Array, length: Array, sizes: WhisperConfig, dtype: jnp.dtype, remat: bool
 ) -> tuple[Array, Array]:
-    """Hidden state `sizes.layer` of every 20 ms of a window, which is always read whole.
+    """Hidden state `sizes.layer` of every 20 ms of a window, always of a full window.
 
     Args:
       audio: f32[B A] at 16 kHz; what lies beyond `length` is never read.
@@ -200,29 +126,3 @@ def encode(
 
     x = layer_mix.hidden_state(p, sizes.layer, block, lambda x: layer_norm(w.norm, x), x, remat)
     return x, jnp.arange(sizes.positions) * POSITION < length[:, None]
-
-
-def names(sizes: WhisperConfig) -> Names:
-    """Of the backbone."""
-    layer = "layers.{l}"
-    return Names(
-        table=(
-            ("conv1.weight", "stem.0.w", "o i w=3 -> (w i) o"),
-            ("conv1.bias", "stem.0.b", "o -> o"),
-            ("conv2.weight", "stem.1.w", "o i w=3 -> (w i) o"),
-            ("conv2.bias", "stem.1.b", "o -> o"),
-            ("embed_positions.weight", "positions", "s d -> s d"),
-            *norm_names(f"{layer}.self_attn_layer_norm", "layers.attention_norm"),
-            *linear_names(f"{layer}.self_attn.q_proj", "layers.attention.q"),
-            *linear_names(f"{layer}.self_attn.k_proj", "layers.attention.k"),
-            *linear_names(f"{layer}.self_attn.v_proj", "layers.attention.v"),
-            *linear_names(f"{layer}.self_attn.out_proj", "layers.attention.o"),
-            *norm_names(f"{layer}.final_layer_norm", "layers.mlp_norm"),
-            *linear_names(f"{layer}.fc1", "layers.mlp.up"),
-            *linear_names(f"{layer}.fc2", "layers.mlp.down"),
-            *norm_names("layer_norm", "norm"),
-        ),
-        # the decoder, and the heads of recognisers and classifiers
-        ignore=("model.decoder.*", "decoder.*", "proj_out.*", "layer_weights", "projector.*", "classifier.*"),
-        prefix=("model.encoder.", "encoder."),
-    )

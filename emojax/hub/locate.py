@@ -1,7 +1,7 @@
 """Where a model's files are: a directory, the cache of the Hugging Face hub, or the hub itself."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,6 @@ def read_json(path: Path, optional: bool = False) -> Any:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); cut off in a copy? Get it again") from error
-
-
-def unimplemented(json: Mapping[str, Any], implemented: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """What a `config.json` says beyond the values in `implemented`; what it leaves out is never among them."""
-    return [
-        f"{name}={json[name]!r} (implemented: {', '.join(map(str, values))})"
-        for name, values in implemented.items()
-        if name in json and json[name] not in values
-    ]
 
 
 def is_path(model: str) -> bool:

@@ -29,7 +29,7 @@ def phrases(concepts: Sequence[Concept], templates: Sequence[str]) -> list[list[
     return [[template.format(word) for word in concept.words for template in templates] for concept in concepts]
 
 
-def coordinates(embeddings: Sequence[np.ndarray], kind: str, center: bool) -> Coordinates:
+def build_space(embeddings: Sequence[np.ndarray], kind: str, center: bool) -> Coordinates:
     """The coordinate space, on the host, in float64.
 
     Args:
@@ -57,7 +57,7 @@ def project(space: Coordinates, embedding: Array) -> Array:
     """Unit embeddings [... E] -> coordinates [... C].
 
     >>> joy, anger = np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]])  # a phrase each, width 3
-    >>> space = coordinates([joy, anger], kind="cosine", center=True)
+    >>> space = build_space([joy, anger], kind="cosine", center=True)
     >>> project(space, jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])).round(3).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """

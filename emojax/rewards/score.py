@@ -67,7 +67,7 @@ def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStati
     phrases = emotion.phrases(reward.concepts, reward.templates)
     embedded = sentence.embed_texts(params, sentence_cfg, tokenizer, [p for concept in phrases for p in concept])
     parts = np.split(embedded, np.cumsum([len(concept) for concept in phrases])[:-1])
-    return RewardModel(tables, params, emotion.coordinates(parts, reward.coordinates, reward.center)), static
+    return RewardModel(tables, params, emotion.build_space(parts, reward.coordinates, reward.center)), static
 
 
 def abstract(reward: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
@@ -79,7 +79,7 @@ def abstract(reward: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
     if reward.kind == "rouge_l":
         return RewardModel(tables, None, None), static
     anchors = np.random.default_rng(0).normal(size=(len(reward.concepts), 1, sentence_cfg.width))
-    return RewardModel(tables, params, emotion.coordinates(list(anchors), reward.coordinates, reward.center)), static
+    return RewardModel(tables, params, emotion.build_space(list(anchors), reward.coordinates, reward.center)), static
 
 
 def references(
@@ -119,13 +119,27 @@ def score(
     Returns:
       The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l.
     """
+    return compare(model, static, *_read(model, static, ids, mask), refs)
+
+
+def coordinates(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> Array | None:
+    """Where sampled captions lie among the emotions, f32[B G C], traceable; None: the reward has no coordinates.
+
+    Args:
+      ids, mask: as of `score`.
+    """
+    _, _, embedding = _read(model, static, ids, mask)
+    return None if embedding is None or model.space is None else emotion.project(model.space, embedding)
+
+
+def _read(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> tuple[Array, Array, Array | None]:
+    """Captions as the reward model has them: its own tokens i32, bool [B G S], and unit embeddings f32[B G E]."""
     clips = ids.shape[0]
     flat = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))  # each a share of the captions
     ids, mask = text.retokenize(model.tables, *flat)
     embedding = sentence.unit(sentence.embed(model.sentence, static.sentence, ids, mask)) if model.sentence else None
-    ids, mask, embedding = constrain((ids, mask, embedding))
-    ids, mask, embedding = jax.tree.map(lambda x: rearrange(x, "(b g) s -> b g s", b=clips), (ids, mask, embedding))
-    return compare(model, static, ids, mask, embedding, refs)
+    found = constrain((ids, mask, embedding))
+    return jax.tree.map(lambda x: rearrange(x, "(b g) s -> b g s", b=clips), found)
 
 
 def compare(
@@ -186,7 +200,7 @@ def score_texts(
     return {name: np.asarray(r)[:, 0] for name, r in ({"reward": total} | parts).items()}
 
 
-def emotion_coordinates(
+def coordinates_of_texts(
     model: RewardModel, static: RewardStatic, tokenizer: "Tokenizer", captions: Sequence[str]
 ) -> np.ndarray:
     """Where captions lie among the emotions, f32[captions C]; a column a concept, unless `orthonormal`.

@@ -142,7 +142,7 @@ def restore_params(run: Path, params: Tree, which: str = "last") -> Tree:
     """
     there = steps(run)
     if not there:
-        raise RunError(f"{run} has no complete checkpoint yet; go on with it by --resume")
+        raise RunError(f"{run} has no complete checkpoint yet; resume it with --resume")
     if which == "last":
         wanted = there[::-1]
     elif which == "best":

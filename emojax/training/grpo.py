@@ -16,8 +16,7 @@ from flax import struct
 
 from emojax.config import Config
 from emojax.decoder import lm
-from emojax.decoder.captioner import cast, compute_dtype, matmul_precision, prompt, read
-from emojax.decoder.sample import rollout
+from emojax.decoder.captioner import Params, cast, matmul_precision, read, sample
 from emojax.encoders import media
 from emojax.parallel import sharding
 from emojax.param import merge
@@ -74,7 +73,9 @@ def grpo_step(
     """
     with matmul_precision(cfg):
         policy = merge(state.params, frozen.reference)
-        streams, samples = sample(policy, frozen.encoders, batch, jax.random.fold_in(key, state.step), cfg)
+        captioner = Params(frozen.encoders, policy)
+        key = jax.random.fold_in(key, state.step)
+        streams, samples = sample(captioner, batch, key, cfg, group=cfg.grpo.group, sampling=cfg.grpo.sampling)
         score, parts = reward(frozen.reward, samples.ids, samples.mask, batch.references)
         advantage, flat = advantages(score, cfg.grpo)
         rows = Rows(
@@ -92,26 +93,6 @@ def grpo_step(
         drawn = Samples(clip_id=batch.clip_id, ids=samples.ids, mask=samples.mask, reward=score)
         metrics["samples"] = sharding.constrain(drawn)  # they stay where they are: a log reads one clip of them
         return dataclasses.replace(state, step=state.step + 1), metrics
-
-
-def sample(decoder: lm.Lm, encoders: media.Encoders, batch: Batch, key: Array, cfg: Config) -> tuple[Prefix, Rollout]:
-    """Encodes the clips and samples G captions of each."""
-    p = cast(decoder, cfg)
-    streams = media.encode(cast(encoders, cfg), batch, cfg, compute_dtype(cfg))
-    prefix = prompt(p, streams, batch, cfg)
-    cache = lm.prefill(p, prefix, cfg.model.decoder)
-    samples = rollout(
-        p,
-        cache,
-        prefix.mask,
-        batch.clip_id,
-        key,
-        group=cfg.grpo.group,
-        length=cfg.caption_tokens,
-        sampling=cfg.grpo.sampling,
-        sizes=cfg.model.decoder,
-    )
-    return streams, samples
 
 
 def updates(

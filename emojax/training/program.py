@@ -15,13 +15,14 @@ import optax
 
 from emojax import param, rewards
 from emojax.config import Config
-from emojax.encoders.features import batch_shapes, drop_encoders
+from emojax.encoders import features
+from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
 from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen, RewardFunction, grpo_step
 from emojax.training.optim import make_optimizer
 from emojax.training.sft import sft_step
-from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
+from emojax.types import Array, Batch, Metrics, References, TrainState, Tree, batch_shapes
 
 Step = Callable[[TrainState, Tree, Batch, jax.Array], tuple[TrainState, Metrics]]
 
@@ -173,23 +174,16 @@ def abstract_batches(cfg: Config, clips: int) -> list[Batch]:
 def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
     """The shapes of a batch of clips of `seconds` of audio, without references."""
     data = cfg.data
-
-    def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
-        return jax.ShapeDtypeStruct((clips, *shape), jnp.dtype(dtype))
-
-    batch = Batch(
-        clip_id=of("uint32"),
-        audio=of("float32", round(seconds * 16_000)),
-        audio_length=of("int32"),
-        video=of("uint8", data.frames, data.frame_size, data.frame_size, 3),
-        video_mask=of("bool", data.frames),
-        transcript=of("int32", data.transcript_tokens),
-        transcript_mask=of("bool", data.transcript_tokens),
-        caption=of("int32", data.targets, cfg.caption_tokens),
-        caption_mask=of("bool", data.targets, cfg.caption_tokens),
-        emotion=of("int32"),
+    batch = batch_shapes(
+        clips,
+        samples=round(seconds * 16_000),
+        frames=data.frames,
+        size=data.frame_size,
+        transcript=data.transcript_tokens,
+        targets=data.targets,
+        caption=cfg.caption_tokens,
     )
-    return batch_shapes(cfg, batch)
+    return features.with_features(cfg, batch)
 
 
 def abstract_references(cfg: Config, reward: rewards.RewardModel, static: rewards.RewardStatic) -> References:

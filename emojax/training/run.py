@@ -94,7 +94,7 @@ def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> 
         if overwrite:
             storage.remove(out)
         elif not resume:
-            raise RunError(f"{out} already holds a run; go on with it by --resume, or replace it by --overwrite")
+            raise RunError(f"{out} already holds a run; resume it with --resume, or replace it by --overwrite")
         else:
             _same(out, stage, cfg)
             return
@@ -154,5 +154,5 @@ def trained(run: Path) -> Path:
         return run
     stages = [run / name for name in ("grpo", "sft") if (run / name / "run.json").exists()]
     if not stages:
-        raise RunError(f"{run} has not trained anything yet; go on with it by --resume")
+        raise RunError(f"{run} has not trained anything yet; resume it with --resume")
     return stages[0]

@@ -2,43 +2,35 @@
 
 import dataclasses
 import os
-import time
 import zlib
-from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from emojax import param, rewards
-from emojax.config import Config, ConfigError, presets
-from emojax.corpus import source
-from emojax.data.batches import training_batches
-from emojax.data.clips import Clip, label_numbers
-from emojax.data.feature_files import FeatureFolder
-from emojax.data.features import FeatureSource
-from emojax.data.text import decode, train_tokenizer
+from emojax.config import Config, presets
+from emojax.data.batches import Batching, training_batches
+from emojax.data.clips import label_numbers
+from emojax.data.text import decode
 from emojax.decoder import captioner, pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
 from emojax.rewards.sentence import load_tokenizer
-from emojax.storage import write_atomically
-from emojax.training import adapters, aot, checkpoint, executable, freeze, trace
-from emojax.training.features import check_features, check_weights, feature_source
+from emojax.training import adapters, aot, checkpoint, freeze
+from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
+from emojax.training.job import Job, Progress, begin
 from emojax.training.loop import train
-from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program, stage_steps
-from emojax.training.run import RunOptions, by_first, open_run, stage_of, trained
+from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program
+from emojax.training.run import RunOptions, stage_of, trained
 from emojax.training.stage_mesh import stage_mesh
 from emojax.training.stop import listening
-from emojax.types import References, Samples, TrainState, Tree
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
+from emojax.types import Samples, TrainState, Tree
 
 
 @listening()
@@ -48,23 +40,18 @@ def sft(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    how: RunOptions = RunOptions(),
+    options: RunOptions = RunOptions(),
     progress: Progress,
 ) -> None:
     """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
 
     Raises:
-      RunError, ConfigError, ManifestError: the run directory, the settings or the clips cannot be used.
+      RunError, ConfigError, ManifestError: settings, clips or a run directory that cannot be used as asked.
       Stopped: SIGTERM came; `resume` goes on.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
-    how = dataclasses.replace(how, began=how.began or time.time())
-    trace.check(how.profile, stage_steps(cfg, "sft"), "sft")
-    executable.check(how.executable, "sft")
-    cfg, folder = _begun(cfg, out, "sft", None, resume, overwrite)
-    clips = _captioned(source.split(source.manifest(cfg), "train"))
-    features_given = feature_source(cfg, clips, folder)
-    tokenizer = run_tokenizer(out, cfg, clips, None)
+    job = begin("sft", cfg, out, init=None, resume=resume, overwrite=overwrite, options=options, progress=progress)
+    cfg = job.cfg
     program = sft_program(cfg, stage_mesh(cfg, "sft"))
     _agree(program, "sft")
     state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
@@ -78,10 +65,9 @@ def sft(
         del start, learnt
     elif jax.tree.leaves(frozen):
         frozen = checkpoint.restore_tree(out / "start", frozen)
-    check_weights(folder, frozen.encoders, cfg)
+    check_weights(job.folder, frozen.encoders, cfg)
     frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
-    frozen = _kept(frozen, program.frozen, cfg)
-    _run(program, state, frozen, clips, features_given, tokenizer, None, cfg, out, "sft", cfg.sft.batch, how, progress)
+    _run(job, program, state, _kept(frozen, program.frozen, cfg))
 
 
 @listening()
@@ -92,60 +78,30 @@ def grpo(
     init: Path | None,
     resume: bool = False,
     overwrite: bool = False,
-    how: RunOptions = RunOptions(),
+    options: RunOptions = RunOptions(),
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
-    how = dataclasses.replace(how, began=how.began or time.time())
-    trace.check(how.profile, stage_steps(cfg, "grpo"), "grpo")
-    executable.check(how.executable, "grpo")
-    cfg, folder = _begun(cfg, out, "grpo", init, resume, overwrite)
-    clips = _captioned(source.split(source.manifest(cfg), "train"))
-    features_given = feature_source(cfg, clips, folder)
-    tokenizer = run_tokenizer(out, cfg, clips, init)
-    model, static = rewards.build(cfg.reward, tokenizer)
+    job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
+    cfg = job.cfg
+    assert job.tokenizer is not None, "a job that `begin` made has one"
+    model, static = rewards.build(cfg.reward, job.tokenizer)
     program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
     _agree(program, "grpo")
     start = _start(cfg, out, init, program)
-    check_weights(folder, start.encoders, cfg)
+    check_weights(job.folder, start.encoders, cfg)
     frozen = Frozen(
         encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
         reference=_kept(start.decoder, program.frozen.reference, cfg),
         reward=sharding.everywhere(model, program.mesh),
     )
-    captions = [clip.captions for clip in clips]
+    captions = [clip.captions for clip in job.clips]
     references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
     state = checkpoint.restore(out, program.state)
     if state is None:
         state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
     del start
-    _run(
-        program,
-        state,
-        frozen,
-        clips,
-        features_given,
-        tokenizer,
-        references,
-        cfg,
-        out,
-        "grpo",
-        cfg.grpo.batch,
-        how,
-        progress,
-    )
-
-
-def _begun(
-    cfg: Config, out: Path, stage: str, init: Path | None, resume: bool, overwrite: bool
-) -> tuple[Config, FeatureFolder | None]:
-    """The configuration with the sizes of its pretrained parts, once all that it needs is there; opens the run."""
-    source.check(cfg)
-    fresh = init is None and not (resume and (out / "run.json").exists())
-    cfg = pretrained.resolve(cfg, fetch=fresh)
-    folder = check_features(cfg, stage)
-    open_run(out, stage, cfg, resume, overwrite)
-    return cfg, folder
+    _run(dataclasses.replace(job, references=references), program, state, frozen)
 
 
 def _agree(program: Program, stage: str) -> None:
@@ -171,80 +127,30 @@ def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
     return jax.jit(lambda tree: freeze.kept(tree, cfg), out_shardings=jax.tree.map(lambda x: x.sharding, wanted))(tree)
 
 
-def _run(
-    program: Program,
-    state: TrainState,
-    frozen: Tree,
-    clips: Sequence[Clip],
-    features_given: FeatureSource,
-    tokenizer: "Tokenizer",
-    references: References | None,
-    cfg: Config,
-    out: Path,
-    stage: str,
-    batch: int,
-    how: RunOptions,
-    progress: Progress,
-) -> None:
-    steps = stage_steps(cfg, stage)
-    if int(state.step) >= steps:
+def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
+    if int(state.step) >= job.steps:
         return
+    cfg = job.cfg
+    assert job.tokenizer is not None, "a job that `begin` made has one"
     batches = training_batches(
-        clips,
-        tokenizer,
+        job.clips,
+        job.tokenizer,
         cfg.data,
-        caption_tokens=cfg.caption_tokens,
-        end_token=cfg.model.decoder.end_token,
-        batch=batch,
-        seed=cfg.seed,
-        start=int(state.step),
-        emotions=np.array(label_numbers([clip.emotion for clip in clips], cfg.reward.concepts), np.int32),
-        references=references,
-        rows=sharding.rows_here(program.mesh, batch),
-        features=features_given,
+        Batching(
+            batch=job.batch,
+            seed=cfg.seed,
+            caption_tokens=cfg.caption_tokens,
+            end_token=cfg.model.decoder.end_token,
+            start=int(state.step),
+            rows=sharding.rows_here(program.mesh, job.batch),
+        ),
+        emotions=np.array(label_numbers([clip.emotion for clip in job.clips], cfg.reward.concepts), np.int32),
+        references=job.references,
+        features=job.features,
     )
-    train(
-        program,
-        state,
-        frozen,
-        batches,
-        sharding.everywhere(jax.random.key(cfg.seed), program.mesh),
-        cfg=cfg,
-        run=out,
-        how=how,
-        steps=steps,
-        words=lambda samples: _words(samples, clips, tokenizer),
-        progress=lambda step, metrics: progress(step, steps, metrics),
-    )
-
-
-def _captioned(clips: Sequence[Clip]) -> list[Clip]:
-    """Raises ConfigError where no clip has a caption to learn from."""
-    kept = [clip for clip in clips if clip.captions]
-    if not kept:
-        raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
-    return kept
-
-
-def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | None) -> "Tokenizer":
-    """The run's own tokenizer, kept in the run: read, or taken from `init` or the pretrained decoder, or trained."""
-    from tokenizers import Tokenizer
-
-    path = out / "tokenizer.json"
-
-    def make() -> None:
-        if path.exists():
-            return
-        if init is not None:
-            text = (trained(init) / "tokenizer.json").read_text()
-        elif cfg.model.decoder.weights:
-            text = pretrained.tokenizer(cfg).to_str()
-        else:
-            text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
-        write_atomically(path, text)
-
-    by_first(make, f"write {path}")
-    return Tokenizer.from_str(path.read_text())
+    key = sharding.everywhere(jax.random.key(cfg.seed), program.mesh)
+    with closing(batches):
+        train(job, program, state, frozen, batches, key, partial(_words, job))
 
 
 def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> captioner.Params:
@@ -295,10 +201,11 @@ def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh, which: str = "l
     return start.replace(decoder=param.merge(params, start.decoder))
 
 
-def _words(samples: Samples, clips: Sequence[Clip], tokenizer: "Tokenizer") -> list[dict[str, Any]]:
+def _words(job: Job, samples: Samples) -> list[dict[str, Any]]:
     """The samples of one clip as text."""
-    names = {zlib.crc32(clip.id.encode()): clip.id for clip in clips}
+    assert job.tokenizer is not None, "a job that `begin` made has one"
+    names = {zlib.crc32(clip.id.encode()): clip.id for clip in job.clips}
     return [
-        {"id": names[int(samples.clip_id)], "caption": decode(tokenizer, ids, mask), "reward": float(reward)}
+        {"id": names[int(samples.clip_id)], "caption": decode(job.tokenizer, ids, mask), "reward": float(reward)}
         for ids, mask, reward in zip(samples.ids, samples.mask, samples.reward, strict=True)
     ]

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from emojax.captioning.encode import encode
+from emojax.captioning.encode import Encoding, encode
 from emojax.config import Config, Corpus, presets
 from emojax.corpus.synthetic import make_corpus
 from emojax.data.clips import Clip, read_manifest, write_manifest
@@ -46,9 +47,16 @@ def weights(cfg: Config) -> media.Encoders:
     return pretrained.initial(cfg, abstract_weights(captioner.declare(cfg), MESH)).encoders
 
 
-def run(cfg: Config, clips: list[Clip], out: Path, encoders: Tree = None, **how: Any) -> dict[str, int]:
-    how = {"batch": 4, "file": 8, "mesh": MESH, "progress": lambda done, total: None} | how
-    return encode(cfg, encoders or weights(cfg), clips, out, **how)
+def run(
+    cfg: Config,
+    clips: list[Clip],
+    out: Path,
+    encoders: Tree = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **how: Any,
+) -> dict[str, int]:
+    encoding = Encoding(**({"batch": 4, "file": 8} | how))
+    return encode(cfg, encoders or weights(cfg), clips, out, encoding, mesh=MESH, progress=progress)
 
 
 def with_data(cfg: Config, **fields) -> Config:

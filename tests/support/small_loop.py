@@ -1,5 +1,6 @@
 """The loop around a step of one sum: compiled in a moment, it does all that the loop does around a real one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from emojax.config import presets
 from emojax.training import checkpoint, loop
+from emojax.training.job import Job
 from emojax.training.program import Program
+from emojax.training.recorder import Words
 from emojax.training.run import RunOptions
 from emojax.types import TrainState
 
@@ -27,10 +30,12 @@ def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array)
 
 def run(
     out: Path,
-    how: RunOptions = RunOptions(),
+    options: RunOptions = RunOptions(),
     settings: tuple[str, ...] = (),
     mesh: jax.sharding.Mesh = MESH,
-    **changes: Any,
+    steps: int = STEPS,
+    progress: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+    words: Words = lambda samples: [],
 ) -> TrainState:
     """Goes on with the run in `out` to its end; batch i is full of the number i."""
     here = NamedSharding(mesh, PartitionSpec())
@@ -47,7 +52,14 @@ def run(
         jax.jit(step, out_shardings=here), None, None, mesh, abstract[0], abstract[1], (batch,), abstract[2]
     )
     numbers: Any = (np.full(8 // jax.process_count(), i, np.float32) for i in range(int(state.step), 100))
-    quiet: dict[str, Any] = {"words": lambda samples: [], "progress": lambda step, values: None, "steps": STEPS}
-    cfg = presets.override(TINY, settings)
     out.mkdir(parents=True, exist_ok=True)
-    return loop.train(program, state, frozen, numbers, key, cfg=cfg, run=out, how=how, **(quiet | changes))
+    cfg = presets.override(TINY, [f"steps={steps}", *settings])
+    return loop.train(
+        Job("grpo", cfg, out, options, lambda step, _, values: progress(step, values)),
+        program,
+        state,
+        frozen,
+        numbers,
+        key,
+        words,
+    )

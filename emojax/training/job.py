@@ -1,0 +1,110 @@
+"""A stage's work as one record, made when the stage begins: what both stages check and read before they differ."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emojax.config import Config, ConfigError
+from emojax.corpus import source
+from emojax.data.clips import Clip
+from emojax.data.feature_files import FeatureFolder
+from emojax.data.features import MEDIA, FeatureSource
+from emojax.data.text import train_tokenizer
+from emojax.decoder import pretrained
+from emojax.parallel.meshes import Stage
+from emojax.storage import write_atomically
+from emojax.training import executable, trace
+from emojax.training.features import check_features, feature_source
+from emojax.training.program import stage_steps
+from emojax.training.run import RunOptions, by_first, open_run, trained
+from emojax.types import References
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
+
+
+def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
+    """A Progress that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    stage: Stage
+    cfg: Config  # with the sizes of its pretrained parts
+    out: Path  # the run directory
+    options: RunOptions = RunOptions()
+    progress: Progress = silent
+    clips: Sequence[Clip] = ()  # of the training split, those with captions
+    tokenizer: "Tokenizer | None" = None  # of the decoder; None: no clip is read
+    features: FeatureSource = MEDIA  # what is read of them instead of media
+    folder: FeatureFolder | None = None  # that `data.features` names
+    references: References | None = None  # a row a clip; None: the stage has no reward
+
+    @property
+    def steps(self) -> int:
+        return stage_steps(self.cfg, self.stage)
+
+    @property
+    def batch(self) -> int:
+        """Clips of a global batch."""
+        return self.cfg.sft.batch if self.stage == "sft" else self.cfg.grpo.batch
+
+
+def begin(
+    stage: Stage,
+    cfg: Config,
+    out: Path,
+    *,
+    init: Path | None,
+    resume: bool,
+    overwrite: bool,
+    options: RunOptions,
+    progress: Progress,
+) -> Job:
+    """Checks all that the stage needs, opens its run and reads its clips and its tokenizer.
+
+    Args:
+      init: run whose captioner the stage starts from; None: pretrained and random weights.
+    Raises:
+      RunError, ConfigError, ManifestError, FileNotFoundError: as `stages.sft`.
+    """
+    options = dataclasses.replace(options, began=options.began or time.time())
+    trace.check(options.profile, stage_steps(cfg, stage), stage)
+    executable.check(options.executable, stage)
+    source.check(cfg)
+    fresh = init is None and not (resume and (out / "run.json").exists())
+    cfg = pretrained.resolve(cfg, fetch=fresh)
+    folder = check_features(cfg, stage)
+    open_run(out, stage, cfg, resume, overwrite)
+    clips = [clip for clip in source.split(source.manifest(cfg), "train") if clip.captions]
+    if not clips:
+        raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
+    features = feature_source(cfg, clips, folder)
+    tokenizer = run_tokenizer(out, cfg, clips, init)
+    return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder)
+
+
+def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | None) -> "Tokenizer":
+    """The run's own tokenizer, kept in the run: read, or taken from `init` or the pretrained decoder, or trained."""
+    from tokenizers import Tokenizer
+
+    path = out / "tokenizer.json"
+
+    def make() -> None:
+        if path.exists():
+            return
+        if init is not None:
+            text = (trained(init) / "tokenizer.json").read_text()
+        elif cfg.model.decoder.weights:
+            text = pretrained.tokenizer(cfg).to_str()
+        else:
+            text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
+        write_atomically(path, text)
+
+    by_first(make, f"write {path}")
+    return Tokenizer.from_str(path.read_text())

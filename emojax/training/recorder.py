@@ -1,0 +1,61 @@
+"""Metrics of a step, fetched and written while the next step runs, so that logging never keeps the device waiting."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from emojax.errors import RunError
+from emojax.parallel import sharding
+from emojax.training import checkpoint
+from emojax.training.job import Job
+from emojax.training.log import Log
+from emojax.training.session import Session
+from emojax.training.watchdog import Watchdog
+from emojax.types import Metrics, Samples, Tree
+
+Words = Callable[[Samples], list[dict[str, Any]]]
+"""What a step sampled of one clip (no axis B) -> captions for `samples.jsonl`."""
+
+
+class Recorder:
+    """Holds the metrics of one step until the next is dispatched. `scores` rank the steps since the last checkpoint."""
+
+    def __init__(
+        self, job: Job, words: Words, log: Log | None, session: Session, watchdog: Watchdog, first: int
+    ) -> None:
+        self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
+        self._held: tuple[int, Metrics] | None = None
+        self._clock = session.now()
+        self.scores = checkpoint.since(job.out, first)
+
+    def hold(self, step: int, metrics: Metrics) -> None:
+        self._held = step, metrics
+
+    def settle(self, params: Tree) -> None:
+        """Waits for the metrics that are held, and records them; `params` are those after their step.
+
+        Raises:
+          RunError: more than `max_skipped` updates in a row were not finite.
+        """
+        if self._held is None:
+            return
+        (step, metrics), self._held = self._held, None
+        cfg, last = self._job.cfg, step == self._job.steps
+        samples = metrics.pop("samples", None)
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._watchdog.finished(step)
+        now = self._session.now()
+        values["step_seconds"], self._clock = now - self._clock, now
+        self.scores.append(checkpoint.score(values))
+        if self._log is not None:
+            self._log.metrics(step, values, {"params_sha256": checkpoint.sha256(params)} if last else {})
+            if samples is not None and (step % cfg.sample_every == 0 or last):
+                self._log.samples(step, self._words(sharding.first_here(samples)))
+        self._job.progress(step, self._job.steps, values)
+        if values["skipped"] > cfg.max_skipped:
+            raise RunError(
+                f"step {step}: the loss or a gradient was not finite for {values['skipped']:.0f} updates in a row "
+                f"(max_skipped={cfg.max_skipped}); the last valid state is in {self._job.out / 'checkpoints'}; try a "
+                "lower learning rate or precision=float32"
+            )
