@@ -24,7 +24,8 @@ print([name in events for name in ("cache_hits", "cache_misses")])
 
 
 def compiled(tmp_path: Path, *where: str, **env: str) -> str:
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "home"), "JAX_PLATFORMS": "cpu", **env}
+    unset = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}  # the session's
+    env = {**unset, "XDG_CACHE_HOME": str(tmp_path / "home"), "JAX_PLATFORMS": "cpu", **env}
     done = subprocess.run([sys.executable, "-c", SCRIPT, *where], env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
