@@ -42,9 +42,9 @@ def step(program: Program, stage: str, state: Tree, seed: int) -> Tree:
     frozen = made_up.frozen(program, CFG, made_up.reward_model(CFG)[0])
     whole = made_up.batch(CFG, seed=seed)
     whole = whole if isinstance(program.frozen, Frozen) else whole.replace(references=None)
-    rows = sharding.rows_here(program.mesh, len(whole.clip))
+    rows = sharding.rows_here(program.mesh, len(whole.clip_id))
     read = jax.tree.map(lambda x: x[rows], whole)
-    batch = sharding.to_devices(read, program.mesh, len(whole.clip))
+    batch = sharding.to_devices(read, program.mesh, len(whole.clip_id))
     key = sharding.everywhere(jax.random.key(0), program.mesh)
     with jax.set_mesh(program.mesh):
         out = program.step(spread(state, program.state), spread(frozen, program.frozen), batch, key)
