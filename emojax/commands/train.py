@@ -71,12 +71,12 @@ def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
     import jaxlib.version
     from flax.traverse_util import flatten_dict
 
-    import emojax
+    from emojax import __version__
     from emojax.config import presets
 
     fields = {name: str(value) for name, value in flatten_dict(json.loads(presets.dumps(cfg)), sep=".").items()}
     asked = {"command": command, "--out": str(run.out), "--resume": str(run.resume), "--overwrite": str(run.overwrite)}
-    versions = {"emojax": emojax.__version__, "jax": jax.__version__, "jaxlib": jaxlib.version.__version__}
+    versions = {"emojax": __version__, "jax": jax.__version__, "jaxlib": jaxlib.version.__version__}
     return fields | asked | versions
 
 

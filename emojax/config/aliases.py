@@ -32,12 +32,12 @@ def old_modules() -> Iterator[None]:
     from emojax.config import concepts
 
     there = vars(concepts) | vars(config)
-    there |= {name: there[f"{family_now(name)}Config"] for name in FAMILIES}
     there |= {
         name.removesuffix("Config"): found
         for name, found in vars(config).items()
         if name.endswith("Config") and name != "Config"
     }
+    there |= {name: there[f"{family_now(name)}Config"] for name in FAMILIES}
     made = {name: ModuleType(name) for name in _MODULES if name not in sys.modules}
     for module in made.values():
         vars(module).update({name: found for name, found in there.items() if not name.startswith("_")})
