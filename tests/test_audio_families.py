@@ -13,12 +13,12 @@ import torch
 import transformers
 
 from emojax import param
-from emojax.encoders import wav2vec2, whisper
+from emojax.encoders import layer_mix, wav2vec2, whisper
 from support.speech_models import MODELS, SPEECH, clips, family, loaded, made, theirs
 
 
 def run(name, tree, cfg, audio, length, dtype=jnp.float32):
-    p = family(name).mix.Audio(tree, None)
+    p = layer_mix.MixedLayers(tree, None)
     encode = jax.jit(family(name).encode, static_argnums=(3, 4, 5))
     features, mask = encode(p, audio, length, cfg, dtype, False)
     assert features.dtype == dtype
@@ -63,7 +63,7 @@ def test_every_hidden_state_and_their_weighted_sum(name, tmp_path):
         cfgs = [dataclasses.replace(cfg, layer=layer) for layer in wanted]
         return [family(name).encode(p, audio, length, c, jnp.float32, False)[0][0] for c in cfgs]
 
-    for got, layer in zip(read(family(name).mix.Audio(tree, numbers)), wanted, strict=True):
+    for got, layer in zip(read(layer_mix.MixedLayers(tree, numbers)), wanted, strict=True):
         same(np.asarray(got)[: len(states[0])], wanted[layer])
     mix = param.init(family(name).declare(dataclasses.replace(cfg, layer=None)), jax.random.key(0)).mix
     assert mix.tolist() == [0] * len(states)
@@ -93,7 +93,7 @@ def test_every_weight_learns_beside_clips_without_sound(name, tmp_path):
     cfg, tree = loaded(name, tmp_path)
     cfg = dataclasses.replace(cfg, layer=None)
     audio, length = clips()
-    p = family(name).mix.Audio(tree, np.linspace(-1, 1, cfg.layers + 1).astype(np.float32))
+    p = layer_mix.MixedLayers(tree, np.linspace(-1, 1, cfg.layers + 1).astype(np.float32))
 
     def loss(p):
         x, there = family(name).encode(p, audio, length, cfg, jnp.float32, True)

@@ -101,6 +101,11 @@ def test_options_that_are_not_implemented_are_named():
         llama.config(QWEN25 | {"layer_types": mixed})
     with pytest.raises(ValueError, match=r"rope_parameters by layer type: full_attention"):
         llama.config(QWEN25 | {"rope_parameters": {"full_attention": {"rope_type": "default"}}})
+    with pytest.raises(ValueError, match=r"low_freq_factor=None.*high_freq_factor=None"):
+        llama.config(LLAMA32 | {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}})
+    for end in (None, [], [None]):
+        with pytest.raises(ValueError, match=r"eos_token_id=.*a token's id, which ends a caption"):
+            gpt2.config({"eos_token_id": end})
     with pytest.raises(
         ValueError, match=r"activation_function='tanh'.*scale_attn_by_inverse_layer_idx=True.*n_embd=10"
     ):
