@@ -1,7 +1,7 @@
 """The `emojax` command.
 
 It ends with 0 when it is done; with 2 when it was asked for what cannot be done, which it says; with 75 when training
-was stopped by SIGTERM, complete up to a finished step, to be gone on with by --resume; else something broke.
+was stopped by SIGTERM, complete up to a finished step, to be resumed with --resume; else something broke.
 """
 
 import os

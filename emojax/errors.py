@@ -19,7 +19,7 @@ class RunError(RuntimeError):
 
 
 class Stopped(Exception):
-    """SIGTERM came: the run is complete up to a finished step, and `--resume` goes on with it."""
+    """SIGTERM came: the run is complete up to a finished step, and is resumed with `--resume`."""
 
     EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
 

@@ -53,7 +53,7 @@ def absolute(path: Path) -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The file is there whole or not at all."""
+    """Writes a file that is there complete or not at all."""
     if in_bucket(path):
         path.write_text(text)  # an object appears when it is complete
         return
@@ -63,7 +63,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """With all that is in it."""
+    """Removes a folder with all that is in it."""
     if in_bucket(folder):
         folder.rmtree()  # pyright: ignore[reportAttributeAccessIssue] epath's own
     else:

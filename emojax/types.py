@@ -37,7 +37,7 @@ class Features:
     """One stream of each clip as its encoder gives it, before it is projected; made once, and read instead of media."""
 
     x: Array  # f32[B S D]
-    mask: Array  # bool[B S] True on the first positions, as many as are sound
+    mask: Array  # bool[B S] True on the first positions, as many as are valid
 
 
 @struct.dataclass
@@ -50,7 +50,7 @@ class Batch:
 
     clip_id: Array  # u32[B] a hash of the clip's id: its name in the sampling noise
     audio: Array  # f32[B A] 16 kHz mono
-    audio_length: Array  # i32[B] samples of it that are sound; 0: the clip has no audio
+    audio_length: Array  # i32[B] samples of it that are valid; 0: the clip has no audio
     video: Array  # u8[B S height width 3] RGB frames, evenly spaced in time
     video_mask: Array  # bool[B S]
     transcript: Array  # i32[B X] decoder tokens

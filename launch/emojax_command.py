@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 STAGES = ("train", "sft", "grpo")
-DONE, USERS_ERROR, STOPPED = 0, 2, 75  # exit codes; after any other the run crashed. docs/pods.md says what follows which
+DONE, USERS_ERROR, STOPPED = 0, 2, 75  # exit codes, as docs/pods.md has them; after any other the run crashed
 RESTARTS = 10  # after crashes; the next crash ends the run
 _OURS = ("--processes", "--process", "--coordinator")  # what a launcher knows and a user does not
 

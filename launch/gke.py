@@ -22,7 +22,7 @@ from shell import Run
 
 
 def xpk(g: Gke, stage: list[str]) -> list[str]:
-    """The same run by XPK, which restarts after exit codes from 127 on and those it is told: all but a user's error."""
+    """The run by XPK, which restarts after exit codes from 127 on and those it is told: all but a user's error."""
     if g.tpu is None or g.mount or g.queue or g.namespace or g.service_account:
         raise LaunchError(
             "--xpk wants --tpu and no --mount, --queue, --namespace or --service-account: XPK has its own"

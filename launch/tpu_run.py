@@ -69,7 +69,7 @@ def follow(t: Tpu, words: Sequence[str], run: Run, sleep: Callable[[float], None
 
 
 def state(t: Tpu, run: Run, sleep: Callable[[float], None]) -> str | None:
-    """Of the queued resource; None where there is none. Raises LaunchError where Google does not answer."""
+    """State of the queued resource; None where there is none. Raises LaunchError where Google does not answer."""
     answer = Answer()
     for _ in range(_TRIES):
         answer = run(gcloud.describe(t), True)

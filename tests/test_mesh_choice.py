@@ -102,7 +102,7 @@ def test_a_mesh_is_taken_where_the_rules_give_each_device_a_share_and_nowhere_el
         (2, 4, 6, 8, 12), (2, 3, 4, 8), [(1, 8), (2, 4), (4, 2), (8, 1)]
     ):
         sizes = {"data": data, "fsdp": fsdp, "model": 1}
-        shares = math.prod(sharding.parts(along, sizes) for along in sharding.cut("BG", (clips, group), sizes))
+        shares = math.prod(sharding.parts(along, sizes) for along in sharding.sharded_over("BG", (clips, group), sizes))
         cfg = dataclasses.replace(made_up.with_grpo(WIDE, batch=clips, group=group), mesh=Mesh(data, fsdp, 1))
         try:
             meshes.choose(cfg, devices(1, 8), "grpo", None)

@@ -127,7 +127,7 @@ def words(count: int) -> tuple[tuple[str, ...], ...]:
 
 
 def sentences(count: int, length: int) -> list[str]:
-    """Of words most of which are in the vocabularies."""
+    """Sentences of words most of which are in the vocabularies."""
     import numpy as np
 
     rng, known = np.random.default_rng(1), words(12_000)
@@ -135,7 +135,7 @@ def sentences(count: int, length: int) -> list[str]:
 
 
 def _filled(pieces: dict[str, int], size: int) -> dict[str, int]:
-    """With ideographs, and pairs of them, up to that size."""
+    """A tokenizer with ideographs, and pairs of them, up to that size."""
     for i in range(2 * size):
         if len(pieces) == size:
             break

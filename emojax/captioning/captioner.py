@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @struct.dataclass
 class Captions:
-    """Of each clip `samples` captions."""
+    """Captions of a batch, `samples` of each clip."""
 
     ids: Array  # i32[B G T]
     mask: Array  # bool[B G T]

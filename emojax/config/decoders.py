@@ -27,7 +27,7 @@ class LlamaConfig:
     """A causal language model of the Qwen2, Qwen3 or Llama kind; which of them, its options say."""
 
     vocab: int = 1024  # V; also the size of the tokenizer that training makes
-    padding: int = 0  # rows after them in the tables, so that a mesh can cut these evenly; never drawn
+    padding: int = 0  # rows after them in the tables, so that a mesh can shard these evenly; never drawn
     width: int = 128
     layers: int = 3
     heads: int = 4

@@ -39,12 +39,14 @@ class Data:
     manifest: str = ""  # a JSONL manifest; empty: the built-in corpus
     corpus: Corpus = field(default_factory=Corpus)
     features: str = ""  # a directory that `emojax encode` wrote, read instead of media; empty: media are read
-    audio_seconds: tuple[float, ...] = (4.0,)  # length buckets, ascending; a clip beyond the last is cut there
+    audio_seconds: tuple[float, ...] = (4.0,)  # length buckets, ascending; a clip beyond the last is truncated
     frames: int = 8  # S, frames per clip, evenly spaced in time
     frame_size: int = 48  # pixels, height and width that frames are resized to
-    frame_resize: int | None = None  # pixels of the shortest edge before the centre is cut out; None: squeezed whole
+    frame_resize: int | None = (
+        None  # pixels of the shortest edge before the centre is cut out; None: the whole frame is squeezed
+    )
     frame_filter: Literal["area", "bilinear", "bicubic"] = "area"  # the last two are Pillow's
-    transcript_tokens: int = 24  # X, a longer transcript is cut
+    transcript_tokens: int = 24  # X, a longer transcript is truncated
     targets: int = 1  # M, captions of a clip that a step of the cold start learns from
     references: int = 5  # R, captions of a clip that the reward reads
     workers: int = 1  # processes that decode ahead of the device; 0: decode in this one
@@ -60,8 +62,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    audio: AudioConfig | None = field(default_factory=MelEncoderConfig)  # None: the captioner does not hear
-    video: VideoConfig | None = field(default_factory=FrameEncoderConfig)  # None: it does not see
+    audio: AudioConfig | None = field(default_factory=MelEncoderConfig)  # None: the captioner reads no audio
+    video: VideoConfig | None = field(default_factory=FrameEncoderConfig)  # None: it reads no video
     audio_projector: ProjectorConfig = field(
         default_factory=LinearProjectorConfig
     )  # how the stream becomes prefix positions
@@ -84,7 +86,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Devices along each axis; None: chosen so that the batch can be cut and the state fits (`meshes.py`)."""
+    """Devices along each axis; None: chosen so that the batch can be sharded and the state fits (`meshes.py`)."""
 
     data: int | None = None  # copies of the weights, each with clips of its own: across hosts or slices
     fsdp: int | None = None  # parts of the weights' width, each with clips or samples of its own: inside a host
@@ -139,15 +141,15 @@ class Config:
             all(abs(100 * s - round(100 * s)) < 1e-6 for s in seconds),
             f"data.audio_seconds wants multiples of 0.01 (a frame of the spectrogram), got {seconds}",
         )
-        sees, size = self.model.video, self.data.frame_size
-        if isinstance(sees, FrameEncoderConfig):
+        video, size = self.model.video, self.data.frame_size
+        if isinstance(video, FrameEncoderConfig):
             require(size % 8 == 0, f"data.frame_size wants a multiple of 8 pixels, got {size}")
-        elif isinstance(sees, VitConfig | VideoMaeConfig):
-            wants = f"{family(sees)}'s image_size={sees.image_size}"
-            require(size == sees.image_size, f"data.frame_size wants {wants}, got {size}")
-        if isinstance(sees, VideoMaeConfig):
+        elif isinstance(video, VitConfig | VideoMaeConfig):
+            wants = f"{family(video)}'s image_size={video.image_size}"
+            require(size == video.image_size, f"data.frame_size wants {wants}, got {size}")
+        if isinstance(video, VideoMaeConfig):
             require(
-                self.data.frames == sees.frames, f"data.frames wants {sees.frames} (VideoMae), got {self.data.frames}"
+                self.data.frames == video.frames, f"data.frames wants {video.frames} (VideoMae), got {self.data.frames}"
             )
         if isinstance(self.model.audio, WhisperConfig):
             window = self.model.audio.positions / 50

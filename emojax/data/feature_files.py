@@ -4,7 +4,7 @@ A directory of safetensors files, each of some clips and whole in itself: it say
 it, with which settings and weights, and of every clip what the media held. There is no index: files are written beside
 the directory's others and renamed, so what is there is complete.
 
-    tensors     audio/ID, video/ID: [S D], sound positions alone; none where the clip lacks the stream
+    tensors     audio/ID, video/ID: [S D], valid positions alone; none where the clip lacks the stream
     extractors  JSON: format, settings and SHA-256 of the weights by stream, versions
     clips       JSON: what is known of each clip, by its id
     broken      JSON: clips whose media cannot be decoded, by id
@@ -99,7 +99,7 @@ def open_features(folder: Path) -> FeatureFolder | None:
     for path in paths:
         theirs, facts, failed, names = _header(path)
         if extractors and (wrong := differences(theirs, extractors)):
-            raise ValueError(f"{path} was made otherwise than {paths[0].name}:\n" + "\n".join(wrong))
+            raise ValueError(f"{path} differs from {paths[0].name}:\n" + "\n".join(wrong))
         extractors = extractors or theirs
         wanted = {f"{stream}/{name}" for name, known in facts.items() for stream in known.digests}
         if names != wanted:

@@ -135,7 +135,7 @@ def table(rows: Mapping[str, Row]) -> "Table":
 
 
 def markdown(rows: Mapping[str, Row]) -> str:
-    """The same as a Markdown table, the tokenization named below it."""
+    """`table` in Markdown, the tokenization named below it."""
     headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
     lines = [headings, ["---", *["---:"] * len(_COLUMNS)], *([name, *_cells(row)] for name, row in rows.items())]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + f"\n\n{_note(rows)}\n"

@@ -66,7 +66,8 @@ def read(folder: Path, like: Tree, names: Names) -> Tree:
 
 
 def peft_names(names: Names, own: Tree) -> Names:
-    """Of the adapters `own`, for a base model whose weights have these names; raises ValueError as `write`."""
+    """The `adapter_config.json` of the adapters `own`, for a base model whose weights have these names; raises
+    ValueError as `write`."""
     table, paths = [], _paths(own)
     for theirs, ours, pattern in names.table:
         if f"{ours}.a" not in paths:

@@ -44,7 +44,7 @@ def uniform(bound: float) -> Init:
 
 
 def declare(base: Param, rank: int, alpha: float, dora: bool) -> Adapted:
-    """Of a weight [in out], or stacked on L. The rank has no axis name: it is never cut."""
+    """Adapter of a weight [in out], or stacked on L. The rank has no axis name: it is never sharded."""
     (*layers, d_in, d_out), (*_, i, o) = base.shape, base.axes
     # He et al. 2015 with gain 1/√3, as torch begins a linear map and peft its A
     a = Param((d_in, rank), (i, None), uniform(1 / math.sqrt(d_in)))

@@ -23,8 +23,9 @@ _AMPERE = 8.0  # the first compute capability that cuDNN has flash attention for
 
 
 def softmax(scores: Array, visible: Array) -> Array:
-    """Of the last axis. The largest score is a constant to the gradient, as it is in truth: differentiated, it is found
-    again by comparing, and a program that computes the scores anew and rounds otherwise finds none, and gives NaN.
+    """Softmax of the last axis. The largest score is a constant to the gradient, as it is in truth: differentiated, it
+    is found again by comparing, and a program that computes the scores anew and rounds otherwise finds none, and gives
+    NaN.
     """
     scores = jnp.where(visible, scores, HIDDEN)
     weights = jnp.where(visible, jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True))), 0)

@@ -103,7 +103,7 @@ def conv1d(
 
 
 def conv2d(p: Linear, x: Array, width: int, stride: int = 1) -> Array:
-    """The same over two axes: [B height width in] -> [B ceil(height/stride) ceil(width/stride) out]."""
+    """Convolution over two axes: [B height width in] -> [B ceil(height/stride) ceil(width/stride) out]."""
     y = jax.lax.conv_general_dilated(
         x,
         rearrange(dense(p.w), "(h w i) o -> h w i o", h=width, w=width).astype(x.dtype),

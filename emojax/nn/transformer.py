@@ -59,7 +59,7 @@ def sinusoids(positions: int, d: int) -> Array:
 
 
 def pool(x: Array, mask: Array, tokens: int) -> tuple[Array, Array]:
-    """Averages the sound positions of each row in `tokens` equal shares of their number, as adaptive pooling does.
+    """Averages the valid positions of each row in `tokens` equal shares of their number, as adaptive pooling does.
 
     Args:
       x: [B S D]

@@ -136,9 +136,10 @@ def _exchange(name: str, text: str) -> list[str]:
 
 
 def _state() -> Any:
-    """Of JAX's runtime: this process's number, how many there are, and the coordination service's client, None in a run
-    of one process. With `_connect` the one place that reaches into `jax._src`: public JAX has barriers of devices only
-    (`multihost_utils`), which know no time limit and no strings, and asks for devices to tell a process its number.
+    """State of JAX's runtime: this process's number, how many there are, and the coordination service's client, None in
+    a run of one process. With `_connect` the one place that reaches into `jax._src`: public JAX has barriers of devices
+    only (`multihost_utils`), which know no time limit and no strings, and asks for devices to tell a process its
+    number.
     """
     from jax._src import distributed
 

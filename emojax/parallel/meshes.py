@@ -1,9 +1,10 @@
 """How many devices lie along each axis of the mesh, and which: one search over all shapes that there are.
 
-A shape is (data, fsdp, model), of which the configuration gives what it likes. Of those that cut the batch, the heads
-and the widths in equal parts, and under which the state of a device fits its memory, the first in this order is taken:
-the least `model`, then `fsdp` over the devices of a host (of a slice, where there are several), then as many of these
-as there are. So data are parallel across hosts or slices, weights are cut inside, and tensors only when they must be.
+A shape is (data, fsdp, model), of which the configuration gives what it likes. Of those that divide the batch, the
+heads and the widths in equal parts, and under which the state of a device fits its memory, the first in this order is
+taken: the least `model`, then `fsdp` over the devices of a host (of a slice, where there are several), then as many of
+these as there are. So data are parallel across hosts or slices, weights are sharded inside, and tensors only when they
+must be.
 """
 
 import itertools
@@ -38,13 +39,13 @@ def choose(cfg: Config, devices: Sequence[Any], stage: Stage | None, held: Calla
     """The shape of the mesh.
 
     Args:
-      stage: whose batch is cut; None: those of both.
+      stage: whose batch is divided; None: those of both.
       held: bytes of state on a device under a shape; None: they are not looked at. Where no shape's state fits, the
         shape with the least of it is taken, and the compiler says by how much it is too much.
     Raises:
       ConfigError: no shape that the configuration leaves open divides it; says what does not, and what would.
     """
-    together = len(devices) // _count(devices, "slice_index")  # devices that weights may be cut over
+    together = len(devices) // _count(devices, "slice_index")  # devices that weights may be sharded over
     shapes = [  # all that there are
         Sizes(rows // fsdp, fsdp, len(devices) // rows)
         for rows in divisors(len(devices))
@@ -82,7 +83,7 @@ def _slices(devices: Sequence[Any]) -> list[list[Any]]:
 
 
 def _count(devices: Sequence[Any], attribute: str) -> int:
-    """Of hosts (process_index) or slices (slice_index; None or no such thing: one)."""
+    """Number of hosts (process_index) or slices (slice_index; None or no such thing: one)."""
     return len({getattr(device, attribute, None) for device in devices})
 
 
@@ -104,7 +105,7 @@ def divisors(n: int) -> list[int]:
 
 
 def _misfits(cfg: Config, shape: Sizes, stage: Stage | None) -> list[str]:
-    """What this shape does not cut in equal parts, and the numbers that it would."""
+    """Sizes that this shape does not divide, and the numbers that it would."""
     stages: tuple[Stage, ...] = (stage,) if stage else ("sft", "grpo")
     wrong = [line for stage in stages if (line := _uncut_batch(cfg, shape, stage))]
     lm = cfg.model.decoder
@@ -126,7 +127,7 @@ def _misfits(cfg: Config, shape: Sizes, stage: Stage | None) -> list[str]:
 
 
 def _uncut_batch(cfg: Config, shape: Sizes, stage: Stage) -> str | None:
-    """Clips are cut over data and fsdp, or over data alone and their samples over fsdp (RULES in sharding.py)."""
+    """Clips are sharded over data and fsdp, or over data alone and their samples over fsdp (RULES in sharding.py)."""
     of = cfg.sft if stage == "sft" else cfg.grpo
     clips, name = (of.micro_batch, "micro_batch") if of.micro_batch else (of.batch, "batch")
     samples = cfg.grpo.group if stage == "grpo" else 1

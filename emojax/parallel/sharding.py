@@ -1,9 +1,9 @@
 """The mesh and who lies where: with `meshes.py`, which chooses its shape, the only file that knows of devices.
 
-Models name axes by letter; RULES says which axes of the mesh a letter may be cut along. Clips are cut over `data` and
-`fsdp`; where there are too few for that, over `data` alone, and the samples of each over `fsdp`. Weights are cut over
-`fsdp` (their width) and `model` (heads, feed-forward, vocabulary); so are the optimizer's moments, which lie where
-their weights lie. What has no name here follows by GSPMD.
+Models name axes by letter; RULES says which axes of the mesh a letter may be sharded over. Clips are sharded over
+`data` and `fsdp`; where there are too few for that, over `data` alone, and the samples of each over `fsdp`. Weights are
+sharded over `fsdp` (their width) and `model` (heads, feed-forward, vocabulary); so are the optimizer's moments, which
+lie where their weights lie. What has no name here follows by GSPMD.
 """
 
 import math
@@ -48,8 +48,8 @@ def make_mesh(
     return jax.sharding.Mesh(meshes.arrange(devices, sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def cut(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Along which axes of a mesh of these sizes each axis of an array is cut; along none, where nothing divides it."""
+def sharded_over(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Axes of a mesh of these sizes that each axis of an array is sharded over; none, where nothing divides it."""
     found: list[tuple[str, ...]] = []
     for letter, size in zip(axes, shape, strict=False):
         taken = {name for along in found for name in along}
@@ -59,20 +59,20 @@ def cut(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, in
 
 
 def parts(along: Sequence[str], sizes: Mapping[str, int]) -> int:
-    """Equal parts that an axis is cut in."""
+    """Number of equal parts of a sharded axis."""
     return math.prod(sizes[name] for name in along)
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
-    """The same as JAX has it.
+    """`sharded_over` as JAX has it.
 
     >>> sizes = {"data": 2, "fsdp": 4, "model": 2}
     >>> spec("DF", [64, 256], sizes) == PartitionSpec("fsdp", "model")
     True
-    >>> spec("DF", [64, 255], sizes) == PartitionSpec("fsdp", None)  # 255 has no halves: it is not cut
+    >>> spec("DF", [64, 255], sizes) == PartitionSpec("fsdp", None)  # 255 has no halves: it is not sharded
     True
     """
-    return PartitionSpec(*(along or None for along in cut(axes, shape, sizes)))
+    return PartitionSpec(*(along or None for along in sharded_over(axes, shape, sizes)))
 
 
 def shardings(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
@@ -84,13 +84,13 @@ def weights_held(tree: Tree, sizes: Mapping[str, int]) -> float:
     """Weights of a declaration on one device of a mesh of these sizes."""
 
     def one(p: Param) -> float:
-        return math.prod(p.shape) / math.prod(parts(along, sizes) for along in cut(p.axes, p.shape, sizes))
+        return math.prod(p.shape) / math.prod(parts(along, sizes) for along in sharded_over(p.axes, p.shape, sizes))
 
     return sum(map(one, jax.tree.leaves(tree)))
 
 
 def of_columns(sharding: Any, axes: int) -> NamedSharding | None:
-    """Of one number a column of a weight [... in out] with `axes` axes: [... 1 out]."""
+    """Sharding of one number a column of a weight [... in out] with `axes` axes: [... 1 out]."""
     if sharding is None:
         return None
     spec = [*sharding.spec, *[None] * (axes - len(sharding.spec))]
@@ -108,10 +108,10 @@ def by_clip(mesh: jax.sharding.Mesh, clips: int) -> NamedSharding:
 
 
 def constrain(tree: Tree, axes: str = "B") -> Tree:
-    """Keeps activations cut along the axes that are named (in order, "-" for one that is not cut) and along no other;
+    """Keeps activations sharded over the axes that are named (in order, "-" for one that is not) and over no other;
     nothing happens outside a mesh.
 
-    Left free, XLA may cut the residual stream as the weights are cut and rematerialise whole tensors.
+    Left free, XLA may shard the residual stream as the weights are sharded and rematerialise whole tensors.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
@@ -124,7 +124,7 @@ def constrain(tree: Tree, axes: str = "B") -> Tree:
 
 
 def clip_by_clip(f: Callable[[Array], Array], x: Array) -> Array:
-    """f(x) of arrays [B ...], each device on the clips that it has: for what XLA does not cut along B by itself.
+    """f(x) of arrays [B ...], each device on the clips that it has: for what XLA does not shard along B by itself.
 
     An FFT is such: every device would gather all clips, and transform all of them.
     """
@@ -136,7 +136,8 @@ def clip_by_clip(f: Callable[[Array], Array], x: Array) -> Array:
 
 
 def gathered(declared: Tree, weights: Tree) -> Tree:
-    """Weights whole but for what is cut over `model`: what reads them token by token would gather them for each.
+    """Weights replicated but for what is sharded over `model`: what reads them token by token would gather them for
+    each.
 
     Args:
       declared: the same model's declaration.
@@ -161,7 +162,7 @@ def rows_here(mesh: jax.sharding.Mesh, clips: int) -> np.ndarray:
 
 
 def to_devices(batch: Tree, mesh: jax.sharding.Mesh, clips: int | None = None) -> Tree:
-    """The rows `rows_here` of a batch of `clips` (numpy) -> global arrays cut by clip; None: the batch is whole."""
+    """The rows `rows_here` of a batch of `clips` (numpy) -> global arrays sharded by clip; None: the batch is all here."""
     clips = clips or len(jax.tree.leaves(batch)[0])
     sharding, here = by_clip(mesh, clips), rows_here(mesh, clips)
 
@@ -176,12 +177,12 @@ def to_devices(batch: Tree, mesh: jax.sharding.Mesh, clips: int | None = None) -
 
 
 def first_here(tree: Tree) -> Tree:
-    """The first row (numpy) that this process holds of arrays that are cut by clip alone."""
+    """The first row (numpy) that this process holds of arrays that are sharded by clip alone."""
     return jax.tree.map(lambda x: x[0], jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree)))
 
 
 def everywhere(tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
-    """Arrays and random keys that every process holds whole -> the same on all devices.
+    """Arrays and random keys that every process holds -> replicated on all devices.
 
     Without a collective, which `jax.device_put` would compare the processes' values by.
     """

@@ -3,7 +3,7 @@
 XLA reads them once, when jax first looks for devices; to import jax does not yet do it, but this module needs none.
 
 What holds everywhere: the noise of a run is named (seed, step, clip, sample, position), and jax's random numbers do not
-depend on how an array is cut, so it is the same on every platform and mesh. What does not: the order of sums.
+depend on how an array is sharded, so it is the same on every platform and mesh. What does not: the order of sums.
 
     CPU, TPU    a program gives the same bits, run to run, as it is
     GPU         it does not: kernels are chosen by timing them (autotuning), and some add with atomics

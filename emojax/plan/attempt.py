@@ -44,7 +44,7 @@ def attempt(lowered: PlannedProgram, limit: int | None) -> Attempt:
 
 
 def cheaply(lowered: PlannedProgram, limit: int | None) -> Outcome:
-    """The same without compiling, where the arguments alone are too much."""
+    """`attempt` without compiling, where the arguments alone are too much."""
     arguments = memory.of_arguments(lowered.arguments)
     if limit is not None and arguments > limit:
         return Outcome(arguments, limit, False)

@@ -100,10 +100,10 @@ def projector(cfg: Config, stream: str, seconds: float) -> float:
 
 def fusion(cfg: Config) -> float:
     """What makes common positions of both streams, one clip, forward."""
-    f, hears, sees, d = cfg.model.fusion, cfg.model.audio, cfg.model.video, cfg.model.decoder.width
-    if f is None or hears is None or sees is None:
+    f, audio, video, d = cfg.model.fusion, cfg.model.audio, cfg.model.video, cfg.model.decoder.width
+    if f is None or audio is None or video is None:
         return 0.0
-    streams = (hears.width + sees.width) * f.ff + 2 * f.ff * f.width
+    streams = (audio.width + video.width) * f.ff + 2 * f.ff * f.width
     weights = 2 * f.width * f.ff + f.ff * f.width + 2 * f.width + 2 * f.width  # and the sum that they weigh
     local = 2 * f.width**2 + f.convolutions * 3 * f.width**2
     return 2 * f.tokens * (streams + weights + local + f.width * d)
@@ -198,7 +198,7 @@ def grpo_flops(cfg: Config, static: RewardStatic, seconds: float) -> float:
 
 
 def grpo_phases(cfg: Config, static: RewardStatic, seconds: float) -> dict[str, float]:
-    """The same, in the order in which it is done; "decode" is what the loop over a caption's tokens does."""
+    """Operations of a step in the order in which it is done; "decode" is what the loop over a caption's tokens does."""
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
     read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
     decode = g * (caption(cfg, t, p, t) + head(cfg, t))

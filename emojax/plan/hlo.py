@@ -24,7 +24,7 @@ class Times:
     unknown: bool = False  # inside a loop whose end the text does not tell; `count` takes one iteration of it
 
     def of(self, trips: int | None, exactly: bool) -> "Times":
-        """Of a loop's body."""
+        """Times of a loop's body."""
         if trips is None:
             return Times(self.count, self.bounded, True)
         return Times(self.count * trips, self.bounded or not exactly, self.unknown)

@@ -1,8 +1,9 @@
 """What fits where a configuration does not: the largest micro-batch, remat policy and mesh, found by bisection.
 
 A step of the ladder keeps less in memory than the one before, and costs more: nothing changed but the micro-batch,
-then activations recomputed, then weights cut over more devices, then heads too. The first step on which the smallest
-micro-batch fits is taken, and on it the largest micro-batch that fits. Each look is a compilation, so there are few.
+then activations recomputed, then weights sharded over more devices, then heads too. The first step on which the
+smallest micro-batch fits is taken, and on it the largest micro-batch that fits. Each look is a compilation, so there
+are few.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ def ladder(
     """The steps, each its micro-batches in ascending order.
 
     Args:
-      sizes: meshes that cut weights more and more.
+      sizes: meshes that shard weights more and more.
       valid: whether a configuration can be laid out at all.
     """
     learns = program != "caption"
@@ -87,7 +88,7 @@ def settings(cfg: Config, other: Config) -> tuple[str, ...]:
 
 
 def meshes(devices: int, fsdp: int, model: int, valid: Callable[[int, int], bool]) -> list[Mesh]:
-    """Meshes that cut weights more than (fsdp, model) does, each more than the one before; heads last."""
+    """Meshes that shard weights more than (fsdp, model) does, each more than the one before; heads last."""
     pairs = [(m, f) for m in divisors(devices) for f in divisors(devices // m) if m >= model and valid(f, m)]
     found, cut = [], fsdp * model
     for m, f in sorted(pairs):

@@ -43,7 +43,7 @@ class RewardStatic:
     kind: str
     emotion_weight: float  # lambda
     pool: str
-    sentence: SentenceConfig  # its `max_tokens` is the length that captions and references are cut to
+    sentence: SentenceConfig  # its `max_tokens` is the length that captions and references are truncated to
 
 
 def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
@@ -182,7 +182,7 @@ def score_texts(
 ) -> dict[str, np.ndarray]:
     """Rewards of one caption a clip, from strings: `reward` and its parts by name, f32[clips] each.
 
-    Equal to those of `score` for captions that a policy sampled: cut after as many bytes and tokens.
+    Equal to those of `score` for captions that a policy sampled: truncated after as many bytes and tokens.
 
     Args:
       tokenizer: the reward model's.

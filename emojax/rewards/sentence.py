@@ -45,7 +45,7 @@ class SentenceConfig:
     encoder: TextConfig
     pooling: tuple[Pooling, ...]  # several are concatenated
     head: tuple[Dense | Literal["normalize"], ...]  # what comes after that, in this order
-    max_tokens: int  # longest input, special tokens included; longer texts are cut
+    max_tokens: int  # longest input, special tokens included; longer texts are truncated
     cls: int  # id of the token before a text, [CLS] or <s>
     sep: int  # id of the token after it, [SEP] or </s>
 
@@ -108,7 +108,7 @@ def directory(model: str) -> Path:
 
 
 def at_hand(model: str) -> Path | None:
-    """The same where it is at hand without the network, else None."""
+    """`directory` where it is at hand without the network, else None."""
     if model not in MINILM or Path(model).is_dir():
         return local(model, _NEEDS)
     package = importlib.util.find_spec(_PACKAGE)

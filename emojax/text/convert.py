@@ -40,7 +40,7 @@ class WordpieceTables:
 
 @struct.dataclass
 class UnigramTables:
-    """The same for a SentencePiece tokenizer as XLM-R has it."""
+    """Tables for a SentencePiece tokenizer as XLM-R has it."""
 
     policy: Policy
     charsmap: Charsmap
@@ -55,7 +55,7 @@ class UnigramTables:
 
 @struct.dataclass
 class BpeTables:
-    """The same for a byte-level BPE tokenizer as RoBERTa has it."""
+    """Tables for a byte-level BPE tokenizer as RoBERTa has it."""
 
     policy: Policy
     words: ByteLevel

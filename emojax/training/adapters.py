@@ -87,7 +87,8 @@ def beside(adapted: Tree, plain: Tree) -> Tree:
 
 
 def fitted(params: captioner.Params, was: Lora, cfg: Config, mesh: jax.sharding.Mesh) -> captioner.Params:
-    """With the adapters that `cfg` wants: those that are there if they are the same, else those are merged first."""
+    """The captioner with the adapters that `cfg` wants: those that are there if they are the same, else those are
+    merged first."""
     return params if cfg.lora == was else begin(merged(params), cfg, mesh)
 
 

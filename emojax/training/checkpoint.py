@@ -95,18 +95,18 @@ def since(run: Path, step: int) -> list[float]:
 
 
 def score(metrics: dict[str, float]) -> float:
-    """Of a step, more is better: Emo-GRPO's reward, the cold start's loss."""
+    """Score of a step, more is better: Emo-GRPO's reward, the cold start's loss."""
     return metrics["reward"] if "reward" in metrics else -metrics["loss"]
 
 
 def steps(run: Path) -> list[int]:
-    """Of the complete checkpoints of a run, ascending."""
+    """Steps of the complete checkpoints of a run, ascending."""
     folder = _folder(run)
     return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
 
 
 def restore(run: Path, state: TrainState) -> TrainState | None:
-    """The last sound checkpoint with the shapes and shardings of `state` (abstract); None where there is none yet.
+    """The last valid checkpoint with the shapes and shardings of `state` (abstract); None where there is none yet.
 
     One that cannot be read is named in a warning and moved to `damaged/`, for it may be the storage that failed, and
     the one before it taken: the run writes it again.
@@ -266,7 +266,8 @@ def _whole(restored: Any) -> Any:
 
 
 def sha256(params: Tree) -> str:
-    """Of the bytes of all weights, in the order of their paths; every process that holds a part of them calls it."""
+    """SHA-256 of the bytes of all weights, in the order of their paths; every process that holds a part of them calls
+    it."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda x: jax.tree_util.keystr(x[0])):
         digest.update(jax.tree_util.keystr(path).encode())

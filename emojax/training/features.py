@@ -36,7 +36,9 @@ def extractors(cfg: Config, names: tuple[str, ...], encoders: Tree = None) -> di
         part = getattr(cfg.model, stream)
         sizes = {name: value for name, value in dataclasses.asdict(part).items() if name not in _OTHERS}
         if stream == "audio":
-            shown = {"data.audio_seconds[-1]": cfg.data.audio_seconds[-1]}  # where a clip is cut; buckets only pad
+            shown = {
+                "data.audio_seconds[-1]": cfg.data.audio_seconds[-1]
+            }  # where a clip is truncated; buckets only pad
         else:
             shown = {f"data.{name}": getattr(cfg.data, name) for name in _FRAMES}
         made[stream] = {"family": family(part), **sizes, **shown, "name": _name(part.weights)}
@@ -52,7 +54,7 @@ def _name(source: str) -> str:
 
 
 def _sha256(weights: Tree, cfg: Config) -> str:
-    """Of weights as a stage that freezes them has them."""
+    """SHA-256 of weights as a stage that freezes them has them."""
     dtype = jnp.bfloat16 if cfg.frozen_precision == "bfloat16" else jnp.float32
     return checkpoint.sha256(jax.tree.map(lambda w: w.astype(dtype), adapters.merged(weights)))
 

@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 KINDS: tuple[str, ...] = ("step", "compile", "start", "checkpoint", "data", "evaluation")
-"""Of seconds. A moment that is of two kinds is of the first: a batch that is read while the device works costs nothing.
+"""Kinds of seconds. A moment that is of two kinds is of the first: a batch that is read while the device works costs
+nothing.
 
 step: the device works on a step · compile: programs are traced and compiled · start: until the first step is dispatched
 checkpoint: the loop waits for one · data: it waits for a batch · evaluation: captions, scores and the report
@@ -29,7 +30,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Account:
-    """Of a run; `spent`, `other` and `lost` add up to `wall`."""
+    """Account of a run; `spent`, `other` and `lost` add up to `wall`."""
 
     wall: float  # seconds since the run began
     spent: Mapping[str, float]  # seconds of each kind, of work that was kept
@@ -58,7 +59,7 @@ def spent(spans: Sequence[Span], since: float, until: float) -> dict[str, float]
 
 
 def account(marks: Sequence[Mark]) -> Account:
-    """Of a run that left these marks, until the last of them.
+    """Account of a run that left these marks, until the last of them.
 
     The work between two marks of a session is kept if every later session began with its steps done.
     """

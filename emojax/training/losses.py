@@ -16,7 +16,7 @@ CHUNK = 1 << 24  # logits held at once, of each policy: 64 MiB
 
 @struct.dataclass
 class TokenScores:
-    """Of each token under the distribution that it was drawn from."""
+    """Scores of each token under the distribution that it was drawn from."""
 
     logp: Array  # f32[B G T]
     entropy: Array  # f32[B G T] of that distribution, nats; without gradient

@@ -9,7 +9,7 @@ from emojax.types import Array, Rollout
 
 
 def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, grpo: Grpo) -> dict[str, Array]:
-    """Of the update.
+    """Metrics of the update.
 
     Args:
       scores: of each update, [updates B G T].
@@ -35,7 +35,8 @@ def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, grpo: G
 def sample_metrics(
     samples: Rollout, reward: Array, parts: dict[str, Array], flat: Array, vocab: int
 ) -> dict[str, Array]:
-    """Of the rollout: reward [B G] and its parts, groups without variance (flat, bool[B]), the captions' wording.
+    """Metrics of the rollout: reward [B G] and its parts, groups without variance (flat, bool[B]), the captions'
+    wording.
 
     length counts tokens with the end token; vocabulary counts distinct tokens of all samples; distinct2 is the share of
     distinct pairs of neighbours among all pairs.

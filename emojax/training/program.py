@@ -42,7 +42,7 @@ class Program:
 
     @property
     def batch(self) -> Batch:
-        """Of the longest clips."""
+        """Shapes of the batch of the longest clips."""
         return self.buckets[-1]
 
     @property

@@ -82,10 +82,10 @@ def _require_shared(out: Path) -> None:
     token = int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31))))
     by_first(lambda: write_atomically(path, str(token)), f"write {path}")
     sees = path.exists() and path.read_text() == str(token)
-    blind = np.flatnonzero(~multihost_utils.process_allgather(np.array(sees)).ravel()).tolist()
+    unseen = np.flatnonzero(~multihost_utils.process_allgather(np.array(sees)).ravel()).tolist()
     by_first(path.unlink, f"remove {path}")
-    if blind:
-        who = f"process {blind[0]} does" if len(blind) == 1 else f"processes {', '.join(map(str, blind))} do"
+    if unseen:
+        who = f"process {unseen[0]} does" if len(unseen) == 1 else f"processes {', '.join(map(str, unseen))} do"
         raise RunError(f"{who} not see {out} as process 0 wrote it: --out must be on storage that all processes share")
 
 
@@ -113,14 +113,14 @@ def _same(out: Path, stage: str, cfg: Config) -> None:
     there, here = json.loads(presets.dumps(theirs)), json.loads(presets.dumps(cfg))
     if differ := differences(*({name: part[name] for name in _WHERE} for part in (there, here))):
         log.warning(
-            "%s goes on on another mesh: the same samples' noise, and sums in another order, so numbers agree with the "
-            "unbroken run's to rounding only:\n%s",
+            "%s is resumed on another mesh: the same samples' noise, and sums in another order, so numbers agree with "
+            "the unbroken run's to rounding only:\n%s",
             out,
             "\n".join(differ),
         )
     if differ := differences(*({n: v for n, v in part.items() if n not in _WHERE} for part in (there, here))):
         raise RunError(
-            f"{out} was begun with another configuration, a resumed run would not be the unbroken one:\n"
+            f"{out} was begun with another configuration: a resumed run would not be the unbroken one:\n"
             + "\n".join(differ)
             + "\nresume it with its own (leave out --config and --set), or start another run"
         )

@@ -1,7 +1,7 @@
 """The supervised cold start: L_SFT = -Σ log P(y_t | y_<t, clip) (MECap-R1, arXiv 2509.18729), as a mean over tokens.
 
 To it we add, where clips have labels, the cross-entropy of the emotion named from the media alone. The decoder reads
-most of a caption's words off the words before them, so encoders that start from nothing hear little of the emotion
+most of a caption's words off the words before them, so encoders that start from nothing learn little of the emotion
 through it.
 """
 
@@ -32,11 +32,11 @@ def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
 
     u = jax.vmap(one)(batch.clip_id)
     both = (batch.audio_length > 0) & batch.video_mask.any(-1)
-    deaf, blind = both & (u < rate), both & (u >= 1 - rate)
+    no_audio, no_video = both & (u < rate), both & (u >= 1 - rate)
     return dataclasses.replace(
         batch,
-        audio_length=jnp.where(deaf, 0, batch.audio_length),
-        video_mask=batch.video_mask & ~blind[:, None],
+        audio_length=jnp.where(no_audio, 0, batch.audio_length),
+        video_mask=batch.video_mask & ~no_video[:, None],
     )
 
 

@@ -18,7 +18,7 @@ _FROZEN = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
 def stage_mesh(cfg: Config, stage: Stage, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """Of the program that trains a stage. Raises ConfigError as `sharding.make_mesh`."""
+    """Mesh of the program that trains a stage. Raises ConfigError as `sharding.make_mesh`."""
     return sharding.make_mesh(cfg, devices, stage, lambda sizes: bytes_held(cfg, stage, sizes))
 
 

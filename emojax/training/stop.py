@@ -88,7 +88,7 @@ class Agreement:
         self._pending: Array | None = None
 
     def on(self, wish: Wish) -> Wish:
-        """Of one process its wish; of several the largest of the wishes after the step before."""
+        """The wish of one process; of several the largest of the wishes after the step before."""
         if self._alone:
             return wish
         agreed = Wish.GO_ON if self._pending is None else Wish(int(jax.device_get(self._pending)))

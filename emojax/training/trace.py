@@ -30,7 +30,7 @@ def check(profile: tuple[int, int] | None, steps: int, stage: str) -> None:
 
 
 class Trace:
-    """Of the steps `profile`, in `run/profile`; several processes write a folder each."""
+    """Trace of the steps `profile`, in `run/profile`; several processes write a folder each."""
 
     def __init__(self, run: Path, profile: tuple[int, int] | None) -> None:
         folder = storage.absolute(run) / "profile"
