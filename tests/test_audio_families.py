@@ -130,7 +130,7 @@ def test_distances_fall_in_the_same_buckets():
             attention.rel_attn_embed.weight[:, 0] = torch.arange(buckets)
             wanted = attention.compute_bias(1100, 1100).numpy()
         table = jnp.arange(buckets, dtype=jnp.float32)[:, None]
-        np.testing.assert_array_equal(wav2vec2._distances(table, 1100, far), wanted)
+        np.testing.assert_array_equal(wav2vec2.distance_bias(table, 1100, far), wanted)
 
 
 @pytest.mark.parametrize("mels", [80, 128])

@@ -21,6 +21,7 @@ import soundfile
 from emojax import captioning, param
 from emojax.captioning import Decoding, caption_file
 from emojax.config import ConfigError, Sampling, presets
+from emojax.data import text
 from emojax.data.clips import Clip, read_manifest, write_manifest
 from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner
@@ -126,21 +127,19 @@ def test_only_the_lengths_that_occur_are_compiled(clips: list[Clip]) -> None:
 
 def test_what_waits_for_its_turn_is_bounded(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     """A clip whose length is rare comes first: the others must not all be captioned before it is written."""
-    monkeypatch.setattr("emojax.captioning.captioner._REACH", 4)
     long = next(c for c in clips if c.audio is not None and c.audio.stem == "long")
     many = [long] + [dataclasses.replace(clips[0], id=f"many {i}", audio=None) for i in range(300)]
-    made = 0
-    words = captioning.Captioner._words
+    made, decode = 0, text.decode
 
-    def counted(self: captioning.Captioner, *batch: Any) -> Any:
+    def counted(*caption: Any) -> str:
         nonlocal made
         made += 1
-        return words(self, *batch)
+        return decode(*caption)
 
-    monkeypatch.setattr(captioning.Captioner, "_words", counted)
+    monkeypatch.setattr(text, "decode", counted)
     records = model().records(many, Decoding(batch_size=4, workers=0, ordered=True))
     assert next(records)["id"] == long.id
-    assert made <= 4 + 2
+    assert made <= (16 + 2) * 4, "16 batches are read after a clip that waits"
     assert len(list(records)) == 300
 
 

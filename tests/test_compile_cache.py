@@ -66,6 +66,6 @@ def test_xla_is_told_to_be_deterministic_before_devices_are_looked_for(monkeypat
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=0")
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     for deterministic in (False, True):
-        train._how(train.Run(deterministic=deterministic), began=0.0)
+        train.run_options(train.Run(deterministic=deterministic), began=0.0)
     assert ["--xla_gpu_deterministic_ops=true" in flags.split() for flags in told] == [False, True]
     assert all("--xla_gpu_autotune_level=0" in flags.split() for flags in told)

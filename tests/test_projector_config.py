@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from emojax import param
 from emojax.config import ConfigError, MlpProjectorConfig, PreFusionConfig, QFormerConfig, presets
+from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner
 from emojax.encoders import fusion
 from emojax.errors import RunError
 from emojax.export import directory
-from emojax.hub import weights as weights_files
 from emojax.parallel.sharding import make_mesh
 from emojax.plan import flops
 from emojax.training import checkpoint, freeze, stages
@@ -31,11 +32,11 @@ ALL = dataclasses.replace(
 
 def test_projectors_are_exported_and_read_again(tmp_path: Path) -> None:
     params = made_up.params(ALL)
-    names = directory._identity(params.encoders)
-    weights_files.write(tmp_path / "own.safetensors", params.encoders, names)
-    read = weights_files.read(tmp_path / "own.safetensors", captioner.declare(ALL).encoders, names)
-    assert made_up.distance(read, params.encoders) == 0
-    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(directory._own(ALL, params))]
+    directory.write(ALL, params, train_tokenizer(["a calm voice"], 300), "card", tmp_path / "out")
+    _, read, _, _ = directory.read(tmp_path / "out")
+    assert made_up.distance(read, params) == 0
+    with safe_open(tmp_path / "out" / "captioner.safetensors", framework="np") as file:
+        paths = list(file.keys())
     assert sum(path.startswith(("encoders.audio_projector.", "encoders.fusion.")) for path in paths) == 57
 
 
@@ -95,10 +96,10 @@ def test_kinds_are_chosen_by_name_and_survive_json(tmp_path: Path) -> None:
             ["audio_projector.family=Qformer"],
             "is one of LinearProjector, MlpProjector, QFormer, got 'Qformer', did you",
         ),
-        (["audio_projector.family=QFormer", "queries=0"], "audio_projector.queries wants a positive number, got 0"),
+        (["audio_projector.family=QFormer", "queries=0"], "audio_projector.queries: QFormer.queries wants a positive number, got 0"),
         (["audio_projector.family=QFormer", "audio_projector.heads=5"], "wants a multiple of .*heads=5, got 768"),
         (["audio_projector.family=QFormer", "cross_every=3"], "layers wants a multiple of .*cross_every=3, got 2"),
-        (["fusion.family=PreFusion", "convolutions=0"], "model.fusion.convolutions wants a positive number"),
+        (["fusion.family=PreFusion", "convolutions=0"], "model.fusion.convolutions: PreFusion.convolutions wants a positive number"),
         (["fusion.family=PreFusion", "video.family=none"], r"fusion wants both streams, got model\.video=None"),
         (["video_projector.family=QFormer", "video.family=none"], r"a stream that model\.video=None does not read"),
         (["fusion.family=QFormer"], "fusion.family is one of PreFusion, none, got 'QFormer'"),

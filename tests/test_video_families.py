@@ -203,7 +203,7 @@ def test_fixed_positions_are_theirs_to_the_end_of_a_real_video() -> None:
 
     for positions, d in ((1568, 384), (1000, 21)):
         theirs = get_sinusoid_encoding_table(positions, d)[0].numpy()
-        np.testing.assert_allclose(videomae._positions(positions, d), theirs, atol=1e-6)
+        np.testing.assert_allclose(videomae.sinusoid_table(positions, d), theirs, atol=1e-6)
 
 
 def random(family: Any, cfg: Any) -> Any:

@@ -80,7 +80,7 @@ def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
     return fields | asked | versions
 
 
-def _options(run: Run, began: float) -> "RunOptions":
+def run_options(run: Run, began: float) -> "RunOptions":
     """To be called before anything compiles; `began` is `time.time()` when the command did."""
     from emojax.parallel import compile_cache, xla
     from emojax.training import trace
@@ -133,7 +133,7 @@ def sft(run: Flags) -> None:
     from emojax.training import stages
 
     cfg = _configuration(run, "sft")
-    options, out = _options(run, began), run.out or Path("runs", cfg.name, "sft")
+    options, out = run_options(run, began), run.out or Path("runs", cfg.name, "sft")
     with bars(hosts.first()) as track:
         stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, options=options, progress=track("cold start"))
     _tell(sft=out)
@@ -151,7 +151,7 @@ def grpo(run: Flags, init: Path | None = None) -> None:
     from emojax.training import stages
 
     cfg = _configuration(run, f"grpo --init {init}")
-    options, out = _options(run, began), run.out or Path("runs", cfg.name, "grpo")
+    options, out = run_options(run, began), run.out or Path("runs", cfg.name, "grpo")
     if init is None and hosts.first() and not (out / "start").exists():
         print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
     with bars(hosts.first()) as track:
@@ -175,7 +175,7 @@ def _train_and_report(run: Run, ablate: bool) -> None:
     from emojax.training.session import Session
 
     cfg = _configuration(run, "train")
-    options, out = _options(run, began), run.out or Path("runs", cfg.name)
+    options, out = run_options(run, began), run.out or Path("runs", cfg.name)
     with bars(hosts.first()) as track:
         experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, options=options)
         with closing(Session(out, time.time(), 0)) as session:  # that counts as one step

@@ -13,7 +13,8 @@ import importlib.util
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,7 +155,17 @@ def _replace(node: Any, parts: list[str], path: str, text: str) -> Any:
     else:
         hint = typing.get_type_hints(type(node))[name]
         value = _coerce(text if typing.get_origin(hint) is Literal else _parse(text), hint, path)  # "none" is a name
-    return dataclasses.replace(node, **{name: value})
+    with _named(path if not rest else ""):
+        return dataclasses.replace(node, **{name: value})
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Errors of sizes, which know their family only, also name the path of the field."""
+    try:
+        yield
+    except ConfigError as e:
+        raise (ConfigError(f"{path}: {e}") if path and path not in str(e) else e) from None
 
 
 def _chosen(value: Any, families: dict[str, type | None], path: str, text: str) -> Any:
@@ -180,7 +191,9 @@ def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
     for name in values:
         if name not in hints:
             raise ConfigError(f"no field is called {prefix + name!r}{nearest(name, list(hints))}")
-    return cls(**{name: _coerce(value, hints[name], prefix + name) for name, value in values.items()})
+    made = {name: _coerce(value, hints[name], prefix + name) for name, value in values.items()}
+    with _named(prefix.rstrip(".")):
+        return cls(**made)
 
 
 def _coerce(value: Any, hint: Any, path: str) -> Any:

@@ -83,12 +83,12 @@ def hidden(p: VideoMae, video: Array, mask: Array, sizes: VideoMaeConfig, remat:
         cropped, "b (s t) (h p) (w q) c -> b (s h w) (t p q c)", t=sizes.tubelet, p=sizes.patch, q=sizes.patch
     )
     x = linear(p.patch, tubes)
-    x = x + _positions(x.shape[1], sizes.width).astype(x.dtype)
+    x = x + sinusoid_table(x.shape[1], sizes.width).astype(x.dtype)
     x = blocks(p.layers, x, mask[:, None], sizes.heads, sizes.activation, sizes.norm_eps, remat)
     return x if p.norm is None else layer_norm(p.norm, x, sizes.norm_eps)
 
 
-def _positions(positions: int, d: int) -> Array:
+def sinusoid_table(positions: int, d: int) -> Array:
     """Sinusoidal positions [positions d] (Vaswani et al. 2017, arXiv 1706.03762), sines and cosines in turn.
 
     A position is coarse + fine and its angle the sum of theirs, so two small tables of float64 angles stand for the

@@ -138,7 +138,7 @@ def encode(
     x = jnp.where(mask[..., None], linear(w.project, x), 0)  # the convolution reaches beyond a clip's end
     x = x + ACTIVATIONS[sizes.conv_activation](_position(w.position, x, sizes))
     x = x if sizes.norm_first else layer_norm(w.norm, x, sizes.norm_eps)
-    distances = None if w.distances is None else _distances(w.distances, x.shape[1], sizes.max_distance)
+    distances = None if w.distances is None else distance_bias(w.distances, x.shape[1], sizes.max_distance)
 
     def attend(p: Layer, x: Array) -> Array:
         q, k, v = project(p.attention, x, sizes.width // sizes.heads)
@@ -202,7 +202,7 @@ def _position(p: Position, x: Array, sizes: Wav2Vec2Config) -> Array:
     return conv1d(Linear(kernel, p.bias), x, k, padding=(k // 2, (k - 1) // 2), groups=sizes.position_groups)
 
 
-def _distances(table: Array, frames: int, max_distance: int) -> Array:
+def distance_bias(table: Array, frames: int, max_distance: int) -> Array:
     """Bias of the attention by the distance from the query to the key, [buckets N] -> f32[N S S].
 
     Buckets are exact near the query and coarse far from it.

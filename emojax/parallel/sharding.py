@@ -162,7 +162,7 @@ def rows_here(mesh: jax.sharding.Mesh, clips: int) -> np.ndarray:
 
 
 def to_devices(batch: Tree, mesh: jax.sharding.Mesh, clips: int | None = None) -> Tree:
-    """The rows `rows_here` of a batch of `clips` (numpy) -> global arrays sharded by clip; None: the batch is all here."""
+    """The rows `rows_here` of a batch of `clips` (numpy) -> global arrays sharded by clip; None: all rows are here."""
     clips = clips or len(jax.tree.leaves(batch)[0])
     sharding, here = by_clip(mesh, clips), rows_here(mesh, clips)
 
