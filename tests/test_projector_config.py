@@ -96,10 +96,16 @@ def test_kinds_are_chosen_by_name_and_survive_json(tmp_path: Path) -> None:
             ["audio_projector.family=Qformer"],
             "is one of LinearProjector, MlpProjector, QFormer, got 'Qformer', did you",
         ),
-        (["audio_projector.family=QFormer", "queries=0"], "audio_projector.queries: QFormer.queries wants a positive number, got 0"),
+        (
+            ["audio_projector.family=QFormer", "queries=0"],
+            "audio_projector.queries: QFormer.queries wants a positive number, got 0",
+        ),
         (["audio_projector.family=QFormer", "audio_projector.heads=5"], "wants a multiple of .*heads=5, got 768"),
         (["audio_projector.family=QFormer", "cross_every=3"], "layers wants a multiple of .*cross_every=3, got 2"),
-        (["fusion.family=PreFusion", "convolutions=0"], "model.fusion.convolutions: PreFusion.convolutions wants a positive number"),
+        (
+            ["fusion.family=PreFusion", "convolutions=0"],
+            "model.fusion.convolutions: PreFusion.convolutions wants a positive number",
+        ),
         (["fusion.family=PreFusion", "video.family=none"], r"fusion wants both streams, got model\.video=None"),
         (["video_projector.family=QFormer", "video.family=none"], r"a stream that model\.video=None does not read"),
         (["fusion.family=QFormer"], "fusion.family is one of PreFusion, none, got 'QFormer'"),
