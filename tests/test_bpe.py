@@ -266,7 +266,7 @@ def test_the_cost_of_each_pair_is_told(tmp_path):
     tables = text.build(tokenizer, reward, max_bytes=99, max_tokens=99)
     assert law_on(tables, tokenizer, reward, [tokenizer.encode(s).ids[:30] for s in bench_text.sentences(20, 9)]) == []
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    work = text.TextWork(8, 5, 20, 9, repeats=2, steps=0, policies=(tmp_path,), rewards=(tmp_path,))
+    work = bench_text.TextWork(8, 5, 20, 9, repeats=2, steps=0, policies=(tmp_path,), rewards=(tmp_path,))
     (pair,) = bench_text.measure(work)["pairs"]
     assert (pair["policy"], pair["reward"]) == (str(tmp_path), str(tmp_path))
     assert 0 < pair["least_ms"] <= pair["ms"]

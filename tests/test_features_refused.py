@@ -1,4 +1,4 @@
-"""Features in files that were made otherwise, cut off or altered are refused, and the error says what differs."""
+"""Features in files of other settings, cut off or altered are refused, and the error says what differs."""
 
 import dataclasses
 import re
@@ -156,9 +156,9 @@ def test_files_that_do_not_belong_together_are_refused(clips: list[Clip], featur
     other = presets.override(CFG, ["seed=1"])
     run(other, clips[:4], tmp_path / "other")
     shutil.copy(tmp_path / "other" / "features-000000.safetensors", path)
-    with pytest.raises(ValueError, match=r"was made otherwise than features-000000.*\n  audio\.sha256"):
+    with pytest.raises(ValueError, match=r"differs from features-000000.*\n  audio\.sha256"):
         open_features(path.parent)
-    with pytest.raises(ConfigError, match=r"holds features that were made otherwise.*\n  audio\.sha256"):
+    with pytest.raises(ConfigError, match=r"holds features that differ from these.*\n  audio\.sha256"):
         run(other, clips, features)
 
 

@@ -96,7 +96,7 @@ def test_a_cast_leaves_eight_bits_alone() -> None:
         q = Linear(quantize(np.ones((4, 3), np.float32)), np.zeros(3, np.float32))
         cast = captioner.cast(q, cfg)
         assert (cast.w.int8.dtype, cast.w.scale.dtype) == (jnp.int8, jnp.float32)
-        assert cast.b.dtype == precision
+        assert cast.b.dtype == computed
 
 
 def test_the_same_bits_wherever_it_is_done() -> None:

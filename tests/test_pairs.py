@@ -115,7 +115,7 @@ def small_reward(policy: str) -> tuple[RewardModel, RewardStatic]:
     sizes = BertConfig(vocab=judge.get_vocab_size(), width=made_up.REWARD_WIDTH, layers=1, heads=2, ff=24, positions=30)
     cls, sep = judge.token_to_id("[MASK]"), judge.token_to_id("[SEP]")
     weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
-    space = emotion.coordinates([r.normal(size=(3, made_up.REWARD_WIDTH)) for _ in range(7)], "cosine", True)
+    space = emotion.build_space([r.normal(size=(3, made_up.REWARD_WIDTH)) for _ in range(7)], "cosine", True)
     sentence = SentenceConfig(sizes, ("mean",), ("normalize",), 30, cls=cls, sep=sep)
     return RewardModel(pair, weights, space), RewardStatic("emotion", 0.5, "mean", sentence)
 

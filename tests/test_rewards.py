@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from emojax import rewards
-from emojax.config import concepts, schema
+from emojax.config import ConfigError, Reward, concepts
 from emojax.rewards import emotion, rouge, sentence
 from emojax.rewards.score import RewardModel, RewardStatic, compare
 from emojax.types import References
@@ -173,7 +173,7 @@ def policy():
 @pytest.fixture(scope="module")
 def built(policy):
     """The reward with the real sentence model."""
-    cfg = schema.Reward(max_tokens=34, max_bytes=120)
+    cfg = Reward(max_tokens=34, max_bytes=120)
     try:
         tokenizer = sentence.load_tokenizer(cfg.model)
     except FileNotFoundError as absent:
@@ -242,8 +242,8 @@ def test_centring_separates_emotions(built):
 
 
 def test_build_refuses_lengths_that_the_model_cannot_read(policy, built):
-    with pytest.raises(schema.ConfigError, match=r"reward.max_tokens=300: wanted 3 to 256"):
-        rewards.build(schema.Reward(max_tokens=300), policy)
+    with pytest.raises(ConfigError, match=r"reward.max_tokens=300: wanted 3 to 256"):
+        rewards.build(Reward(max_tokens=300), policy)
     model, static, tokenizer = built
     with pytest.raises(ValueError, match="'rouge_l' has no emotion coordinates"):
         rewards.coordinates_of_texts(

@@ -95,7 +95,7 @@ def test_the_platform_is_what_is_asked_for_or_else_installed(
 
 def test_no_jax_is_imported_to_choose_them_and_the_command_sets_them() -> None:
     program = (
-        "import sys, os; from emojax import xla; xla.set_environment(); "
+        "import sys, os; from emojax.parallel import xla; xla.set_environment(); "
         "assert not {'jax', 'jaxlib'} & set(sys.modules), 'jax'; os.environ['XLA_FLAGS'] = ''; "
         "from emojax import cli; sys.argv = ['emojax', '-h']\n"
         "try: cli.main()\nexcept SystemExit: print(os.environ['XLA_FLAGS'], file=sys.stderr)"

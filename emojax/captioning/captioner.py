@@ -202,7 +202,7 @@ def load(model: str | Path, features: str | Path = "", checkpoint: str = "last")
       features: a directory that `emojax encode` wrote with the captioner's encoders: clips are read from there, and the
         encoders are left out. Empty: media are read, also by a captioner that was trained from features.
     Raises:
-      ConfigError, ValueError: features that were made otherwise, or that are damaged.
+      ConfigError, ValueError: features of other settings or weights, or that are damaged.
       RunError: a run that has no such checkpoint; a checkpoint asked of an exported captioner, which is of one.
       FileNotFoundError: there is neither a run nor an exported captioner.
     """

@@ -144,7 +144,7 @@ def reward_model(cfg: Config) -> tuple[RewardModel, RewardStatic]:
     sizes = BertConfig(vocab=80, width=REWARD_WIDTH, layers=1, heads=2, ff=24, positions=REWARD_TOKENS + 2)
     sentence = SentenceConfig(sizes, ("mean",), ("normalize",), REWARD_TOKENS + 2, cls=78, sep=79)
     weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
-    space = emotion.coordinates([r.normal(size=(3, REWARD_WIDTH)) for _ in range(7)], "cosine", True)
+    space = emotion.build_space([r.normal(size=(3, REWARD_WIDTH)) for _ in range(7)], "cosine", True)
     return RewardModel(tables, weights, space), RewardStatic("emotion", 0.5, "mean", sentence)
 
 
