@@ -5,12 +5,10 @@ What one test, worker or process has compiled, the others of the session read.
 
 import os
 
+from support.xla_flags import CHEAP
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# without LLVM's optimisation programs compile in half the time, without the emitters of MLIR in two thirds of that
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
-)
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {CHEAP}")
 # XLA runs all CPU devices on one pool of threads, and a collective holds its thread until every device has come: with
 # eight threads, independent collectives of a (data, fsdp, model) mesh take them all, and the program hangs
 os.environ.setdefault("PJRT_NPROC", "64")

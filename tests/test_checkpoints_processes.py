@@ -23,8 +23,7 @@ def start(processes: int, folder: Path) -> list[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-    flags += " --xla_cpu_use_fusion_emitters=false"
+    flags = f"--xla_force_host_platform_device_count=2 {CHEAP}"
     env = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags}
     script = str(ROOT / "tests" / "support" / "saving_process.py")
     started = [

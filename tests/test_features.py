@@ -27,6 +27,7 @@ from emojax.data.reader import load
 from emojax.encoders import media
 from emojax.types import Batch
 from support.feature_clips import CFG, FREEZE, make_clips, run, weights
+from support.xla_flags import CHEAP
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_killed_by_the_system_at_any_moment(clips: list[Clip], features: Path, t
     command = [sys.executable, "-m", "emojax.cli", "encode", "--config", "tiny", "--out", str(tmp_path / "out")]
     command += ["--manifest", str(manifest / "manifest.jsonl"), "--batch-size", "4", "--file", "8"]
     command += [f"--set={item}" for item in FREEZE]
-    env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
+    env = {**os.environ, "XLA_FLAGS": CHEAP}
     for files in (1, 3):
         process = subprocess.Popen(command, env=env)
         while process.poll() is None and len(list((tmp_path / "out").glob("*.safetensors"))) < files:

