@@ -12,6 +12,7 @@ import pytest
 
 from emojax.training import checkpoint
 from support.small_loop import run
+from support.xla_flags import CHEAP
 from test_stop import lines
 
 ROOT = Path(__file__).resolve().parents[1]
