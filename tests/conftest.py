@@ -5,7 +5,7 @@ What one test, worker or process has compiled, the others of the session read.
 
 import os
 
-from support.xla_flags import CHEAP
+from support.xla_flags import CHEAP, HAS_EMITTERS_FLAG
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {CHEAP}")
@@ -41,3 +41,11 @@ def forget_programs() -> Iterator[None]:
     if MAPS.exists() and MAPS.read_text().count("\n") > 25_000:
         jax.clear_caches()
         gc.collect()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors on the jax that parity is tested on; a newer one's own warnings, some raised inside its C++,
+    where an error ends the process, are shown. Deprecations in emojax are errors on both."""
+    if not HAS_EMITTERS_FLAG:
+        config.addinivalue_line("filterwarnings", "default")
+        config.addinivalue_line("filterwarnings", "error::DeprecationWarning:emojax.*")
