@@ -19,7 +19,7 @@ from emojax.text.check import compare, plain, random_ids
 from support.conversions import same_in_64_bits_and_in_shards
 from support.policies import gpt2
 from support.sentencepieces import law_on
-from test_retokenize import TEXTS, byte_level, every_form
+from test_retokenize import TEXTS, byte_level, every_form, scripts
 
 SEQUENCES = 450  # of random tokens for each reward; of the slow test, 7,000
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -89,7 +89,7 @@ def spelled(tables: text.BpeTables) -> text.BpeTables:
 
 def law_on_random_tokens(reward: str, sequences: int, seed: int) -> list:
     tables, judge = built(reward)
-    lines = [*every_form(), *("x <mask> y</s><s>", "  <mask>", "<mask><mask>\n <pad>")]
+    lines = [*scripts(), *("x <mask> y</s><s>", "  <mask>", "<mask><mask>\n <pad>")]
     encoded = [encoding.ids for encoding in gpt2().encode_batch(lines)]
     sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
     return list(compare(tables, gpt2(), judge, sources + list(random_ids(gpt2(), sequences, 64, seed))))

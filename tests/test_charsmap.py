@@ -15,6 +15,7 @@ from emojax.text.check import plain
 from support.sentencepieces import law_on, learned, sentencepiece
 from test_retokenize import byte_level
 
+AROUND = ("{}\u0301", "™{}\u0301", "\u0600{}\u0308")
 SPANS = "0-33ff a960-a97f ac00-ac7f d7b0-d7ff f900-faff fb00-ffff 11000-112ff 1d150-1d1ad 1f1e6-1f1ff 1f3f0-1f46f"
 CHARACTERS = [chr(c) for a, b in (span.split("-") for span in SPANS.split()) for c in range(int(a, 16), int(b, 16) + 1)]
 
@@ -30,13 +31,13 @@ def characters_and_charsmap(rule: str) -> tuple[text.UnigramTables, Tokenizer, T
     return text.build(policy, reward, max_bytes=256, max_tokens=256), policy, reward
 
 
-def test_every_code_point_before_and_after_letters_and_marks():
+@pytest.mark.parametrize("around", ["a{}b", *(pytest.param(one, marks=pytest.mark.slow) for one in AROUND)])
+def test_every_code_point_before_and_after_letters_and_marks(around):
     spans = ((1, 0x3420), (0x4DC0, 0x4E20), (0xA000, 0xAC80), (0xD780, 0xD800), (0xF8F0, 0x13600), (0x16000, 0x17010))
     spans += ((0x18D00, 0x20010), (0x2F800, 0x2FA20), (0xE0000, 0xE0200), (0x10FFF0, 0x110000))  # not all ideographs
     points = [chr(c) for span in spans for c in range(*span)]
     tables, policy, reward = characters_and_charsmap("nmt_nfkc")
-    around = ("a{}b", "{}\u0301", "™{}\u0301", "\u0600{}\u0308")
-    lines = ["".join(one.format(c) for c in points[k : k + 24]) for one in around for k in range(0, len(points), 24)]
+    lines = ["".join(around.format(c) for c in points[k : k + 24]) for k in range(0, len(points), 24)]
     assert law_on(tables, policy, reward, [list(line.encode()) for line in lines]) == []
 
 

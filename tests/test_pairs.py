@@ -33,7 +33,7 @@ REWARDS = {
     "bge": bge,
     "roberta": lambda: trained(1500, prefix=True),
 }
-SEQUENCES, LONGEST, MAX_BYTES = 1500, 48, 256
+SEQUENCES, LONGEST, MAX_BYTES = 300, 48, 256
 USUAL = [pytest.param(kind, marks=pytest.mark.slow if kind == "bge" else ()) for kind in REWARDS]  # xlm-r is its like
 MIXED = [
     "他说 “I'm fine”，但语气 clearly 很失落 (voice: low & shaky)。",
@@ -83,7 +83,7 @@ def test_tokens_equal_the_reference_for_twenty_thousand_sequences_of_any_tokens(
     assert mismatches(policy, reward, list(random_ids(tokenizer(policy), 20_000, LONGEST, 1))) == []
 
 
-@pytest.mark.parametrize("reward", REWARDS)
+@pytest.mark.parametrize("reward", USUAL)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_tokens_equal_the_reference_for_what_people_say(policy: str, reward: str) -> None:
     assert mismatches(policy, reward, windows(policy, spoken())) == []

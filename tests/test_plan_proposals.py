@@ -92,7 +92,7 @@ def test_the_compilers_words_for_too_little_memory(text: str, told: tuple[float,
 
 
 def test_arguments_are_known_without_compiling() -> None:
-    program = made_up.sft(dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2)), 8)
+    program = made_up.sft(dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2)), 4)
     arguments = memory.of_arguments((program.state, program.frozen, program.batch, program.key))
     assert arguments == memory.of(program.lower().compile())["arguments"]
 
@@ -100,8 +100,13 @@ def test_arguments_are_known_without_compiling() -> None:
 def test_a_program_that_is_too_large_is_given_settings_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled for one device of this machine, with a made-up limit between the whole batch and a part of it."""
     cfg, devices = made_up.with_sft(small.CFG, batch=4), jax.devices()[:1]
-    compile_ = attempt.attempt
+    compile_, lower = attempt.attempt, programs.lower
     known: dict[str, attempt.Attempt] = {}
+    lowered: dict[Config, programs.PlannedProgram] = {}
+
+    def lower_once(cfg: Config, *args) -> programs.PlannedProgram:
+        lowered[cfg] = lowered.get(cfg) or lower(cfg, *args)
+        return lowered[cfg]
 
     def once(lowered: programs.PlannedProgram, limit: int | None) -> attempt.Attempt:
         key = lowered.buckets.fingerprint
@@ -110,9 +115,10 @@ def test_a_program_that_is_too_large_is_given_settings_that_fit(monkeypatch: pyt
 
     def used(size: int, limit: int | None = None) -> Outcome:
         one = made_up.with_sft(cfg, micro_batch=size % 4)
-        return once(programs.lower(one, "sft", devices, None), limit).outcome
+        return once(lower_once(one, "sft", devices, None), limit).outcome
 
     monkeypatch.setattr(attempt, "attempt", once)
+    monkeypatch.setattr(report, "lower", lower_once)
     assert used(4).needs > used(2).needs > used(1).needs
     for limit, size in ((used(4).needs - 1, 2), (used(2).needs, 2), (used(2).needs - 1, 1)):
         outcome = used(4, limit)

@@ -39,6 +39,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_report(tmp_path: Path) -> None:
     run = tmp_path / "run"
     asked = ("train", "--config", "tiny", "--set", "steps=3", "--out", str(run))

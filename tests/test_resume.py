@@ -44,7 +44,7 @@ def kill(stage: str, out: Path, after_lines: int, delay: float) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("stage", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_killed_once(stage: str, tmp_path: Path) -> None:
     unbroken = finish(stage, tmp_path / "unbroken")
     kill(stage, tmp_path / "killed", after_lines=3, delay=0.0)

@@ -135,9 +135,10 @@ def test_options_that_are_not_implemented_are_named(tmp_path):
         sentence.load(str(tmp_path))
 
 
-def test_minilm_equals_sentence_transformers_on_1000_sentences(minilm):
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_minilm_equals_sentence_transformers(minilm, count):
     library = pytest.importorskip("sentence_transformers", reason="parity with sentence-transformers")
-    texts = sentences(1000)
+    texts = sentences(count)
     theirs = library.SentenceTransformer(str(sentence.directory("all-MiniLM-L6-v2")), device="cpu").encode(texts)
     np.testing.assert_allclose(sentence.embed_texts(*minilm, texts), theirs, atol=1e-5)
 

@@ -20,9 +20,9 @@ from emojax.text.charsmap import read_charsmap
 from emojax.text.check import compare, plain, random_ids
 from support.conversions import same_in_64_bits_and_in_shards
 from support.sentencepieces import SPECIAL, bge, few_letters, folded, law_on, learned, sentencepiece, xlm_r
-from test_retokenize import TEXTS, byte_level, every_form
+from test_retokenize import TEXTS, byte_level, scripts
 
-SEQUENCES = 1500  # of random tokens for each of the pairs; of the slow test, 7,500
+SEQUENCES = 300  # of random tokens for each of the pairs; of the slow test, 7,500
 REWARDS = {"xlm-r": xlm_r, "bge": bge, "folded": folded, "few letters": few_letters}
 
 
@@ -53,7 +53,7 @@ def with_policy(tables: text.Tables, policy: Tokenizer) -> text.Tables:
 
 def law_on_random_tokens(tables_of, reward: str, sequences: int, seed: int) -> list:
     tables, policy, judge = tables_of(reward)
-    encoded = [encoding.ids for encoding in policy.encode_batch(every_form())]
+    encoded = [encoding.ids for encoding in policy.encode_batch(scripts())]
     sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
     return list(compare(tables, policy, judge, sources + list(random_ids(policy, sequences, 64, seed))))
 
@@ -66,11 +66,11 @@ def test_tokens_equal_the_reference_for_random_tokens_and_many_scripts(tables_of
 @pytest.mark.slow
 @pytest.mark.parametrize("reward", REWARDS)
 def test_tokens_equal_the_reference_for_many_more_random_tokens(tables_of, reward):
-    assert law_on_random_tokens(tables_of, reward, 5 * SEQUENCES, seed=2) == []
+    assert law_on_random_tokens(tables_of, reward, 25 * SEQUENCES, seed=2) == []
 
 
 def test_random_tokens_reach_the_hard_cases(policies):
-    texts = policies["trained"].decode_batch([ids for _, ids in random_ids(policies["trained"], SEQUENCES, 64, 1)])
+    texts = policies["trained"].decode_batch([ids for _, ids in random_ids(policies["trained"], 1500, 64, 1)])
     hard = [
         "\ufffd",
         "<s>",
