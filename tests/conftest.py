@@ -25,10 +25,23 @@ import jax
 import pytest
 
 MAPS = Path("/proc/self/maps")
-LONGEST = (  # files that take the longest, begun first so that no worker waits for another's at the end
-    "test_pretrained test_devices test_processes test_pairs test_resume test_from_features test_noise test_grpo_laws "
-    "test_caption_file test_retokenize test_bpe test_plan_proposals test_reward_pairs test_executable test_bare"
-).split()
+LONGEST = [  # files that take the longest, begun first so that no worker waits for another at the end
+    "test_pretrained",
+    "test_devices",
+    "test_processes",
+    "test_pairs",
+    "test_resume",
+    "test_from_features",
+    "test_noise",
+    "test_grpo_laws",
+    "test_caption_file",
+    "test_retokenize",
+    "test_bpe",
+    "test_plan_proposals",
+    "test_reward_pairs",
+    "test_executable",
+    "test_bare",
+]
 
 # emojax keeps no programs on CPU unasked, for another machine may refuse them (jax-ml/jax#38445): here it is the same.
 # Workers and other processes inherit the folder of the process that makes it, which removes it

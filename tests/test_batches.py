@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from emojax.config import Data
+from emojax.data import order as batch_order
 from emojax.data.audio import decode_audio
 from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import Clip
@@ -132,6 +133,20 @@ def test_every_clip_is_seen_once_before_any_is_seen_again(sizes: tuple[int, ...]
         assert (stream[:n] != other[:n]).any()
     counts = np.array([len(s) for s in seen]) / 1600
     np.testing.assert_allclose(counts, np.array(sizes) / sum(sizes), atol=0.02)  # each bucket by its share of clips
+
+
+@pytest.mark.parametrize(("clips", "batch"), [(100, 16), (40, 16), (40, 32), (33, 32), (32, 32), (47, 24), (7, 3)])
+def test_no_clip_is_twice_in_a_batch(clips: int, batch: int) -> None:
+    """Nor where a batch begins in one epoch and ends in the next; and any batch is had without those before it."""
+    order = make_order([1.0] * clips, (2.0,), batch, seed=5)
+    batches = [clips_in(order, i)[1] for i in range(300)]
+    assert all(len(set(rows.tolist())) == batch for rows in batches)
+    stream = np.concatenate(batches)
+    for epoch in range(len(stream) // clips):
+        assert len(set(stream[epoch * clips : (epoch + 1) * clips].tolist())) == clips
+    for forget in (batch_order._epoch, batch_order._permutation):
+        forget.cache_clear()
+    np.testing.assert_array_equal(clips_in(order, 211)[1], batches[211])
 
 
 def test_a_bucket_that_cannot_fill_a_batch_joins_the_next() -> None:

@@ -126,10 +126,9 @@ def textbook(
     temperature, k = grpo.sampling.temperature, grpo.sampling.top_k or LM.vocab
     drawn = np.eye(LM.vocab, dtype=bool)[samples.ids]
     with jax.enable_x64(True):
-        # the distribution under which an update scores: the k best tokens of its own policy, and the token itself
-        support = plain.top_k(np.asarray(read_all(now, streams, sequences)), k) | drawn
-        old_support = plain.top_k(np.asarray(read_all(old, streams, sequences)), k) | drawn
-        before = score_all(old, streams, sequences, samples.ids, temperature, old_support)
+        # what the tokens were drawn from: the k best of the policy that drew them, and the token itself
+        support = plain.top_k(np.asarray(read_all(old, streams, sequences)), k) | drawn
+        before = score_all(old, streams, sequences, samples.ids, temperature, support)
         other = score_all(reference, streams, sequences, samples.ids, temperature, support)
         (value, ratio), grads = policy_loss(
             now, streams, sequences, samples.ids, temperature, support, before, other, advantage, weight,

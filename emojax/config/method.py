@@ -1,5 +1,6 @@
 """The configuration of the method: what the reward is, and how the two stages learn."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +25,14 @@ class Reward:
     max_bytes: int = 256  # of a caption's text that the reward model reads
     max_tokens: int = 64  # of a caption in the reward model's tokens, special tokens included
 
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.emotion_weight <= 1, f"reward.emotion_weight wants a number in [0, 1], got {self.emotion_weight}"
+        )
+        require(self.max_bytes > 0, f"reward.max_bytes wants a positive number, got {self.max_bytes}")
+        require(self.max_tokens > 2, f"reward.max_tokens wants more than the 2 special tokens, got {self.max_tokens}")
+        require(bool(self.templates), "reward.templates wants at least one, got none")
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -34,7 +43,21 @@ class Optimizer:
     weight_decay: float = 0.01
     b1: float = 0.9
     b2: float = 0.98
+    # of the denominator. A gradient that is zero but for rounding, as an encoder's key biases have it, becomes whole
+    # steps where this is smaller than the rounding: 1e-6 where runs on different meshes are compared weight by weight
+    epsilon: float = 1e-8
     clip: float = 1.0  # global gradient norm
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "epsilon", "clip"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"optimizer.{name} wants a positive number, got {value}")
+        for name in ("b1", "b2"):
+            require(
+                0 <= getattr(self, name) < 1, f"optimizer.{name} wants a number in [0, 1), got {getattr(self, name)}"
+            )
+        require(0 <= self.warmup <= 1, f"optimizer.warmup wants a share of the steps in [0, 1], got {self.warmup}")
+        require(0 <= self.weight_decay < math.inf, f"optimizer.weight_decay wants 0 or more, got {self.weight_decay}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,13 @@ class Sft:
     emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
     optimizer: Optimizer = field(default_factory=Optimizer)
 
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.stream_dropout <= 0.5,
+            f"sft.stream_dropout wants a probability of each stream in [0, 0.5], got {self.stream_dropout}",
+        )
+        require(0 <= self.emotion_weight < math.inf, f"sft.emotion_weight wants 0 or more, got {self.emotion_weight}")
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -57,7 +87,9 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"sampling.temperature wants a positive number, got {self.temperature}")
+        require(
+            0 < self.temperature < math.inf, f"sampling.temperature wants a positive number, got {self.temperature}"
+        )
         require(self.top_k >= 0, f"sampling.top_k wants 0 (all) or more, got {self.top_k}")
         require(0 < self.top_p <= 1, f"sampling.top_p wants a number in (0, 1], got {self.top_p}")
         require(0 <= self.min_p < 1, f"sampling.min_p wants a number in [0, 1), got {self.min_p}")
@@ -84,6 +116,9 @@ class Grpo:
     def __post_init__(self) -> None:
         require(self.group > 1, f"grpo.group wants at least 2 samples a clip to compare, got {self.group}")
         require(self.updates > 0, f"grpo.updates wants a positive number, got {self.updates}")
+        require(0 <= self.beta < math.inf, f"grpo.beta wants 0 or more, got {self.beta}")
+        require(0 <= self.clip_low < 1, f"grpo.clip_low wants a number in [0, 1), got {self.clip_low}")
+        require(0 <= self.clip_high < math.inf, f"grpo.clip_high wants 0 or more, got {self.clip_high}")
 
 
 @dataclass(frozen=True)
@@ -101,4 +136,4 @@ class Lora:
 
     def __post_init__(self) -> None:
         require(self.rank > 0, f"lora.rank wants a positive number, got {self.rank}")
-        require(self.alpha > 0, f"lora.alpha wants a positive number, got {self.alpha}")
+        require(0 < self.alpha < math.inf, f"lora.alpha wants a positive number, got {self.alpha}")

@@ -1,8 +1,10 @@
 """Which clips stand in batch `i`: a function of (seed, i) and nothing else.
 
 Every length bucket is an endless stream of permutations of its clips, cut into batches, so no clip is seen twice
-before all of its bucket were seen once. A second stream says which bucket comes next: each in proportion to its
-clips, evenly spread. Any batch can be computed without those before it.
+before all of its bucket were seen once. Where a batch crosses from one permutation to the next, clips that it has
+already come later in the next: a batch holds no clip twice, unless its bucket has fewer clips than a batch. A second
+stream says which bucket comes next: each in proportion to its clips, evenly spread. Any batch can be computed without
+those before it.
 
 Random numbers are Philox's raw bits (Salmon et al. 2011), which NumPy promises never to change.
 """
@@ -66,7 +68,8 @@ def clips_in(order: Order, i: int) -> tuple[int, np.ndarray]:
     bucket = int(sequence[place])
     nth = cycle * turns[bucket] + int((sequence[:place] == bucket).sum())
     epoch, offset = np.divmod(nth * order.batch + np.arange(order.batch), sizes[bucket])
-    places = [_permutation(order.seed, bucket, int(e), sizes[bucket])[o] for e, o in zip(epoch, offset, strict=True)]
+    epochs = {e: _epoch(order.seed, bucket, e, sizes[bucket], order.batch) for e in map(int, np.unique(epoch))}
+    places = [epochs[int(e)][o] for e, o in zip(epoch, offset, strict=True)]
     return bucket, order.members[bucket][places]
 
 
@@ -75,6 +78,24 @@ def _buckets(seed: int, cycle: int, turns: tuple[int, ...]) -> np.ndarray:
     """The buckets of one cycle in order: the k-th turn of a bucket falls at random into the k-th of its equal parts."""
     at = [(np.arange(n) + bits(n, seed, 0, cycle, b) / 2**64) / n for b, n in enumerate(turns)]
     return np.repeat(np.arange(len(turns)), turns)[np.argsort(np.concatenate(at), kind="stable")]
+
+
+@functools.lru_cache(maxsize=16)
+def _epoch(seed: int, bucket: int, epoch: int, n: int, batch: int) -> np.ndarray:
+    """A bucket's clips in the order of that epoch, i64[n]: a permutation whose first clips, which fill the batch that
+    the epoch before began, are not yet in that batch."""
+    if n < batch:
+        return _permutation(seed, bucket, epoch, n)
+    # from two batches up what comes later leaves the last batch alone, so an epoch depends on the one before; else on
+    # all since a batch and an epoch last began together
+    since = 1 if n >= 2 * batch else epoch % (batch // math.gcd(n, batch))
+    clips = _permutation(seed, bucket, epoch - min(since, epoch), n)
+    for e in range(epoch - min(since, epoch) + 1, epoch + 1):
+        begun = e * n % batch
+        there, clips = clips[n - begun :], _permutation(seed, bucket, e, n)
+        first = np.flatnonzero(~np.isin(clips, there))[: batch - begun] if begun else np.arange(0)
+        clips = np.concatenate([clips[first], np.delete(clips, first)])
+    return clips
 
 
 @functools.lru_cache(maxsize=16)

@@ -25,7 +25,7 @@ from emojax.nn.attention import (
     merge,
     project,
 )
-from emojax.nn.layers import Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
+from emojax.nn.layers import Mlp, Norm, add_rows, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.parallel.sharding import constrain
 from emojax.param import Param, normal, stack
 from emojax.types import Array, KVCache, Weight
@@ -128,7 +128,7 @@ def encode_prefix(p: Lm, x: Array, mask: Array, positions: Array, sizes: BartCon
         x = layer_norm(layer.attention_norm, x + y)
         return constrain(layer_norm(layer.mlp_norm, x + mlp(layer.mlp, x, sizes.activation))), None
 
-    x = layer_norm(p.encoder.norm, x + p.encoder.positions[FREE + positions].astype(x.dtype))
+    x = layer_norm(p.encoder.norm, add_rows(x, p.encoder.positions[FREE + positions]))
     x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, p.encoder.layers)
 
     def project_keys_values(_: None, cross: SelfAttention) -> tuple[None, tuple[Array, Array]]:
@@ -141,7 +141,7 @@ def encode_prefix(p: Lm, x: Array, mask: Array, positions: Array, sizes: BartCon
 
 def enter(p: Lm, x: Array, positions: Array, sizes: BartConfig) -> Array:
     """Input of the decoder's first layer."""
-    return layer_norm(p.norm, x + p.positions[FREE + positions].astype(x.dtype))
+    return layer_norm(p.norm, add_rows(x, p.positions[FREE + positions]))
 
 
 def block(layer: Layer, x: Array, positions: Array, view: View, sizes: BartConfig) -> tuple[Array, tuple[Array, Array]]:

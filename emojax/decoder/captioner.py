@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from emojax import param
 from emojax.config import Config, Sampling
 from emojax.decoder import lm
 from emojax.decoder.sample import noise, rollout
@@ -35,9 +36,13 @@ def matmul_precision(cfg: Config) -> AbstractContextManager[Any]:
     return jax.default_matmul_precision("float32" if cfg.precision == "float32" else "default")
 
 
-def cast(tree: Tree, cfg: Config) -> Tree:
+def cast(tree: Tree, cfg: Config, wide: frozenset[str] = frozenset()) -> Tree:
     """The weights in the type they are computed with; float32 masters stay where they are, what is smaller is not
-    widened. Adapters are made ready for products here, once a program and not in each layer of each token."""
+    widened. Adapters are made ready for products here, once a program and not in each layer of each token.
+
+    Args:
+      wide: last names of weights that stay as they are, and whose readers round what they read.
+    """
 
     def one(w: Weight) -> Weight:
         match w:
@@ -47,7 +52,20 @@ def cast(tree: Tree, cfg: Config) -> Tree:
                 return w
         return w if w.dtype == jnp.bfloat16 else w.astype(compute_dtype(cfg))
 
-    return jax.tree.map(one, tree, is_leaf=is_weight)
+    def named(path: tuple, w: Weight) -> Weight:
+        plain = not isinstance(w, Adapted | Quantized)
+        return w if plain and param.dotted(path[-1:]) in wide else one(w)
+
+    return jax.tree_util.tree_map_with_path(named, tree, is_leaf=is_weight)
+
+
+def cast_trained(decoder: lm.Lm, cfg: Config) -> lm.Lm:
+    """`cast` of a decoder that gradients are taken of: its tables stay wide.
+
+    A row of a table is read at many places of a batch, and a head at every token: the cotangents of all of them are
+    summed in the type of the table, which is therefore float32. What is read is rounded as `cast` rounds.
+    """
+    return cast(decoder, cfg, frozenset({"embed", "positions", "head"}))
 
 
 def sample(

@@ -14,7 +14,7 @@ from emojax.decoder.gpt2_files import generation_json as generation_json
 from emojax.decoder.gpt2_files import names as names
 from emojax.decoder.gpt2_files import to_json as to_json
 from emojax.nn.attention import View, attend
-from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_norm, layer_norm, linear, mlp
+from emojax.nn.layers import Linear, Mlp, Norm, add_rows, declare_linear, declare_norm, layer_norm, linear, mlp
 from emojax.parallel.sharding import constrain
 from emojax.param import Param, normal, stack
 from emojax.types import Array, KVCache, Weight
@@ -77,7 +77,7 @@ def encode_prefix(p: Lm, x: Array, mask: Array, positions: Array, sizes: Gpt2Con
 
 def enter(p: Lm, x: Array, positions: Array, sizes: Gpt2Config) -> Array:
     """Input of the first layer."""
-    return x + p.positions[positions].astype(x.dtype)
+    return add_rows(x, p.positions[positions])
 
 
 def block(layer: Layer, x: Array, positions: Array, view: View, sizes: Gpt2Config) -> tuple[Array, tuple[Array, Array]]:

@@ -20,6 +20,11 @@ def logits(hidden: Array, head: Array, vocab: int) -> Array:
     return y if vocab == head.shape[0] else jnp.where(jnp.arange(head.shape[0]) < vocab, y, NEVER)
 
 
+def restricts(sampling: Sampling) -> bool:
+    """Some tokens are outside the support."""
+    return sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0
+
+
 def restrict(logits: Array, sampling: Sampling, drawn: Array | None = None) -> Array:
     """Float32 logits [... V] of the sampling distribution; tokens outside its support are NEVER.
 

@@ -16,7 +16,7 @@ from emojax import param
 from emojax.config import QFormerConfig
 from emojax.encoders import bert
 from emojax.nn.attention import SelfAttention, attention, merge, project
-from emojax.nn.layers import Norm, declare_linear, declare_norm, layer_norm, linear, mlp
+from emojax.nn.layers import Norm, declare_linear, declare_norm, layer_norm, linear, mlp, rounded
 from emojax.parallel.sharding import constrain
 from emojax.param import Param, normal
 from emojax.types import Array, Weight
@@ -77,7 +77,8 @@ def run(p: QFormer, frames: Array, mask: Array, sizes: QFormerConfig, remat: boo
         return constrain(x), None
 
     frames = constrain(frames)
-    x = jnp.broadcast_to(p.queries.astype(frames.dtype), (len(frames), sizes.queries, sizes.width))
+    queries = jnp.broadcast_to(rounded(p.queries, frames.dtype), (len(frames), sizes.queries, sizes.width))
+    x = queries.astype(frames.dtype)
     groups = jax.tree.map(lambda w: rearrange(w, "(g n) ... -> g n ...", n=sizes.cross_every), p.layers)
     x, _ = jax.lax.scan(jax.checkpoint(group) if remat else group, layer_norm(p.norm, x, EPS), (groups, p.cross))
     return x

@@ -19,7 +19,19 @@ from emojax.encoders.vit_files import names as names
 from emojax.encoders.vit_files import preprocessor_json as preprocessor_json
 from emojax.encoders.vit_files import to_json as to_json
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
-from emojax.nn.layers import Linear, Mlp, Norm, declare_linear, declare_mlp, declare_norm, layer_norm, linear, mlp
+from emojax.nn.layers import (
+    Linear,
+    Mlp,
+    Norm,
+    add_rows,
+    declare_linear,
+    declare_mlp,
+    declare_norm,
+    layer_norm,
+    linear,
+    mlp,
+    rounded,
+)
 from emojax.parallel.sharding import constrain
 from emojax.param import Param, normal, ones
 from emojax.types import Array, Weight
@@ -97,8 +109,8 @@ def hidden(p: Vit, pixels: Array, sizes: VitConfig, remat: bool) -> Array:
     n = sizes.image_size // sizes.patch
     cropped = pixels[:, : n * sizes.patch, : n * sizes.patch]
     x = linear(p.patch, rearrange(cropped, "n (h p) (w q) c -> n (h w) (p q c)", p=sizes.patch, q=sizes.patch))
-    token = jnp.broadcast_to(p.token.astype(x.dtype), (len(x), 1, sizes.width))
-    x = jnp.concatenate([token, x], 1) + _positions(p.positions, sizes).astype(x.dtype)
+    token = jnp.broadcast_to(rounded(p.token, x.dtype), (len(x), 1, sizes.width)).astype(x.dtype)
+    x = add_rows(jnp.concatenate([token, x], 1), _positions(p.positions, sizes))
     x = x if p.first_norm is None else layer_norm(p.first_norm, x, sizes.norm_eps)
     x = blocks(p.layers, x, None, sizes.heads, sizes.activation, sizes.norm_eps, remat)
     return x if sizes.kind == "clip" else layer_norm(p.norm, x, sizes.norm_eps)
@@ -143,7 +155,7 @@ def blocks(
 
 
 def _scale(scale: Array | None, x: Array) -> Array:
-    return x if scale is None else x * scale.astype(x.dtype)
+    return x if scale is None else (x * rounded(scale, x.dtype)).astype(x.dtype)
 
 
 def _gated(p: Gated, x: Array) -> Array:

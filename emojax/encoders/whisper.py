@@ -23,6 +23,7 @@ from emojax.nn.layers import (
     Linear,
     Mlp,
     Norm,
+    add_rows,
     conv1d,
     declare_linear,
     declare_mlp,
@@ -117,7 +118,7 @@ def encode(
     x = log_mel(audio, length, sizes).astype(dtype)
     for stem, stride in zip(w.stem, (1, 2), strict=True):
         x = gelu(conv1d(stem, x, width=3, stride=stride, padding=(1, 1)))
-    x = x + w.positions.astype(dtype)
+    x = add_rows(x, w.positions)
 
     def block(x: Array, p: Layer) -> Array:
         q, k, v = project(p.attention, layer_norm(p.attention_norm, x), sizes.width // sizes.heads)

@@ -131,6 +131,16 @@ def rms_norm(p: Norm, x: Array, eps: float = 1e-6) -> Array:
     return (y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + eps) * p.scale).astype(x.dtype)
 
 
+def rounded(w: Array, dtype: jnp.dtype) -> Array:
+    """A weight as `dtype` has it, in float32: what it is broadcast to may be summed up in its gradient without loss."""
+    return w.astype(dtype).astype(jnp.float32)
+
+
+def add_rows(x: Array, rows: Array) -> Array:
+    """x + rows, broadcast, with `rows` rounded to x's type; the gradient of `rows` is summed in float32."""
+    return (x + rounded(rows, x.dtype)).astype(x.dtype)
+
+
 def gelu(x: Array) -> Array:
     """The exact GELU by `erf`, as torch has it; `jax.nn.gelu` goes by `erfc`, nine times slower on a CPU."""
     return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))

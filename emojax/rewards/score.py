@@ -153,19 +153,20 @@ def compare(
         z, z_refs = emotion.project(model.space, embedding), emotion.project(model.space, refs.embedding)
         r_emo = emotion.cosine(z[:, :, None], z_refs[:, None])  # [B G R]
         r_sem = jnp.einsum("bge,bre->bgr", embedding, refs.embedding)
-        weight = static.emotion_weight
-        total = _pool(weight * r_emo + (1 - weight) * r_sem, refs.present, static.pool)
-        parts = {name: _pool(r, refs.present, static.pool) for name, r in (("r_emo", r_emo), ("r_sem", r_sem))}
+        both = static.emotion_weight * r_emo + (1 - static.emotion_weight) * r_sem
+        total, *pooled = _pool([both, r_emo, r_sem], refs.present, static.pool)
+        parts = dict(zip(("r_emo", "r_sem"), pooled, strict=True))
     empty, scorable = ~mask.any(-1), refs.present.any(-1)[:, None]
     return jax.tree.map(lambda r: jnp.where(scorable, jnp.where(empty, -1.0, r), jnp.nan), (total, parts))
 
 
-def _pool(rewards: Array, present: Array, pool: str) -> Array:
-    """[B G R] -> [B G] over the references that are present."""
+def _pool(rewards: list[Array], present: Array, pool: str) -> list[Array]:
+    """[B G R] each -> [B G] over the references that are present; "max": all of the one whose first is the largest."""
     present = present[:, None]
     if pool == "max":
-        return jnp.where(present, rewards, -jnp.inf).max(-1)
-    return jnp.where(present, rewards, 0).sum(-1) / jnp.maximum(present.sum(-1), 1)
+        best = jnp.where(present, rewards[0], -jnp.inf).argmax(-1, keepdims=True)
+        return [jnp.take_along_axis(r, best, -1)[..., 0] for r in rewards]
+    return [jnp.where(present, r, 0).sum(-1) / jnp.maximum(present.sum(-1), 1) for r in rewards]
 
 
 _compare = jax.jit(compare, static_argnums=1)

@@ -16,7 +16,8 @@ from flax import struct
 
 from emojax.config import Config
 from emojax.decoder import lm
-from emojax.decoder.captioner import Params, cast, matmul_precision, read, sample
+from emojax.decoder.captioner import Params, cast, cast_trained, matmul_precision, read, sample
+from emojax.decoder.logits import restricts
 from emojax.encoders import media
 from emojax.parallel import sharding
 from emojax.param import merge
@@ -49,6 +50,9 @@ class Rows:
     advantage: Array  # f32[B G]
     weight: Array  # f32[B G T]
     old: Array  # f32[B G T] log-probabilities before the first update
+    drawn_by: Array | None = (
+        None  # hidden states of the policy that drew the samples [B G T D], where its support counts
+    )
 
 
 def grpo_step(
@@ -76,7 +80,8 @@ def grpo_step(
         captioner = Params(frozen.encoders, policy)
         key = jax.random.fold_in(key, state.step)
         streams, samples = sample(captioner, batch, key, cfg, group=cfg.grpo.group, sampling=cfg.grpo.sampling)
-        score, parts = reward(frozen.reward, samples.ids, samples.mask, batch.references)
+        with jax.default_matmul_precision("float32"):  # groups are scaled by deviations as small as rounding
+            score, parts = reward(frozen.reward, samples.ids, samples.mask, batch.references)
         advantage, flat = advantages(score, cfg.grpo)
         rows = Rows(
             batch=dataclasses.replace(batch, references=None),
@@ -88,7 +93,7 @@ def grpo_step(
             old=samples.logp,
         )
         state, scores, metrics = updates(state, frozen.reference, rows, cfg, optimizer)
-        metrics |= policy_metrics(samples, scores, rows.weight, cfg.grpo)
+        metrics |= policy_metrics(samples, scores, advantage, rows.weight, cfg.grpo)
         metrics |= sample_metrics(samples, score, parts, flat, cfg.model.decoder.vocab)
         drawn = Samples(clip_id=batch.clip_id, ids=samples.ids, mask=samples.mask, reward=score)
         metrics["samples"] = sharding.constrain(drawn)  # they stay where they are: a log reads one clip of them
@@ -100,15 +105,21 @@ def updates(
 ) -> tuple[TrainState, TokenScores, Metrics]:
     """`cfg.grpo.updates` optimizer updates on one rollout. Returns the scores and metrics of each, [updates ...]."""
     ref_head = lm.head(cast(reference, cfg))
+    drawn_by = None
+    if cfg.grpo.updates > 1 and restricts(cfg.grpo.sampling):  # the support of the rollout, whatever is learnt since
+        old = cast(merge(state.params, reference), cfg)
+        rows = dataclasses.replace(rows, drawn_by=read(old, rows.streams, rows.batch, rows.samples.ids, cfg))
+        drawn_by = lm.head(old)
 
     def one(carry: tuple[TrainState, Array], first: Array) -> tuple[tuple[TrainState, Array], Tree]:
         state, old = carry
 
         def loss(params: lm.Lm, rows: Rows) -> tuple[Array, TokenScores]:
-            p = cast(merge(params, reference), cfg)
+            p = cast_trained(merge(params, reference), cfg)
             hidden = read(p, rows.streams, rows.batch, rows.samples.ids, cfg)
             vocab, other = cfg.model.decoder.vocab, (rows.reference, ref_head)
-            scores = token_scores(hidden, lm.head(p), rows.samples.ids, vocab, cfg.grpo.sampling, other)
+            drew = None if drawn_by is None or rows.drawn_by is None else (rows.drawn_by, drawn_by)
+            scores = token_scores(hidden, lm.head(p), rows.samples.ids, vocab, cfg.grpo.sampling, other, drew)
             assert scores.reference is not None, "the reference was given"
             # at the first update the policy is still the one that sampled: the ratio is exactly one
             old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)

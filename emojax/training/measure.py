@@ -8,21 +8,26 @@ from emojax.training.losses import TokenScores, k3
 from emojax.types import Array, Rollout
 
 
-def policy_metrics(samples: Rollout, scores: TokenScores, weight: Array, grpo: Grpo) -> dict[str, Array]:
+def policy_metrics(
+    samples: Rollout, scores: TokenScores, advantage: Array, weight: Array, grpo: Grpo
+) -> dict[str, Array]:
     """Metrics of the update.
 
     Args:
+      advantage: f32[B G]
       scores: of each update, [updates B G T].
       weight: f32[B G T], zero where a token has no part in the loss.
     Returns:
-      kl (nats a token), ratio and clip_fraction of the last update; entropy (nats a token) of the policy that sampled;
-      logp_gap, the largest difference between a log-probability while sampling and in the first update.
+      kl (nats a token), ratio and clip_fraction (tokens whose ratio has left the range on the side that their
+      advantage pushes it to, so that they give no gradient) of the last update; entropy (nats a token) of the policy
+      that sampled; logp_gap, the largest difference between a log-probability while sampling and in the first update.
     """
     first = jax.tree.map(lambda x: x[0], scores)
     last = jax.tree.map(lambda x: x[-1], scores)
     trained = weight > 0
     ratio = jnp.exp(last.logp - first.logp)
-    clipped = (ratio < 1 - grpo.clip_low) | (ratio > 1 + grpo.clip_high)
+    a = advantage[..., None]
+    clipped = ((a < 0) & (ratio < 1 - grpo.clip_low)) | ((a > 0) & (ratio > 1 + grpo.clip_high))
     return {
         "kl": _mean(k3(last.logp, last.reference), samples.mask),
         "entropy": _mean(first.entropy, samples.mask),

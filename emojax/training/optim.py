@@ -26,10 +26,13 @@ def make_optimizer(optimizer: Optimizer, updates: int, trained: Tree) -> optax.G
         max(updates, warmup + 1),
         optimizer.learning_rate / 10,
     )
-    # not the usual 1e-8: where a gradient is zero but for rounding, as an encoder's key biases have it, that would make
-    # whole steps of the rounding, and they would differ with the order of sums, so with the mesh and the micro-batch
     adamw = optax.adamw(
-        rate, optimizer.b1, optimizer.b2, eps=1e-6, weight_decay=optimizer.weight_decay, mask=_matrices(trained)
+        rate,
+        optimizer.b1,
+        optimizer.b2,
+        eps=optimizer.epsilon,
+        weight_decay=optimizer.weight_decay,
+        mask=_matrices(trained),
     )
     return optax.chain(optax.clip_by_global_norm(optimizer.clip), adamw)
 

@@ -13,7 +13,7 @@ import optax
 
 from emojax.config import Config, Sampling
 from emojax.decoder import lm
-from emojax.decoder.captioner import Params, cast, compute_dtype, matmul_precision, read
+from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, matmul_precision, read
 from emojax.encoders import media
 from emojax.param import merge
 from emojax.training.losses import TokenScores, token_scores
@@ -43,7 +43,7 @@ def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
 def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
     """Scores [B M T] of the target captions; and f32[B], the cross-entropy of each clip's emotion, 0 where it has no
     label or no media."""
-    p = cast(params, cfg)
+    p = Params(cast(params.encoders, cfg), cast_trained(params.decoder, cfg))
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
     hidden = read(p.decoder, streams, batch, batch.caption, cfg)
     logits = media.name_emotion(p.encoders, streams).astype(jnp.float32)

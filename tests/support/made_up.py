@@ -9,7 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from emojax import param
-from emojax.config import BertConfig, Config, Data, FrameEncoderConfig, Grpo, LlamaConfig, MelEncoderConfig, Model, Sft
+from emojax.config import (
+    BertConfig,
+    Config,
+    Data,
+    FrameEncoderConfig,
+    Grpo,
+    LlamaConfig,
+    MelEncoderConfig,
+    Model,
+    Optimizer,
+    Sft,
+)
 from emojax.decoder import captioner
 from emojax.encoders import bert
 from emojax.parallel import sharding
@@ -40,8 +51,9 @@ def config(**fields) -> Config:
             video=FrameEncoderConfig(width=24, heads=3, ff=40, tokens=2),
             decoder=LlamaConfig(vocab=46, width=40, layers=2, heads=6, kv_heads=2, head_width=8, ff=56),
         ),
-        sft=Sft(batch=8, stream_dropout=0.5),
-        grpo=Grpo(batch=8, group=4),
+        # weights are compared across meshes and micro-batches: Adam must not make steps of rounding
+        sft=Sft(batch=8, stream_dropout=0.5, optimizer=Optimizer(epsilon=1e-6)),
+        grpo=Grpo(batch=8, group=4, optimizer=Optimizer(learning_rate=1e-4, weight_decay=0.0, epsilon=1e-6)),
     )
     return dataclasses.replace(base, **fields)
 
