@@ -26,7 +26,6 @@ import pytest
 
 MAPS = Path("/proc/self/maps")
 LONGEST = [  # files that take the longest, begun first so that no worker waits for another at the end
-    "test_pretrained",
     "test_devices",
     "test_processes",
     "test_pairs",
@@ -60,8 +59,9 @@ def forget_programs() -> Iterator[None]:
         gc.collect()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.markexpr == "not slow":  # slow tests run in the order that they are asked for in
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -64,6 +64,7 @@ def test_devices_in_any_shape_equal_one(stage: str, mesh: Mesh) -> None:
     jax.clear_caches()  # of all shapes together a process would have more programs than it can map (conftest.py)
 
 
+@pytest.mark.slow
 def test_fewer_clips_than_devices_equal_one_device() -> None:
     assert_equal("grpo", alone("grpo", FEW), step("grpo", FEW, Mesh(data=2, fsdp=4, model=1)))
 

@@ -54,14 +54,14 @@ def assert_same(ours: Path, theirs: Path, meshes: list[str]) -> None:
                     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(2400)  # each process compiles every mesh for both stages
 @pytest.mark.parametrize(
     ("processes", "devices", "meshes"),
     [
-        (2, 2, ["2x2"]),
-        pytest.param(2, 2, ["1x1", "2x1", "1x2", "4x1"], marks=pytest.mark.slow),
-        pytest.param(4, 2, ["1x1", "2x2", "4x2", "8x1", "4x1"], marks=pytest.mark.slow),
-        pytest.param(2, 1, ["1x2"], marks=pytest.mark.slow),  # both need all rows
+        (2, 2, ["1x1", "2x2", "2x1", "1x2", "4x1"]),
+        (4, 2, ["1x1", "2x2", "4x2", "8x1", "4x1"]),
+        (2, 1, ["1x2"]),  # both need all rows
     ],
 )
 def test_processes_equal_one_of_one_device(

@@ -1,4 +1,8 @@
-"""A run that is killed and resumed ends where the unbroken run ends, bit for bit."""
+"""A run that is killed and resumed ends where the unbroken run ends, bit for bit.
+
+The laws of saves that are killed and of runs that are stopped, of a step of one sum, are in `test_checkpoints` and
+`test_stop`; here whole runs are killed.
+"""
 
 import json
 import os
@@ -44,7 +48,8 @@ def kill(stage: str, out: Path, after_lines: int, delay: float) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("stage", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_killed_once(stage: str, tmp_path: Path) -> None:
     unbroken = finish(stage, tmp_path / "unbroken")
     kill(stage, tmp_path / "killed", after_lines=3, delay=0.0)

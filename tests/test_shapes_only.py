@@ -27,7 +27,9 @@ def small(sizes: BertConfig | None) -> Config:
     return dataclasses.replace(cfg, reward=dataclasses.replace(cfg.reward, sizes=sizes))
 
 
-@pytest.mark.parametrize(("kind", "program"), [("bert", "caption"), ("xlm-roberta", "grpo")])
+@pytest.mark.parametrize(
+    ("kind", "program"), [("bert", "caption"), pytest.param("xlm-roberta", "grpo", marks=pytest.mark.slow)]
+)
 def test_a_program_compiles_without_any_file(kind: str, program: ProgramName) -> None:
     report = plan(small(BertConfig(kind=kind, vocab=500, width=24, layers=1, heads=2, ff=40)), program)
     assert report["executables"] == 1
