@@ -26,16 +26,16 @@ import pytest
 
 MAPS = Path("/proc/self/maps")
 LONGEST = [  # files that take the longest, begun first so that no worker waits for another at the end
-    "test_devices",
-    "test_processes",
+    "test_pretrained",
     "test_pairs",
-    "test_resume",
+    "test_devices",
     "test_from_features",
     "test_noise",
     "test_grpo_laws",
     "test_caption_file",
     "test_retokenize",
     "test_bpe",
+    "test_sums",
     "test_plan_proposals",
     "test_reward_pairs",
     "test_executable",

@@ -18,7 +18,7 @@ from emojax.decoder import pretrained
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.parallel import hosts
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import executable, stages, trace
+from emojax.training import checks, executable, stages, trace
 from emojax.training.features import check_features
 from emojax.training.program import stage_steps
 from emojax.training.run import RunOptions, open_run
@@ -43,7 +43,10 @@ def train(
 ) -> None:
     """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
     source.check(cfg)
-    check_features(pretrained.resolve(cfg, fetch=not resume), "sft")  # what is missing is told before a run is begun
+    resolved = pretrained.resolve(cfg, fetch=not resume)  # what is missing or wrong is told before a run is begun
+    check_features(resolved, "sft")
+    if not (resume and (out / "config.json").exists()):  # a run that began has what it needs of them
+        checks.check(resolved)
     for stage in ("sft", "grpo"):
         trace.check(options.profile, stage_steps(cfg, stage), stage)
     executable.check(options.executable, "sft", "grpo")

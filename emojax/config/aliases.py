@@ -4,10 +4,12 @@ The one table of them: configurations of runs (`config.json`, `emojax.json`), fe
 presets in Python that were written for emojax 0.1 are read through it.
 """
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from emojax import config
 
@@ -24,6 +26,16 @@ def family_now(name: str) -> str:
     ('MelEncoder', 'Whisper')
     """
     return FAMILIES.get(name, name)
+
+
+def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration's part, with what emojax 0.1 had fixed where it saved all others.
+
+    >>> as_saved(config.Optimizer, dict.fromkeys(("learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"), 0.1))
+    {'learning_rate': 0.1, 'warmup': 0.1, 'weight_decay': 0.1, 'b1': 0.1, 'b2': 0.1, 'clip': 0.1, 'epsilon': 1e-06}
+    """
+    whole = {f.name for f in dataclasses.fields(cls)} - set(values)
+    return values | {"epsilon": 1e-6} if cls is config.Optimizer and whole == {"epsilon"} else values
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from emojax.config.aliases import family_now, old_modules
+from emojax.config.aliases import as_saved, family_now, old_modules
 from emojax.config.schema import Config
 from emojax.config.sizes import family
 from emojax.errors import ConfigError, nearest
@@ -187,7 +187,7 @@ def _parse(text: str) -> Any:
 
 
 def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(cls)
+    hints, values = typing.get_type_hints(cls), as_saved(cls, values)
     for name in values:
         if name not in hints:
             raise ConfigError(f"no field is called {prefix + name!r}{nearest(name, list(hints))}")

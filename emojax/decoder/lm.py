@@ -56,7 +56,7 @@ def prefill(p: Lm, prefix: Prefix, sizes: DecoderConfig, remat: bool = False) ->
     Raises:
       ValueError: the prefix is longer than the model's positions.
     """
-    _require_room(prefix.mask.shape[1], 0, sizes)
+    require_room(prefix.mask.shape[1], 0, sizes)
     return family(sizes).encode_prefix(p, constrain(prefix.embed), prefix.mask, _numbers(prefix.mask), sizes, remat)
 
 
@@ -66,7 +66,7 @@ def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, sizes: Decoder
     Raises:
       ValueError: prefix and caption are longer than the model's positions.
     """
-    _require_room(prefix_mask.shape[1], ids.shape[-1], sizes)
+    require_room(prefix_mask.shape[1], ids.shape[-1], sizes)
     t = jnp.arange(ids.shape[-1])
     positions = family(sizes).first_position(prefix_mask)[:, None, None] + t
     own, before = t[:, None] - t, positions[..., None] - _numbers(prefix_mask)[:, None, None]
@@ -98,7 +98,7 @@ def extend(
       ValueError: prefix and caption are longer than the model's positions.
     """
     length = own.k.shape[3]
-    _require_room(prefix_mask.shape[1], length, sizes)
+    require_room(prefix_mask.shape[1], length, sizes)
     positions = (family(sizes).first_position(prefix_mask) + t)[:, None, None]
     # the new token's own key stands last: the cache is written once, after all layers
     slots = jnp.append(jnp.arange(length), t)
@@ -123,7 +123,8 @@ def _numbers(mask: Array) -> Array:
     return jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
 
 
-def _require_room(prefix: int, caption: int, sizes: DecoderConfig) -> None:
+def require_room(prefix: int, caption: int, sizes: DecoderConfig) -> None:
+    """Raises ValueError where a prefix and a caption of so many positions are more than the model has."""
     if (needed := family(sizes).room(prefix, caption)) > sizes.positions:
         raise ValueError(
             f"a prefix of {prefix} positions and a caption of {caption} need {needed} of the decoder's "

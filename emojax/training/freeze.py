@@ -30,15 +30,14 @@ def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, 
     Args:
       tree: of the captioner, or of a part of it that stands at the path `root`.
       patterns: paths from the captioner's root, with * for any text; a path stands for all that is below it. They say
-        nothing of adapters.
+        nothing of adapters. Of the decoder alone, those that name encoders are passed over.
     Raises:
       ConfigError: a pattern that matches nothing, or patterns that leave nothing to train.
     """
     paths = [root + param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    for pattern in patterns:
-        if not any(matches(path, pattern) for path in paths):
-            parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
-            raise ConfigError(f"freeze={pattern!r} matches no weight that this stage trains{nearest(pattern, parts)}")
+    if root:
+        patterns = tuple(pattern for pattern in patterns if not pattern.startswith("encoders"))
+    check(patterns, paths)
     adapted = {part(path) for path in paths if is_adapter(path)}
 
     def is_frozen(path: str) -> bool:
@@ -50,6 +49,14 @@ def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, 
         raise ConfigError(f"freeze={patterns} leaves nothing to train")
     frozen, trained = param.split(tree, lambda path: is_frozen(root + path))
     return trained, frozen
+
+
+def check(patterns: tuple[str, ...], paths: list[str]) -> None:
+    """Raises ConfigError for a pattern that matches none of the paths of weights."""
+    for pattern in patterns:
+        if not any(matches(path, pattern) for path in paths):
+            parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
+            raise ConfigError(f"freeze={pattern!r} matches no weight of the captioner{nearest(pattern, parts)}")
 
 
 def matches(path: str, pattern: str) -> bool:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from emojax import param, rewards
-from emojax.config import Config
+from emojax.config import Config, ConfigError
 from emojax.encoders import features
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
@@ -93,7 +93,14 @@ def custom_grpo_program(
     `reward` are its arrays, `references` the shapes of its references.
     """
     declared = adapters.declare(cfg)
+    freeze.check(cfg.grpo.freeze, [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(declared)])
     trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
+    if cfg.lora.targets and not jax.tree.leaves(adapters.of(declared.decoder)):
+        raise ConfigError(
+            f"lora.targets={cfg.lora.targets} name no linear map of the decoder, which is what Emo-GRPO trains: all of "
+            "its weights would be trained. Name maps of the decoder too, or give Emo-GRPO no targets (adapters of its "
+            "cold start then become part of the weights)"
+        )
     optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates, trained)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
     batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]

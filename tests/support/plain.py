@@ -211,9 +211,13 @@ def weights(mask: np.ndarray, ended: np.ndarray, loss: str, mask_truncated: bool
 
 
 def objective(logp, old, reference, advantage, beta, low, high):
-    """Per token: min(ρA, clip(ρ)A) - β (π_ref/π - log(π_ref/π) - 1); arXiv 2402.03300, equations 3 and 4."""
+    """Per token: min(ρA, clip(ρ)A) - β (π_ref/π - log(π_ref/π) - 1); arXiv 2402.03300, equations 3 and 4.
+
+    Where π_ref/π is more than 10, the divergence is on its tangent there (ours).
+    """
     a = advantage[..., None]
     ratio = jnp.exp(logp - old)
-    other = jnp.exp(reference - logp)
+    gap = reference - logp
+    divergence = jnp.where(gap < jnp.log(10), jnp.exp(gap) - gap - 1, 9 * gap + 9 - 10 * jnp.log(10))
     clipped = jnp.where(ratio < 1 - low, 1 - low, jnp.where(ratio > 1 + high, 1 + high, ratio))
-    return jnp.minimum(ratio * a, clipped * a) - beta * (other - jnp.log(other) - 1)
+    return jnp.minimum(ratio * a, clipped * a) - beta * divergence
