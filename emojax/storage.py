@@ -3,10 +3,12 @@
 A local path stays a `pathlib.Path`, so that a run on a disk needs none of it.
 """
 
+import json
 import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # what epath reaches each through
 
@@ -50,6 +52,49 @@ def in_bucket(path: Path) -> bool:
 
 def absolute(path: Path) -> Path:
     return path if in_bucket(path) else path.absolute()
+
+
+def parse_json(data: bytes, what: object) -> Any:
+    """The one reader of JSON: UTF-8, with or without a byte order mark.
+
+    Args:
+      what: the file, or the file and line, that an error names.
+    Raises:
+      ValueError: not UTF-8, not JSON, a key that is there twice, numbers or nesting without measure, a Git LFS pointer.
+
+    >>> parse_json(b'{"a": 1, "a": 2}', "run.json")
+    Traceback (most recent call last):
+    ValueError: run.json: the key 'a' is there twice
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        return dict(pairs)
+
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{what}: a Git LFS pointer, not the file itself; get it by `git lfs pull`")
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{what}: not UTF-8 (byte {e.start + 1})") from None
+    except json.JSONDecodeError as e:
+        raise ValueError(
+            f"{what}: not JSON ({e.msg}, line {e.lineno}, column {e.colno}); cut off in a copy? Get it again"
+        ) from None
+    except RecursionError:
+        raise ValueError(f"{what}: nested too deep to be read") from None
+    except ValueError as e:  # of a number with more digits than Python reads, or of `unique`
+        raise ValueError(f"{what}: {str(e).split(';')[0]}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds. Raises ValueError as `parse_json`, and where it holds something else."""
+    found = parse_json(path.read_bytes(), path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: wanted an object, got {type(found).__name__}")
+    return found
 
 
 def write_atomically(path: Path, text: str) -> None:

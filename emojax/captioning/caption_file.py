@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from emojax.captioning.decoding import Decoding
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.storage import write_atomically
+from emojax.storage import read_object, write_atomically
 from emojax.training import checkpoint
 from emojax.training.run import differences
 
@@ -97,7 +97,7 @@ def _take_up(out: Path, settings: dict[str, Any], order: Sequence[str] | None) -
         raise RunError(
             f"{out}: {_beside(out).name} is not beside it, so what wrote it is not known; replace it by --overwrite"
         )
-    differ = differences(json.loads(_beside(out).read_text()), settings)
+    differ = differences(read_object(_beside(out)), settings)
     if differ:
         raise RunError(
             f"{out} was begun by another model or with other settings:\n"

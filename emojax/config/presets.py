@@ -22,7 +22,7 @@ from emojax.config.aliases import as_saved, family_now, old_modules
 from emojax.config.schema import Config
 from emojax.config.sizes import family
 from emojax.errors import ConfigError, nearest
-from emojax.storage import path_of
+from emojax.storage import path_of, read_object
 
 
 def folder() -> Path:
@@ -64,7 +64,11 @@ def _run(path: Path) -> Config:
 
 def read_json(path: Path) -> Config:
     """Reads what `dumps` wrote."""
-    return _build(Config, json.loads(path.read_text()), "")
+    try:
+        values = read_object(path)
+    except ValueError as e:
+        raise ConfigError(str(e)) from None
+    return _build(Config, values, "")
 
 
 def dumps(cfg: Config) -> str:
@@ -127,10 +131,10 @@ def _families(hint: Any) -> dict[str, type | None]:
     return kinds | nothing if kinds else {}
 
 
-def _required(kind: type) -> bool:
-    """Some field has no default."""
+def _required(kind: type) -> list[str]:
+    """Fields without a default."""
     missing = dataclasses.MISSING
-    return any(f.default is missing and f.default_factory is missing for f in dataclasses.fields(kind))
+    return [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]
 
 
 def _find(cfg: Config, name: str) -> str:
@@ -191,6 +195,8 @@ def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
     for name in values:
         if name not in hints:
             raise ConfigError(f"no field is called {prefix + name!r}{nearest(name, list(hints))}")
+    if missing := [name for name in _required(cls) if name not in values]:
+        raise ConfigError(f"{prefix}{missing[0]} is missing")
     made = {name: _coerce(value, hints[name], prefix + name) for name, value in values.items()}
     with _named(prefix.rstrip(".")):
         return cls(**made)
@@ -220,7 +226,9 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
         if value in args:
             return value
         raise ConfigError(f"{path} is one of {', '.join(map(repr, args))}, got {value!r}{nearest(str(value), args)}")
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    elif hint is float and isinstance(value, float):
+        return value
+    elif hint is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     elif hint is str and not isinstance(value, str):
         return str(value)

@@ -1,5 +1,6 @@
 """The configuration: frozen dataclasses. `presets.py` reads them from files and applies overrides."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -134,7 +135,7 @@ class Config:
             )
         seconds = self.data.audio_seconds
         require(
-            list(seconds) == sorted(set(seconds)) and seconds[0] > 0,
+            bool(seconds) and list(seconds) == sorted(set(seconds)) and 0 < seconds[0] <= seconds[-1] < math.inf,
             f"data.audio_seconds wants ascending positive numbers, got {seconds}",
         )
         require(

@@ -4,12 +4,13 @@ One that is made here is byte-level BPE: every byte is in its alphabet, so any t
 Whatever the tokenizer, text that spells a special token is text: a transcript that says "<end>" does not end a caption.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from emojax.storage import read_object
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -88,7 +89,7 @@ def bounds(directory: Path) -> tuple[int | None, int | None]:
     named: dict[str, Any] = {"cls_token": "[CLS]", "sep_token": "[SEP]"} if bert else {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         if (path := directory / file).is_file():
-            named |= {name: token for name, token in json.loads(path.read_text("utf-8")).items() if token is not None}
+            named |= {name: token for name, token in read_object(path).items() if token is not None}
 
     def find(*names: str) -> int | None:
         tokens = (named[name] for name in names if name in named)

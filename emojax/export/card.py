@@ -1,6 +1,5 @@
 """The model card of an exported captioner: what it is, what it learnt from, how it scored, what it cannot do."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from emojax import __version__
 from emojax.config import Config, FeatureFilesConfig
 from emojax.evaluate.report import markdown
 from emojax.hub.locate import is_path
+from emojax.storage import read_object
 
 LIMITS = """\
 - It describes how a clip sounds and looks to those who wrote its training captions. That is no fact about what a person
@@ -55,7 +55,7 @@ def read_report(run: Path) -> dict[str, Any] | None:
     """The report of a run of `emojax train` or `emojax demo`, or of the one that a stage's directory lies in."""
     for folder in (run, run.parent):
         if (folder / "report.json").is_file():
-            return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            return read_object(folder / "report.json")
     return None
 
 

@@ -1,9 +1,10 @@
 """Where a model's files are: a directory, the cache of the Hugging Face hub, or the hub itself."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from emojax.storage import parse_json
 
 FILES = (
     *("*.json", "model.safetensors", "model-*.safetensors", "*/model.safetensors"),  # a star matches slashes, too
@@ -75,10 +76,7 @@ def read_json(path: Path, optional: bool = False) -> Any:
         if optional:
             return {}
         raise FileNotFoundError(f"{path}: no such file; a directory that `save_pretrained` wrote has it")
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); cut off in a copy? Get it again") from error
+    return parse_json(path.read_bytes(), path)
 
 
 def is_path(model: str) -> bool:

@@ -28,6 +28,7 @@ from einops import rearrange
 from jax.sharding import NamedSharding, PartitionSpec
 
 from emojax.param import dotted
+from emojax.storage import read_object
 from emojax.types import Tree
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
@@ -250,7 +251,10 @@ def _files(path: Path) -> list[Path]:
         return [path]
     index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
     if index.is_file():
-        shards = [path / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+        table = read_object(index).get("weight_map")
+        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+            raise ValueError(f'{index}: wanted "weight_map", an object of file names; cut off in a copy? Get it again')
+        shards = [path / name for name in sorted(set(table.values()))]
         if missing := [shard.name for shard in shards if not shard.is_file()]:
             raise FileNotFoundError(f"{index} names files that are not there: {', '.join(missing)}; get them, too")
         return shards

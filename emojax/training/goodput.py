@@ -106,4 +106,11 @@ def to_json(mark: Mark) -> dict[str, Any]:
 
 
 def from_json(record: Mapping[str, Any]) -> Mark:
-    return Mark(record["session"], record["at"], record["step"], record["spent"])
+    """Raises KeyError, TypeError where it is no mark."""
+    mark = Mark(record["session"], record["at"], record["step"], record["spent"])
+    whole = (mark.session, mark.step)
+    if not (
+        all(type(n) is int for n in whole) and all(isinstance(s, int | float) for s in (mark.at, *mark.spent.values()))
+    ):
+        raise TypeError("a number was wanted")
+    return mark

@@ -25,7 +25,7 @@ from emojax import storage
 from emojax.config import Config, presets
 from emojax.errors import RunError
 from emojax.parallel import hosts
-from emojax.storage import write_atomically
+from emojax.storage import read_object, write_atomically
 
 log = logging.getLogger(__name__)
 _WHERE = ("mesh",)  # fields that say where a run is computed, not what
@@ -106,7 +106,7 @@ def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> 
 
 
 def _same(out: Path, stage: str, cfg: Config) -> None:
-    was = json.loads((out / "run.json").read_text())["stage"]
+    was = stage_of(out)
     if was != stage:
         raise RunError(f"{out} is a run of `{was}`, not of `{stage}`")
     theirs = presets.read_json(out / "config.json")  # fields that are newer than the run have their defaults
@@ -144,7 +144,10 @@ def stage_of(run: Path) -> str:
     path = run / "run.json"
     if not path.exists():
         raise RunError(f"{run} is no run directory: it has no run.json; name what --out named when it was trained")
-    return json.loads(path.read_text())["stage"]
+    stage = read_object(path).get("stage")
+    if not isinstance(stage, str):
+        raise RunError(f'{path}: wanted "stage", the name of a stage, got {stage!r}')
+    return stage
 
 
 def trained(run: Path) -> Path:

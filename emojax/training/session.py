@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 
-from emojax.storage import write_atomically
+from emojax.errors import RunError
+from emojax.storage import parse_json, write_atomically
 from emojax.training.goodput import Mark, Span, from_json, spent, to_json
 from emojax.types import Tree
 
@@ -19,9 +20,18 @@ FILE = "sessions.jsonl"
 
 
 def marks(run: Path) -> list[Mark]:
-    """Those of all sessions of a run; none where it has none."""
+    """Those of all sessions of a run; none where it has none. Raises RunError for a line that is no mark."""
     path = run / FILE
-    return [from_json(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
+        try:
+            found.append(from_json(parse_json(line, f"line {number}")))
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            raise RunError(
+                f"{path}: line {number} is no mark of a session ({e}); take the file away: the run needs it for the "
+                "times that it tells at its end, and for nothing else"
+            ) from None
+    return found
 
 
 class Session:
