@@ -22,6 +22,7 @@ from emojax.training import checks, executable, stages, trace
 from emojax.training.features import check_features
 from emojax.training.program import stage_steps
 from emojax.training.run import RunOptions, open_run
+from emojax.training.run_files import require_apart
 from emojax.training.stop import listening
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def train(
     resolved = pretrained.resolve(cfg, fetch=not resume)  # what is missing or wrong is told before a run is begun
     check_features(resolved, "sft")
     if not (resume and (out / "config.json").exists()):  # a run that began has what it needs of them
+        require_apart(out, None, cfg.data.manifest)
         checks.check(resolved)
     for stage in ("sft", "grpo"):
         trace.check(options.profile, stage_steps(cfg, stage), stage)

@@ -20,6 +20,7 @@ from emojax.training import executable, trace
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import stage_steps
 from emojax.training.run import RunOptions, by_first, open_run, trained
+from emojax.training.run_files import require_apart
 from emojax.types import References
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def begin(
     trace.check(options.profile, stage_steps(cfg, stage), stage)
     executable.check(options.executable, stage)
     source.check(cfg)
-    fresh = init is None and not (resume and (out / "run.json").exists())
+    begun = resume and (out / "run.json").exists()
+    if not begun:
+        require_apart(out, init, cfg.data.manifest)
+    fresh = init is None and not begun
     cfg = pretrained.resolve(cfg, fetch=fresh)
     folder = check_features(cfg, stage)
     open_run(out, stage, cfg, resume, overwrite)

@@ -26,6 +26,7 @@ from emojax.config import Config, presets
 from emojax.errors import RunError
 from emojax.parallel import hosts
 from emojax.storage import read_object, write_atomically
+from emojax.training import run_files
 
 log = logging.getLogger(__name__)
 _WHERE = ("mesh",)  # fields that say where a run is computed, not what
@@ -92,7 +93,7 @@ def _require_shared(out: Path) -> None:
 def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
     if (out / "run.json").exists():
         if overwrite:
-            storage.remove(out)
+            run_files.clear(out)
         elif not resume:
             raise RunError(f"{out} already holds a run; resume it with --resume, or replace it by --overwrite")
         else:
