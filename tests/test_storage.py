@@ -53,9 +53,11 @@ def test_a_run_is_opened_refused_and_replaced_there(bucket: Path) -> None:
     with pytest.raises(RunError, match="gs://bucket/runs/one already holds a run"):
         open_run(out, "sft", TINY, resume=False, overwrite=False)
     (out / "more").write_text("")
+    (out / "metrics.jsonl").write_text("")
     open_run(out, "grpo", TINY, resume=False, overwrite=True)
     assert stage_of(out) == "grpo"
-    assert not (out / "more").exists()
+    assert not (out / "metrics.jsonl").exists()
+    assert (out / "more").exists(), "it was not written by a run"
 
 
 def test_lines_are_there_when_a_checkpoint_is_and_are_cut_where_it_ends(bucket: Path) -> None:

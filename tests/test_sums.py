@@ -58,9 +58,13 @@ def narrow(of: Any) -> bool:
 def accumulators(eqn: Any) -> Iterator[Any]:
     """Carries of a scan that each turn adds to by something that does not depend on the carry, such as the gradient of
     a weight that all turns read; the stream of activations, to which a layer adds what it makes of it, is none."""
-    body, first = eqn.params["jaxpr"].jaxpr, eqn.params["num_consts"]
+    body = getattr(eqn.params["jaxpr"], "jaxpr", eqn.params["jaxpr"])
+    # its inputs are constants, carries and slices of what is scanned, its outputs carries and slices, which lack an axis
+    carries = sum(outer.aval.ndim == inside.aval.ndim for outer, inside in zip(eqn.outvars, body.outvars, strict=True))
+    first = sum(outer.aval.ndim == inside.aval.ndim for outer, inside in zip(eqn.invars, body.invars, strict=True))
+    first -= carries
     made = {out: step for step in body.eqns for out in step.outvars}
-    for carried, out in zip(body.invars[first : first + eqn.params["num_carry"]], body.outvars, strict=False):
+    for carried, out in zip(body.invars[first : first + carries], body.outvars, strict=False):
         total = made.get(out)
         if total is None or total.primitive.name not in ("add", "add_any") or carried not in total.invars:
             continue
