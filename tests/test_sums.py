@@ -60,8 +60,8 @@ def accumulators(eqn: Any) -> Iterator[Any]:
     a weight that all turns read; the stream of activations, to which a layer adds what it makes of it, is none."""
     body = getattr(eqn.params["jaxpr"], "jaxpr", eqn.params["jaxpr"])
     # its inputs are constants, carries and slices of what is scanned, its outputs carries and slices, which lack an axis
-    carries = sum(outer.aval.ndim == inside.aval.ndim for outer, inside in zip(eqn.outvars, body.outvars, strict=True))
-    first = sum(outer.aval.ndim == inside.aval.ndim for outer, inside in zip(eqn.invars, body.invars, strict=True))
+    carries = sum(a.aval.ndim == b.aval.ndim for a, b in zip(eqn.outvars, body.outvars, strict=True))
+    first = sum(a.aval.ndim == b.aval.ndim for a, b in zip(eqn.invars, body.invars, strict=True))
     first -= carries
     made = {out: step for step in body.eqns for out in step.outvars}
     for carried, out in zip(body.invars[first : first + carries], body.outvars, strict=False):
