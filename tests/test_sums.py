@@ -59,7 +59,7 @@ def accumulators(eqn: Any) -> Iterator[Any]:
     """Carries of a scan that each turn adds to by something that does not depend on the carry, such as the gradient of
     a weight that all turns read; the stream of activations, to which a layer adds what it makes of it, is none."""
     body = getattr(eqn.params["jaxpr"], "jaxpr", eqn.params["jaxpr"])
-    # its inputs are constants, carries and slices of what is scanned, its outputs carries and slices, which lack an axis
+    # inputs are constants, carries and slices of what is scanned, outputs carries and slices; a slice lacks an axis
     carries = sum(a.aval.ndim == b.aval.ndim for a, b in zip(eqn.outvars, body.outvars, strict=True))
     first = sum(a.aval.ndim == b.aval.ndim for a, b in zip(eqn.invars, body.invars, strict=True))
     first -= carries
