@@ -142,24 +142,26 @@ def law_on(tables: text.Tables, policy: Tokenizer, reward: Tokenizer, sources: l
     return list(compare(tables, policy, reward, [("", ids) for ids in sources]))
 
 
+def law_on_random_tokens(
+    tables: text.Tables, policy: Tokenizer, reward: Tokenizer, lines: list[str], sequences: int, seed: int
+) -> list:
+    encoded = [encoding.ids for encoding in policy.encode_batch(lines)]
+    sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
+    return list(compare(tables, policy, reward, sources + list(random_ids(policy, sequences, 64, seed))))
+
+
 @pytest.mark.parametrize(("policy", "reward"), PAIRS)
 def test_tokens_equal_the_reference_for_random_tokens_and_many_scripts(tables_of, policy, reward):
-    tables, tokenizer, judge = tables_of(policy, reward)
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch(scripts())]
-    sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
-    sources += random_ids(tokenizer, SEQUENCES, 64, seed=PAIRS.index((policy, reward)))
-    assert list(compare(tables, tokenizer, judge, sources)) == []
+    seed = PAIRS.index((policy, reward))
+    assert law_on_random_tokens(*tables_of(policy, reward), scripts(), SEQUENCES, seed) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("policy", "reward"), PAIRS)
 def test_tokens_equal_the_reference_for_many_more_random_tokens_and_what_people_say(tables_of, policy, reward):
     assert len(PAIRS) * 8 * SEQUENCES >= 20_000
-    tables, tokenizer, judge = tables_of(policy, reward)
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch(every_form())]
-    sources = [("text", ids[k : k + 64]) for ids in encoded for k in range(0, len(ids), 64)]
-    sources += random_ids(tokenizer, 8 * SEQUENCES, 64, seed=100 + PAIRS.index((policy, reward)))
-    assert list(compare(tables, tokenizer, judge, sources)) == []
+    seed = 100 + PAIRS.index((policy, reward))
+    assert law_on_random_tokens(*tables_of(policy, reward), every_form(), 8 * SEQUENCES, seed) == []
 
 
 def test_check_reads_all_of_a_long_line(policies):

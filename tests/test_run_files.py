@@ -9,12 +9,9 @@ from emojax.errors import RunError
 from emojax.training import stages
 from emojax.training.job import silent
 from emojax.training.run import open_run, stage_of
+from test_cli import files
 
 TINY = presets.load("tiny")
-
-
-def files(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 def run_of_both(at: Path) -> Path:
