@@ -1,79 +1,189 @@
 """A sound file, or the sound of a video file, to 16 kHz mono float32."""
 
+import functools
+import io
+import os
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emojax.data.container import MediaError, check_whole, open_media
+from emojax.data.container import MediaError, audio_stream, check_whole, count_seconds, open_media, states_length
+from emojax.data.stated import films, read_xing, recordings
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from soundfile import SoundFile
 
 SAMPLE_RATE = 16_000
+LOUDEST = 2.0**31  # the largest scale that samples are written in; squares of far more overflow float32
 _MARGIN = 0.5  # seconds read beyond the limit, so that the resampler's filter never sees the cut
+_BLOCK = 1 << 18  # samples read at once
+_CLICKS = 100_000  # one sample in so many may be no number: a click, not another kind of data
 _LIBSNDFILE = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa", b"\xff\xf2")
 
 
+@dataclass(frozen=True)
+class Sound:
+    samples: np.ndarray  # f32[A] at 16 kHz, of the seconds that were asked for
+    seconds: float  # of the whole recording
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a library gave, at the file's own rate."""
+
+    mono: np.ndarray  # f32[samples]
+    rate: int
+    seconds: float  # of the whole recording
+
+
 def decode_audio(path: Path, seconds: float | None = None) -> np.ndarray | None:
+    """f32[A] at 16 kHz: the samples that `read_audio` gives; raises as it does."""
+    sound = read_audio(path, seconds)
+    return None if sound is None else sound.samples
+
+
+def read_audio(path: Path, seconds: float | None = None) -> Sound | None:
     """Decodes any format that libsndfile or FFmpeg reads, at any rate, bit depth and number of channels.
 
-    Channels are averaged; the rate is changed by soxr. Integer samples are scaled to [-1, 1).
+    Channels are mixed by their layout as FFmpeg mixes them: those of stereo are averaged, an LFE is left out. The
+    rate is changed by soxr. Integer samples are scaled to [-1, 1). Recordings joined byte by byte are read one after
+    another.
 
     Args:
       path: an audio file, or a video file with a sound track.
       seconds: of it to read; None: all.
     Returns:
-      f32[A] at 16 kHz, or None where the container has no audio stream.
+      None where the container has no audio stream.
     Raises:
-      MediaError: missing, empty, cut off, damaged, or without a single sample.
+      MediaError: missing, empty, cut off, damaged, without a single sample, or beyond any scale.
     """
     import soxr
 
     check_whole(path)
-    reach = None if seconds is None else seconds + _MARGIN
-    read = _by_libsndfile(path, reach) or _by_ffmpeg(path, reach)
+    read = _read(path, None if seconds is None else seconds + _MARGIN)
     if read is None:
         return None
-    mono, rate = read
+    mono, rate = read.mono, read.rate
     if not len(mono):
         raise MediaError(path, "has an audio stream without a sample")
-    if not np.isfinite(mono).all():
-        raise MediaError(path, "has samples that are not finite")
+    mono = _finite(path, mono, read.seconds * rate)
     mono = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
-    return np.ascontiguousarray(mono[: None if seconds is None else round(seconds * SAMPLE_RATE)], np.float32)
+    samples = np.ascontiguousarray(mono[: None if seconds is None else round(seconds * SAMPLE_RATE)], np.float32)
+    return Sound(samples, read.seconds)
 
 
-def _by_libsndfile(path: Path, seconds: float | None) -> tuple[np.ndarray, int] | None:
-    """Samples and rate, or None for a format that FFmpeg must read."""
+def _finite(path: Path, mono: np.ndarray, total: float) -> np.ndarray:
+    odd = ~np.isfinite(mono)
+    if odd.sum() * _CLICKS > total:
+        raise MediaError(path, f"has samples that are not finite ({odd.sum()} of {len(mono)})")
+    mono = np.where(odd, np.float32(0), mono) if odd.any() else mono
+    if (most := np.abs(mono).max()) > LOUDEST:
+        raise MediaError(path, f"has samples beyond any scale (up to {most:.3g})")
+    return mono
+
+
+def _read(path: Path, seconds: float | None) -> _Read | None:
+    """By libsndfile where it reads the whole of such a file, else by FFmpeg."""
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        if films(data) > 1:
+            raise MediaError(path, "is several films joined byte by byte; join them with ffmpeg's concat instead")
+        if not data[:4].startswith(_LIBSNDFILE):
+            return _by_ffmpeg(path, seconds)
+        exact = data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS") or read_xing(data).whole
+        parts = recordings(data) if exact else []
+        if len(parts) > 1:
+            return _joined(path, data, parts, seconds)
+    return (_by_libsndfile(path, os.fsencode(path), seconds) if exact else None) or _by_ffmpeg(path, seconds)
+
+
+def _joined(path: Path, data: mmap, parts: list[tuple[int, int]], seconds: float | None) -> _Read | None:
+    found: list[_Read] = []
+    for start, end in parts:
+        left = None if seconds is None else max(0.0, seconds - sum(r.seconds for r in found))
+        read = _by_libsndfile(path, io.BytesIO(data[start:end]), left)
+        if read is None:
+            return _by_ffmpeg(path, seconds)
+        found.append(read)
+    if len({r.rate for r in found}) > 1:
+        raise MediaError(path, f"is recordings of several rates joined: {sorted({r.rate for r in found})} Hz")
+    return _Read(np.concatenate([r.mono for r in found]), found[0].rate, sum(r.seconds for r in found))
+
+
+def _by_libsndfile(path: Path, file: bytes | io.BytesIO, seconds: float | None) -> _Read | None:
+    """None for a format that FFmpeg must read."""
     import soundfile
 
-    with open(path, "rb") as file:
-        if not file.read(4).startswith(_LIBSNDFILE):
-            return None
     try:
-        sound = soundfile.SoundFile(str(path))
+        sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
-        return None  # the container is known, what is in it is not (AVI, Theora, MP3 in WAV)
+        return None  # the container is known, what is in it is not (AVI, Theora)
     with sound:
+        estimated = sound.subtype.startswith("MPEG") and sound.format != "MP3"  # MP3 in WAV
+        if estimated or not 0 < sound.frames < 2**36 - 1:
+            return None  # how much there is was not known when the header was written
+        weights = None if sound.channels < 3 else _weights(_layout(path, sound))
         wanted = sound.frames if seconds is None else min(sound.frames, int(seconds * sound.samplerate))
+        parts, got = [], 0
         try:
-            samples = sound.read(wanted, dtype="float32", always_2d=True)
+            while got < wanted and len(block := _block(sound, min(_BLOCK, wanted - got))):
+                parts.append(block.mean(1) if weights is None else (block @ weights).astype(np.float32))
+                got += len(block)
         except soundfile.LibsndfileError as e:
             raise MediaError(path, f"cannot be decoded ({e.error_string})") from None
-        if len(samples) < wanted:
-            raise MediaError(path, f"is cut off or damaged: {len(samples)} of {wanted} samples can be decoded")
-        return samples.mean(1), sound.samplerate
+        if got < wanted:
+            raise MediaError(path, f"is cut off or damaged: {got} of {wanted} samples can be decoded")
+        mono = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return _Read(mono, sound.samplerate, sound.frames / sound.samplerate)
 
 
-def _by_ffmpeg(path: Path, seconds: float | None) -> tuple[np.ndarray, int] | None:
+def _block(sound: "SoundFile", samples: int) -> np.ndarray:
+    return sound.read(samples, dtype="float32", always_2d=True)
+
+
+def _layout(path: Path, sound: "SoundFile") -> str:
+    """What FFmpeg calls the layout of a file whose channels libsndfile gives in their order."""
+    with open_media(path) as container:
+        stream = audio_stream(container)
+        return f"{sound.channels} channels" if stream is None else stream.layout.name
+
+
+@functools.lru_cache
+def _weights(layout: str) -> np.ndarray:
+    """f64[channels] of FFmpeg's own downmix to mono: what it makes of one sample in each channel.
+
+    A file that names no layout has what FFmpeg guesses of 6 and of 8 channels, 5.1 and 7.1; other numbers of channels
+    are averaged, and so are layouts that it has no mix for.
+    """
+    import av
+    import av.error
+
+    channels = av.AudioLayout(layout).nb_channels
+    named = not layout.endswith(" channels") or channels in (6, 8)
+    one_each = av.AudioFrame.from_ndarray(np.eye(channels, dtype=np.float32).reshape(1, -1), "flt", layout)
+    one_each.sample_rate = SAMPLE_RATE
+    try:
+        mixed = av.AudioResampler("s32", "mono", SAMPLE_RATE).resample(one_each) if named else []
+    except av.error.FFmpegError:
+        mixed = []
+    found = np.concatenate([m.to_ndarray()[0] for m in mixed] or [np.ones(channels)]).astype(np.float64)
+    return found / found.sum()
+
+
+def _by_ffmpeg(path: Path, seconds: float | None) -> _Read | None:
     import av.error
 
     with open_media(path) as container:
-        stream = next(iter(container.streams.audio), None)
+        stream = audio_stream(container)
         if stream is None:
             return None
         parts, rate, total = [], 0, 0
+        left: float | None = 0.0
         try:
             for frame in container.decode(stream):
                 if rate and frame.sample_rate != rate:
@@ -82,14 +192,27 @@ def _by_ffmpeg(path: Path, seconds: float | None) -> tuple[np.ndarray, int] | No
                 parts.append(_mono(frame))
                 total += len(parts[-1])
                 if seconds is not None and total >= seconds * rate:
+                    left = _left(container, stream, total / rate)
                     break
         except av.error.FFmpegError as e:
             raise MediaError(path, f"has audio that cannot be decoded ({e.strerror})") from None
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32), rate
+        mono = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return _Read(mono, rate, total / max(rate, 1) + (left or 0))
+
+
+def _left(container: "InputContainer", stream: "AudioStream", done: float) -> float | None:
+    """Seconds of sound after those that were decoded."""
+    if states_length(container) and stream.duration and stream.time_base:
+        return max(0.0, float(stream.duration * stream.time_base) - done)
+    return count_seconds(container, stream)
 
 
 def _mono(frame: "AudioFrame") -> np.ndarray:
     """f32[samples] of one decoded frame, in whichever sample format the codec speaks."""
+    import av
+
+    if frame.format.name.startswith("s64"):  # which NumPy is not given
+        (frame,) = av.AudioResampler("dblp", frame.layout, frame.sample_rate).resample(frame)
     samples = frame.to_ndarray()  # planar: [channels samples]; packed: [1 samples*channels]
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -97,4 +220,6 @@ def _mono(frame: "AudioFrame") -> np.ndarray:
         samples = (samples.astype(np.float32) - 128) / 128
     elif np.issubdtype(samples.dtype, np.integer):
         samples = samples / 2.0 ** (8 * samples.itemsize - 1)
-    return samples.mean(0, dtype=np.float64).astype(np.float32)
+    if len(samples) < 3:
+        return samples.mean(0, dtype=np.float64).astype(np.float32)
+    return (_weights(frame.layout.name) @ samples).astype(np.float32)

@@ -1,24 +1,34 @@
-"""What a media file claims to hold: its streams, and how many bytes it should have.
+"""What a media file holds: whether it is all there, its streams, and which of them are meant."""
 
-Decoders read a file that was cut off as far as it goes and say nothing. Most containers, though, state their own
-length, so that a cut is seen by comparing that with the file: RIFF and AIFF chunks, ISO base media boxes (MP4, MOV),
-EBML elements (WebM, Matroska), Ogg pages, the Xing header of MP3. FLAC states its number of samples instead, which
-`audio.py` compares. A stream without a stated length (live WebM, fragmented MP4, MP3 without Xing) cannot be checked.
-"""
-
+import functools
 import math
 import os
+import stat
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
+
+from emojax.data.stated import recordings, stated_size
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-_UNSTATED = (0, 0xFFFFFFFF)  # sizes that a writer leaves in a RIFF header when it could not go back to it
-_NO_MEDIA = ("tty", "hls", "concat", "dash")  # FFmpeg draws text as a film, and follows lists to other files
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof")
+# FFmpeg's names of the formats that are read: each is one file of sound or pictures. Others follow lists to files and
+# hosts (HLS, DASH, concat, IMF, SDP), draw text as a film, or are captured from devices.
+_FORMATS = (
+    "aac,ac3,ac4,aiff,alaw,amr,amrnb,amrwb,ape,apng,asf,asf_o,au,av1,avi,bmp_pipe,caf,dsf,dts,"
+    "dtshd,dv,eac3,flac,flic,flv,gif,gif_pipe,gsm,gxf,h261,h263,h264,hevc,iamf,iff,ilbc,ircam,"
+    "ivf,jpeg_pipe,live_flv,loas,m4v,matroska,mjpeg,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,"
+    "mulaw,mxf,nistsphere,nsv,nut,obu,ogg,oma,png_pipe,qcp,rm,shn,sox,spdif,swf,tak,truehd,tta,"
+    "vc1,voc,vvc,w64,wav,webp_pipe,wtv,wv,xwma,yuv4mpegpipe"
+)
+# Formats whose length is written down or follows from sizes that are; that of others is a guess by the bit rate.
+_STATING = {"aiff", "asf", "au", "avi", "caf", "dsf", "flac", "flv", "iff", "matroska", "mov", "mpeg", "mpegts", "mxf"}
+_STATING |= {"nut", "ogg", "rm", "tta", "w64", "wav", "wv"}
+_OPENING = 60.0  # seconds that opening, and that each read, may wait
 
 
 class MediaError(ValueError):
@@ -42,156 +52,90 @@ class Streams:
 def check_whole(path: Path) -> None:
     """Raises MediaError for a file that is missing, empty, or shorter than its container says."""
     try:
-        size = os.stat(path).st_size
-        if not size:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # a pipe may keep its reader waiting for ever
+            raise MediaError(path, "is not a file")
+        if not found.st_size:
             raise MediaError(path, "is empty")
-        with open(path, "rb") as file:
-            stated = _stated_size(file, size)
+        missing = _missing(path, found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError as e:
         raise MediaError(path, e.strerror or str(e)) from None
-    if stated is not None and stated > size:
-        missing = "the last part" if stated == math.inf else f"{stated - size} bytes or more"
-        raise MediaError(path, f"is cut off: {missing} that its container speaks of is missing")
+    if missing:
+        part = "the last part" if missing == math.inf else f"{missing} bytes or more"
+        raise MediaError(path, f"is cut off: {part} that its container speaks of is missing")
+
+
+@functools.lru_cache(maxsize=1)  # a clip's file is looked at for its sound and again for its pictures
+def _missing(path: Path, *_: int) -> float:
+    """Bytes; found anew where the file is another or has changed."""
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        parts = recordings(data)
+        if len(parts) > 1:
+            lacking = [(stated_size(data[start:end]) or 0) - (end - start) for start, end in parts]
+            return max(0, *lacking)
+        return max(0, (stated_size(data) or 0) - len(data))
 
 
 def open_media(path: Path) -> "InputContainer":
-    """The container opened for demuxing by PyAV; raises MediaError."""
+    """The container opened for demuxing by PyAV; raises MediaError. No other file is opened, and no host reached."""
     import av
     import av.error
 
     check_whole(path)
-    # Tags in an old encoding are no reason to refuse a file (PyAV 19 needs no telling); nothing may reach the network.
+    # Tags in an old encoding are no reason to refuse a file (PyAV 19 needs no telling).
     lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    allowed = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     try:
-        container = av.open(str(path), options={"protocol_whitelist": "file"}, **lenient)
+        # absolute: FFmpeg takes what stands before a colon for a protocol
+        return av.open(os.path.abspath(path), container_options=allowed, timeout=_OPENING, **lenient)
+    except av.error.ArgumentError:
+        raise MediaError(path, "is not a media file of a format that is read") from None
     except (av.error.FFmpegError, OSError) as e:
         raise MediaError(path, f"is not a media file that can be read ({e.strerror})") from None
-    if container.format.name in _NO_MEDIA:
-        container.close()
-        raise MediaError(path, "is text, not a media file")
-    return container
 
 
 def video_stream(container: "InputContainer") -> "VideoStream | None":
-    """The first stream of moving pictures; not the cover that a music file carries."""
+    """The moving pictures, not the cover of a music file nor a preview; of several those marked as default."""
     from av.stream import Disposition
 
-    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    films = [s for s in container.streams.video if not s.disposition & still]
+    moving = [s for s in films if s.frames != 1] or films  # 0: the container does not say
+    marked = [s for s in moving if s.disposition & Disposition.default] or moving
+    best = container.streams.best("video")  # of those that are marked alike FFmpeg takes the one with more frames
+    return next((s for s in marked if best is not None and s.index == best.index), marked[0] if marked else None)
+
+
+def audio_stream(container: "InputContainer") -> "AudioStream | None":
+    """The sound track that is marked as default, or the first."""
+    from av.stream import Disposition
+
+    tracks = container.streams.audio
+    return next((s for s in tracks if s.disposition & Disposition.default), tracks[0] if tracks else None)
+
+
+def states_length(container: "InputContainer") -> bool:
+    """Whether the container's duration is more than a guess."""
+    names = container.format.name.split(",")
+    return bool(_STATING.intersection(names)) and (names != ["wav"] or _is_pcm(container))
+
+
+def _is_pcm(container: "InputContainer") -> bool:
+    return all(s.codec_context.name.startswith("pcm") for s in container.streams.audio)
 
 
 def probe(path: Path) -> Streams:
-    """The streams that a file holds, from its headers alone; raises MediaError."""
+    """The streams that a file holds; raises MediaError. Where no length is stated, the packets are counted."""
     with open_media(path) as container:
-        seconds = container.duration / 1e6 if container.duration else None
-        return Streams(bool(container.streams.audio), video_stream(container) is not None, seconds)
+        sound, film = audio_stream(container), video_stream(container)
+        if states_length(container):
+            seconds = container.duration / 1e6 if container.duration else None
+        else:
+            seconds = None if sound is None else count_seconds(container, sound)
+        return Streams(sound is not None, film is not None, seconds)
 
 
-def _stated_size(file: BinaryIO, size: int) -> float | None:
-    """Bytes that the file should have at least (inf: more, but not how many); None: its container does not say."""
-    head = file.read(12)
-    match head[:4], head[8:12]:
-        case ((b"RIFF" | b"RF64"), b"WAVE"):
-            return _wave(file, size)
-        case b"RIFF", _:
-            return _riff(file, size)
-        case b"FORM", _:
-            return 8 + int.from_bytes(head[4:8], "big")
-        case b"OggS", _:
-            return _ogg(file, size)
-        case b"\x1aE\xdf\xa3", _:
-            return _ebml(file)
-    if head[4:8] in _BOXES:
-        return _boxes(file, size)
-    return _mp3(file) if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0") else None
-
-
-def _wave(file: BinaryIO, size: int) -> float | None:
-    """To the end of the sound; a chunk of tags after it may be missing."""
-    at, long = 12, None
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(36)
-        length = int.from_bytes(head[4:8], "little")
-        if head[:4] == b"ds64":  # RF64: the sizes that do not fit 32 bits
-            long = int.from_bytes(head[16:24], "little")
-        if head[:4] == b"data":
-            length = long if long is not None and length == 0xFFFFFFFF else length
-            return None if length in _UNSTATED and at + 8 < size else at + 8 + length
-        at += 8 + length + length % 2
-    return math.inf
-
-
-def _riff(file: BinaryIO, size: int) -> int | None:
-    """AVI: one RIFF list, or several where it is longer than a gigabyte."""
-    at = 0
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(8)
-        length = int.from_bytes(head[4:], "little")
-        if head[:4] != b"RIFF" or length in _UNSTATED:
-            return None
-        at += 8 + length
-    return at
-
-
-def _boxes(file: BinaryIO, size: int) -> int:
-    at = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:], "big")
-        elif length == 0 and len(head) >= 8:  # to the end of the file
-            return size
-        at += max(length, 8)
-    return at
-
-
-def _ebml(file: BinaryIO) -> int | None:
-    """The EBML header, then one Segment that holds all the rest."""
-
-    def number(keep_marker: bool) -> tuple[int, bool]:
-        first = file.read(1) or b"\x01"
-        extra = 8 - first[0].bit_length() if first[0] else 7
-        data = first + file.read(extra)
-        value = int.from_bytes(data, "big")
-        bits = 7 * (extra + 1)
-        return (value, False) if keep_marker else (value & (1 << bits) - 1, value & (1 << bits) - 1 == (1 << bits) - 1)
-
-    file.seek(4)
-    length, _ = number(False)
-    file.seek(length, os.SEEK_CUR)
-    element, _ = number(True)
-    length, unstated = number(False)
-    return None if element != 0x18538067 or unstated else file.tell() + length
-
-
-def _ogg(file: BinaryIO, size: int) -> float:
-    """Pages, the last one of every stream marked as such."""
-    at, open_streams = 0, set()
-    while at < size:
-        file.seek(at)
-        head = file.read(27 + 255)
-        if len(head) < 27 or head[:4] != b"OggS":
-            return math.inf if open_streams else size
-        segments, serial = head[26], head[14:18]
-        (open_streams.discard if head[5] & 4 else open_streams.add)(serial)
-        at += 27 + segments + sum(head[27 : 27 + segments])
-    return math.inf if open_streams else at
-
-
-def _mp3(file: BinaryIO) -> int | None:
-    """The Xing (or Info) header in the first frame states the bytes from that frame on."""
-    file.seek(0)
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum((b & 0x7F) << shift for b, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    file.seek(start)
-    frame = file.read(200)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or not frame[at + 7 : at + 8] or not frame[at + 7] & 2:
-        return start + 4  # at least one frame
-    field = at + 8 + 4 * (frame[at + 7] & 1)
-    return start + int.from_bytes(frame[field : field + 4], "big")
+def count_seconds(container: "InputContainer", sound: "AudioStream") -> float | None:
+    """Seconds of the packets that are left, none of which is decoded; None where they do not say."""
+    ticks = sum(p.duration or 0 for p in container.demux(sound) if p.size)
+    return float(ticks * sound.time_base) if ticks and sound.time_base else None

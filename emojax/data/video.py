@@ -1,5 +1,6 @@
 """A video file to frames, evenly spaced in time."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 Filter = Literal["area", "bilinear", "bicubic"]
+_FALL = 0.5  # seconds that a clock falls back by where it wrapped or began again; less is a writer's carelessness
 
 
 def decode_video(
@@ -24,8 +26,8 @@ def decode_video(
 ) -> np.ndarray | None:
     """The frames shown at the centres of `frames` equal parts of the video, resized.
 
-    A rotation that a phone wrote into the container is applied. A video with fewer frames than asked for repeats them,
-    each for as long as it is shown.
+    What a phone wrote into the container of how it was held is applied, mirrors included. A video with fewer frames
+    than asked for repeats them, each for as long as it is shown.
 
     Args:
       size: pixels, height and width of the result.
@@ -39,18 +41,19 @@ def decode_video(
     """
     import av.error
 
-    with open_media(path) as container:
-        stream = video_stream(container)
-        if stream is None:
-            return None
-        stream.thread_type = "NONE"  # a worker process is one core's worth; frame threads would also delay output
-        try:
-            plan = _plan(path, container, stream, frames)
-            container.seek(0)
-            picture = partial(_picture, size=size, resize=resize, filter=filter)
+    try:
+        with open_media(path) as container:
+            stream = video_stream(container)
+            if stream is None:
+                return None
+            plan, index = _plan(path, container, stream, frames), stream.index
+        picture = partial(_picture, size=size, resize=resize, filter=filter)
+        with open_media(path) as container:  # again: where a film does not begin at 0, seeking there is not its start
+            stream = next(s for s in container.streams.video if s.index == index)
+            stream.thread_type = "NONE"  # a worker process is one core's worth; frame threads would also delay output
             return np.stack(list(_shown(path, container, stream, plan, picture)))
-        except av.error.FFmpegError as e:
-            raise MediaError(path, f"has video that cannot be decoded ({e.strerror})") from None
+    except av.error.FFmpegError as e:
+        raise MediaError(path, f"has video that cannot be decoded ({e.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -58,27 +61,25 @@ class _Plan:
     """What the packets say before any is decoded, in units of the stream's time base."""
 
     times: np.ndarray  # f64[frames] to be shown
-    needed: np.ndarray  # bool[packets], in the order of the file: must be decoded
-    clock: np.ndarray | None  # f64[packets] when the n-th frame that comes out is shown; None: it knows itself
+    start: np.ndarray  # i64[packets] when it is shown, on a clock that runs on; in the order of the file
+    needed: np.ndarray  # bool[packets]: must be decoded
+    clock: np.ndarray | None  # i64[packets] when the n-th frame that comes out is shown; None: it knows itself
 
 
 def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames: int) -> _Plan:
-    found = [
-        (p.pts if p.pts is not None else p.dts, p.duration or 0, p.is_keyframe, p.is_discard)
-        for p in container.demux(stream)
-        if p.size
-    ]
+    found = [(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
     if not any(not discard for *_, discard in found):
         raise MediaError(path, "has a video stream without a frame")
-    start = np.array([i if s is None else s for i, (s, *_) in enumerate(found)], np.float64)
-    duration, keyframe, discard = (np.array(column) for column in list(zip(*found, strict=True))[1:])
-    usual = float(np.median(np.diff(np.sort(start)))) if len(start) > 1 else 1.0
+    pts, dts = ([stamps[i] for stamps in found] for i in (0, 1))
+    duration, keyframe, discard = (np.array(column) for column in list(zip(*found, strict=True))[2:])
+    start = _running(pts, dts, duration, float(1 / stream.time_base) if stream.time_base else math.inf)
+    usual = _usual(start)
     end = (start + np.where(duration > 0, duration, usual))[~discard].max()
     first = start[~discard].min()
     times = first + (np.arange(frames) + 0.5) / frames * (end - first)
     if container.format.name == "avi":
         # AVI stores no display times: frames come out in the order shown, whatever times the demuxer made up for them.
-        return _Plan(times, np.ones(len(start), bool), np.sort(start))
+        return _Plan(times, start, np.ones(len(start), bool), np.sort(start))
 
     # Only groups of pictures that hold a wanted frame are decoded. A frame shown before the key frame of its own group
     # leans on the group before as well.
@@ -87,7 +88,27 @@ def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames
     order = np.argsort(start, kind="stable")
     wanted = order[np.maximum(np.searchsorted(start[order], times, side="right") - 1, 0)]
     groups = np.union1d(group[wanted], (group[wanted] - 1)[start[wanted] < start[key[wanted]]])
-    return _Plan(times, np.isin(group, groups), None)
+    return _Plan(times, start, np.isin(group, groups), None)
+
+
+def _running(pts: list[int | None], dts: list[int | None], duration: np.ndarray, second: float) -> np.ndarray:
+    """i64[packets] when each is shown. Where the clock falls back, because it wrapped or because another recording was
+    joined on, what follows is shown after all that came before."""
+    start = np.array(
+        [i if p is d is None else d if p is None else p for i, (p, d) in enumerate(zip(pts, dts, strict=True))]
+    )
+    decoded = np.array([s if d is None else d for d, s in zip(dts, start.tolist(), strict=True)])
+    falls = 1 + np.flatnonzero(np.diff(decoded) < -_FALL * second)
+    for at, upto in zip(falls, [*falls[1:], len(start)], strict=False):
+        before, here = start[:at], slice(at, upto)
+        end = (before + np.where(duration[:at] > 0, duration[:at], _usual(before))).max()
+        start[here] += round(end) - start[here].min()
+    return start
+
+
+def _usual(start: np.ndarray) -> float:
+    """Ticks between two frames."""
+    return float(np.median(np.diff(np.sort(start)))) if len(start) > 1 else 1.0
 
 
 def _shown(
@@ -102,7 +123,8 @@ def _shown(
     for n, frame in enumerate(_frames(container, stream, plan)):
         if frame.is_corrupt:
             raise MediaError(path, "has a damaged video frame")
-        shown_from = plan.clock[min(n, len(plan.clock) - 1)] if plan.clock is not None else frame.pts or frame.dts or 0
+        stamp = frame.pts if frame.pts is not None else frame.dts or 0
+        shown_from = stamp if plan.clock is None else plan.clock[min(n, len(plan.clock) - 1)]
         upto = int(np.searchsorted(plan.times, shown_from)) if last is not None else 0
         if last is not None and upto > due:
             yield from [picture(last)] * (upto - due)
@@ -115,10 +137,12 @@ def _shown(
 
 
 def _frames(container: "InputContainer", stream: "VideoStream", plan: _Plan) -> "Iterator[VideoFrame]":
-    """Frames of the needed packets, in the order shown."""
+    """Frames of the needed packets, in the order shown, each with the plan's stamp."""
     decoder, running = stream.codec_context, False
     packets = (p for p in container.demux(stream) if p.size)
-    for packet, needed in zip(packets, plan.needed, strict=False):
+    for packet, start, needed in zip(packets, plan.start.tolist(), plan.needed, strict=True):
+        if plan.clock is None:
+            packet.pts = start
         if needed:
             yield from decoder.decode(packet)
         elif running:  # a gap: let out the frames held back for reordering, and forget the references
@@ -129,12 +153,28 @@ def _frames(container: "InputContainer", stream: "VideoStream", plan: _Plan) -> 
 
 
 def _picture(frame: "VideoFrame", size: int, resize: int | None, filter: Filter) -> np.ndarray:
-    turns = round(frame.rotation / 90)
+    matrix = _matrix(frame)
     if filter != "area":
-        return fit(np.rot90(frame.to_ndarray(format="rgb24"), turns), size, resize, filter)
+        return fit(_displayed(frame.to_ndarray(format="rgb24"), matrix), size, resize, filter)
     height, width = _scaled(frame.height, frame.width, size, resize)
     small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-    return _centre(np.rot90(small, turns), size)
+    return _centre(_displayed(small, matrix), size)
+
+
+def _matrix(frame: "VideoFrame") -> np.ndarray:
+    """f64[2 2] of the display matrix: a pixel right, and a pixel down, to (right, down) on the screen."""
+    from av.sidedata.sidedata import Type
+
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    return np.eye(2) if found is None else np.frombuffer(bytes(found), np.int32)[[0, 1, 3, 4]].reshape(2, 2) / 2**16
+
+
+def _displayed(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Turned to the nearest quarter and mirrored, as FFmpeg and players show it."""
+    (a, b), (c, d) = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def fit(picture: np.ndarray, size: int, resize: int | None, filter: Literal["bilinear", "bicubic"]) -> np.ndarray:

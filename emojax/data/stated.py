@@ -1,0 +1,254 @@
+"""How many bytes a media file should have, and where recordings begin in it, by what its container states.
+
+Decoders read a file that was cut off as far as it goes and say nothing. Most containers, though, state their own
+length, so that a cut is seen by comparing that with the file: RIFF and AIFF chunks, ISO base media boxes (MP4, MOV),
+EBML elements (WebM, Matroska), Ogg pages, the Xing header of MP3. FLAC states its number of samples instead, which
+`audio.py` compares. What nobody states cannot be checked: live WebM, fragmented MP4, MP3 without Xing, and every file
+that was written to a pipe, where the writer could not go back to fill in a size. What follows the stated end (tags,
+junk) is nobody's loss, unless it is another recording.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from mmap import mmap
+
+Bytes = bytes | mmap
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"meta", b"uuid", b"udta")
+_BOXES += (b"sidx", b"ssix", b"prft", b"emsg", b"mfra", b"pdin")
+_STEPS = 1_000_000  # chunks, boxes or pages that are looked at: an hour's sound in the smallest pages has 180,000
+_PAGE = 4096  # bytes of a page that libogg sends off because it is full; FFmpeg and others do so after a second
+_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # what follows the last frame of an MP3
+
+
+def unstated(length: int, size: int) -> bool:
+    """Whether a stated length is what writers leave that cannot go back: 0, or about the most that the field holds."""
+    return not length or (length > size and any(abs(length - 2**n) <= 2**16 for n in (31, 32, 63, 64)))
+
+
+def stated_size(data: Bytes) -> float | None:
+    """Bytes that the file should have at least (inf: more, but not how many); None: its container does not say.
+
+    Args:
+      data: the whole file, not empty.
+    """
+    match data[:4], data[8:12]:
+        case ((b"RIFF" | b"RF64"), b"WAVE"):
+            return _wave(data)
+        case b"RIFF", _:
+            return _riff(data)
+        case b"FORM", _:
+            length = int.from_bytes(data[4:8], "big")
+            return None if unstated(length, len(data)) else 8 + length
+        case b"OggS", _:
+            return _ogg(data)
+        case b"\x1aE\xdf\xa3", _:
+            return _ebml(data)
+    if data[4:8] in _BOXES:
+        return _boxes(data)
+    if data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] >= b"\xe0"):
+        xing = read_xing(data)
+        return xing.start + (xing.bytes or 4)  # at least one frame
+    return None
+
+
+def recordings(data: Bytes) -> list[tuple[int, int]]:
+    """Where each recording begins and ends in WAV, FLAC or Ogg files that were joined byte by byte; of another kind, or
+    where it is one recording as nearly always, one that is the whole file."""
+    match data[:4], data[8:12]:
+        case ((b"RIFF" | b"RF64"), b"WAVE"):
+            starts, at = [0], 0
+            while (end := _chunk(data, at)[1]) > at and data[end : end + 4] in (b"RIFF", b"RF64"):
+                starts.append(at := end)
+        case b"fLaC", _:
+            starts = list(_flac_starts(data))
+        case b"OggS", _:
+            pages = list(_pages(data))
+            starts = [0] + [p.at for p, before in zip(pages[1:], pages, strict=False) if p.first and not before.first]
+        case _:
+            starts = [0]
+    return list(zip(starts, [*starts[1:], len(data)], strict=True))
+
+
+def films(data: Bytes) -> int:
+    """How many films of their own an MP4 holds; FFmpeg and players show the first."""
+    if data[4:8] not in _BOXES:
+        return 1
+    names = [name for name, _ in _walk(data)]
+    return 1 if b"moof" in names else max(1, min(names.count(b"ftyp"), names.count(b"moov")))
+
+
+@dataclass(frozen=True)
+class Xing:
+    """What the header in the first frame of an MP3 states."""
+
+    start: int  # of the first frame
+    bytes: int | None  # from there on
+    whole: bool  # it states frames and bytes, and nothing but tags follows them
+
+
+def read_xing(data: Bytes) -> Xing:
+    start = 0
+    if data[:3] == b"ID3":
+        start = 10 + sum((b & 0x7F) << shift for b, shift in zip(data[6:10], (21, 14, 7, 0), strict=False))
+    frame = data[start : start + 200]
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or not frame[at + 7 : at + 8] or not frame[at + 7] & 2:
+        return Xing(start, None, False)
+    frames = frame[at + 7] & 1
+    field = at + 8 + 4 * frames
+    length = int.from_bytes(frame[field : field + 4], "big")
+    after = data[start + length : start + length + 16]
+    return Xing(start, length, bool(frames and length) and (not after or after.startswith(_TAGS)))
+
+
+def _chunk(data: Bytes, at: int) -> tuple[bytes, int]:
+    """Name and end of a RIFF chunk."""
+    length = int.from_bytes(data[at + 4 : at + 8], "little")
+    return data[at : at + 4], at + 8 + length + length % 2
+
+
+def _wave(data: Bytes) -> float | None:
+    """To the end of the sound; a chunk of tags after it may be missing."""
+    at, long = 12, None
+    for _ in range(_STEPS):
+        name, end = _chunk(data, at)
+        if at + 8 > len(data) or not name.strip(b"\0"):
+            break
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if name == b"ds64":  # RF64: the sizes that do not fit 32 bits
+            long = int.from_bytes(data[at + 16 : at + 24], "little")
+        if name == b"data":
+            length = long if long is not None and length == 0xFFFFFFFF else length
+            return None if unstated(length, len(data)) and at + 8 < len(data) else at + 8 + length
+        at = end
+    return math.inf
+
+
+def _riff(data: Bytes) -> int | None:
+    """AVI: one RIFF list, or several where it is longer than a gigabyte. Some writers count its header twice."""
+    at = 0
+    while at + 8 <= len(data) and data[at : at + 4] == b"RIFF":
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if unstated(length, len(data)):
+            return None
+        if 0 < at + 8 + length - len(data) <= 8 and _ends(data, at + 12):
+            return len(data)
+        at += 8 + length
+    return at
+
+
+def _ends(data: Bytes, at: int) -> bool:
+    """Whether the last of the chunks that begin at `at` ends where the file does."""
+    while at + 8 <= len(data):
+        at = _chunk(data, at)[1]
+    return at in (len(data), len(data) + 1)
+
+
+def _walk(data: Bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and end of each box; junk after a whole film ends them."""
+    at, seen = 0, set()
+    for _ in range(_STEPS):
+        if at >= len(data):
+            return
+        head = data[at : at + 16]
+        name, length = head[4:8], int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        elif length == 0 and len(head) >= 8:  # to the end of the file
+            length = len(data) - at
+        at += max(length, 8)
+        if at > len(data) and name not in _BOXES and b"moov" in seen and seen & {b"mdat", b"moof"}:
+            return
+        seen.add(name)
+        yield name, at
+
+
+def _boxes(data: Bytes) -> int:
+    return max(end for _, end in _walk(data))
+
+
+def _ebml(data: Bytes) -> int | None:
+    """The EBML header, then one Segment that holds all the rest."""
+
+    def number(at: int) -> tuple[int, int, bool]:
+        """Value, end, and whether it is the one that says: not stated."""
+        first = data[at] if at < len(data) else 1
+        extra = 8 - first.bit_length() if first else 7
+        bits = 7 * (extra + 1)
+        value = int.from_bytes(data[at : at + 1 + extra] or b"\x01", "big") & (1 << bits) - 1
+        return value, at + 1 + extra, value == (1 << bits) - 1
+
+    length, at, _ = number(4)
+    at += length
+    if data[at : at + 4] != b"\x18\x53\x80\x67":
+        return None
+    length, at, unsaid = number(at + 4)
+    return None if unsaid else at + length
+
+
+@dataclass(frozen=True)
+class _Page:
+    at: int
+    end: int
+    serial: bytes
+    first: bool  # of its stream
+    last: bool
+    granule: int
+    segments: int
+
+
+def _pages(data: Bytes) -> Iterator[_Page]:
+    at = 0
+    for _ in range(_STEPS):
+        head = data[at : at + 27 + 255]
+        if len(head) < 27 or head[:4] != b"OggS":
+            return
+        n, flags, granule = head[26], head[5], int.from_bytes(head[6:14], "little", signed=True)
+        end = at + 27 + n + sum(head[27 : 27 + n])
+        yield _Page(at, end, head[14:18], bool(flags & 2), bool(flags & 4), granule, n)
+        at = end
+
+
+def _ogg(data: Bytes) -> float:
+    """Pages, the last one of every stream marked as such.
+
+    Many recorders (Android's, Telegram's) do not mark it. Then the end is told from a cut between two pages by the last
+    page: one that was not full was sent off because there was no more.
+    """
+    end, ends = 0, {}
+    granules: dict[bytes, int] = {}  # of the page before the last
+    for page in _pages(data):
+        if page.serial in ends:
+            granules[page.serial] = ends[page.serial].granule
+        ends[page.serial], end = page, page.end
+    if end > len(data):
+        return end
+    if end < len(data) and b"OggS".startswith(data[end : end + 4]):
+        return math.inf
+    unmarked = [page for page in ends.values() if not page.last]
+    return math.inf if any(_full(data, page, granules.get(page.serial, 0)) for page in unmarked) else end
+
+
+def _full(data: Bytes, page: _Page, before: int) -> bool:
+    """Whether a page was sent off because it was full, or holds the first part of a packet, or headers alone."""
+    body = page.end - page.at - 27 - page.segments
+    unfinished = not page.segments or data[page.at + 26 + page.segments] == 255
+    second = page.granule - max(before, 0) >= 0.95 * _ogg_rate(data, page.serial)
+    return page.granule <= 0 or unfinished or body >= _PAGE or page.segments >= 250 or second
+
+
+def _ogg_rate(data: Bytes, serial: bytes) -> float:
+    """Granules a second of a stream; inf where its codec does not say in a way that is known here."""
+    head = next(data[page.at + 27 + page.segments : page.end] for page in _pages(data) if page.serial == serial)
+    if head[:8] == b"OpusHead":
+        return 48_000
+    return int.from_bytes(head[12:16], "little") if head[1:7] == b"vorbis" else math.inf
+
+
+def _flac_starts(data: Bytes) -> Iterator[int]:
+    yield 0
+    at = 0
+    while (at := data.find(b"fLaC", at + 4)) > 0:
+        if data[at + 4 : at + 8] in (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"):  # the block that comes first
+            yield at
