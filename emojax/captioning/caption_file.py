@@ -55,10 +55,9 @@ def write(
     left = [clip for clip in clips if clip.id not in done] if done else clips
     began, errors, compiling = time.perf_counter(), 0, []
     records = model.records(left, decoding, compiling.append)
-    # a file name need not be UTF-8: what Python makes of its bytes is written as JSON's escapes
-    with out.open("a", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with out.open("a", buffering=1, encoding="utf-8", newline="\n") as file:
         for n, record in enumerate(records if left else (), 1):
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(line(record, "utf-8") + "\n")
             errors += "error" in record
             progress(n, len(left))
     seconds = time.perf_counter() - began - sum(compiling)
@@ -68,6 +67,16 @@ def write(
         "seconds": seconds,
         "clips_per_second": len(left) / max(seconds, 1e-9),
     }
+
+
+def line(record: dict[str, Any], encoding: str) -> str:
+    """A record as JSON. What the encoding lacks (a file name need not be UTF-8, a terminal neither) is escaped."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return text
 
 
 def _settings(model: "Captioner", decoding: Decoding) -> dict[str, Any]:

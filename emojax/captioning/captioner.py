@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from emojax.data.bulk import Bulk
     from emojax.data.clips import Clip
     from emojax.data.feature_files import FeatureFolder
+
+log = logging.getLogger(__name__)
 
 
 @struct.dataclass
@@ -113,8 +117,8 @@ class Captioner:
           compiled: told the seconds that compilation took, at the first batch of each length bucket.
         Yields:
           `id`, `caption`, `logprob` (nats, of the whole caption) and `emotions` (concept -> coordinate); with several
-          samples those are the most probable one's, and `samples` lists all. Of a file that cannot be decoded `id`,
-          `file` and `error`.
+          samples those are the most probable one's, and `samples` lists all. `truncated_seconds` is how much longer
+          the sound is than what the captioner hears. Of a file that cannot be decoded `id`, `file` and `error`.
         Raises:
           ConfigError: `ordered`, and an id is not unique; clips without features, where these are read.
         """
@@ -145,9 +149,18 @@ class Captioner:
             reach=_REACH * decoding.batch_size if decoding.ordered else None,
             features=feature_source(self.cfg, clips, self.features),
         )
+        truncated = 0
         with closing(batches), jax.set_mesh(self.mesh):
             made = self._records(run, batches, compiled)
-            yield from in_order(clips, made) if decoding.ordered else made
+            for record in in_order(clips, made) if decoding.ordered else made:
+                truncated += "truncated_seconds" in record
+                yield record
+        if truncated:
+            log.warning(
+                "%d clips are longer than the last of data.audio_seconds, %g s, and only so much of their sound is "
+                "heard; their records say how much was not (truncated_seconds)",
+                *(truncated, data.audio_seconds[-1]),
+            )
 
     def _records(
         self, run: Callable[..., Captions], batches: "Iterator[Bulk]", compiled: Callable[[float], None]
@@ -175,6 +188,7 @@ class Captioner:
             yield from self._words(*pending)
 
     def _words(self, clips: "Sequence[Clip]", captions: Captions) -> Iterator[dict[str, Any]]:
+        from emojax.data.reader import beyond
         from emojax.data.text import decode
 
         here: Any = jax.device_get(captions)
@@ -190,8 +204,21 @@ class Captioner:
                     names = [concept.name for concept in self.cfg.reward.concepts]
                     record["emotions"] = dict(zip(names, z, strict=True)) if len(z) == len(names) else z
                 found.append(record)
+            if not all(math.isfinite(x) for record in found for x in (record["logprob"], *_numbers(record))):
+                file = str(clip.audio or clip.video or "")
+                yield {"id": clip.id, "file": file, "error": "the captioner's numbers for it are not finite"}
+                continue
             best = max(found, key=lambda record: record["logprob"])
-            yield {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
+            record = {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
+            if cut := beyond(clip.seconds if clip.audio else None, self.cfg.data):
+                record["truncated_seconds"] = round(cut, 2)
+            yield record
+
+
+def _numbers(record: dict[str, Any]) -> list[float]:
+    """The coordinates of a caption."""
+    found = record.get("emotions", [])
+    return list(found.values()) if isinstance(found, dict) else found
 
 
 def load(model: str | Path, features: str | Path = "", checkpoint: str = "last") -> Captioner:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from emojax.config import Config, ConfigError, FeatureFilesConfig
 from emojax.data.clips import Clip
 from emojax.data.encoding import Work, encoding_batches
 from emojax.data.feature_files import Broken, Facts, differences, digest, lacks, open_features, write_features
+from emojax.data.reader import beyond
 from emojax.decoder.captioner import cast, compute_dtype, matmul_precision
 from emojax.encoders import media
 from emojax.parallel import sharding
@@ -23,6 +25,7 @@ from emojax.training import freeze
 from emojax.training.features import extractors
 from emojax.types import Array, Batch
 
+log = logging.getLogger(__name__)
 Stored = Literal["float32", "bfloat16", "float16"]
 
 
@@ -88,6 +91,7 @@ def encode(
     facts: dict[str, Facts] = {}
     tensors: dict[str, np.ndarray] = {}
     broken: dict[str, Broken] = {}
+    truncated = 0
     with jax.set_mesh(mesh):
         for work, made in _prefetch(encoding_batches(left, cfg.data, encoding.batch, encoding.file), run, mesh):
             broken |= work.broken
@@ -96,6 +100,7 @@ def encode(
                 own = {name: x for name, x in own.items() if (decoded.samples if name == "audio" else decoded.frames)}
                 named = tuple(name for name in ("audio", "video") if getattr(clip, name) is not None)
                 digests = {name: digest(x) for name, x in own.items()}
+                truncated += bool(beyond(decoded.seconds, cfg.data))
                 facts[clip.id] = Facts(named, decoded.samples, decoded.frames, seconds, digests)
                 tensors |= {f"{name}/{clip.id}": x for name, x in own.items()}
             if work.closes:
@@ -103,6 +108,11 @@ def encode(
                 number, done, failed = number + 1, done + len(facts) + len(broken), failed + len(broken)
                 facts, tensors, broken = {}, {}, {}
                 progress(done, len(left))
+    if truncated:
+        log.warning(
+            "%d clips are longer than the last of data.audio_seconds, %g s; features are of so much of their sound",
+            *(truncated, cfg.data.audio_seconds[-1]),
+        )
     return {"clips": done, "broken": failed}
 
 

@@ -1,6 +1,5 @@
 """caption, evaluate, export: what a trained captioner is for."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def caption(
     if out is None:
         errors = 0
         for record in loaded.records(clips, decoding):
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            print(caption_file.line(record, sys.stdout.encoding), flush=True)
             errors += "error" in record
     else:
         with bars() as track:

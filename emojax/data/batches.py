@@ -15,7 +15,7 @@ from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.order import Order, bits, clips_in, make_order
-from emojax.data.reader import Decoded, Part, Reader, collate, decode, error_record, seconds_of
+from emojax.data.reader import Decoded, Part, Reader, beyond, collate, decode, error_record, seconds_of
 from emojax.data.text import END
 from emojax.data.workers import prefetch
 from emojax.types import Batch, References
@@ -75,9 +75,13 @@ def training_batches(
     drawn = prefetch(partial(_training_batch, reader, order, here), range(batching.start, _ENDLESS), data.workers)
 
     def batches() -> Generator[Batch, None, None]:
-        told = set()
+        told, long = set(), set()
         with closing(drawn):
             for part in drawn:
+                for row, seconds in zip(part.rows.tolist(), part.beyond, strict=True):
+                    if seconds and row not in long:
+                        long.add(row)
+                        _tell_of_long(len(long), clips[row].id, seconds, data)
                 for error in part.errors:
                     if error.path not in told:
                         log.warning("left out %s: %s: %s", error.id, error.path, error.why)
@@ -86,6 +90,16 @@ def training_batches(
                 yield replace(part.batch, emotion=labels, references=_rows(references, part.rows))
 
     return batches()
+
+
+def _tell_of_long(count: int, name: str, seconds: float, data: Data) -> None:
+    """Of the first clip whose sound is cut, the tenth, the hundredth and so on."""
+    if count == 10 ** (len(str(count)) - 1):
+        log.warning(
+            "%d clips so far are longer than the last of data.audio_seconds, %g s, and their sound is cut there; "
+            "this one by %.1f s: %s",
+            *(count, data.audio_seconds[-1], seconds, name),
+        )
 
 
 def _training_batch(reader: Reader, order: Order, rows: np.ndarray, i: int) -> Part:
@@ -110,7 +124,8 @@ def _training_batch(reader: Reader, order: Order, rows: np.ndarray, i: int) -> P
 
     captions = [targets(row) for row, _ in found]
     batch = collate(reader, found, captions, order.seconds[bucket])
-    return Part(batch, np.array([row for row, _ in found]), errors)
+    left_out = [beyond(decoded.seconds, reader.data) for _, decoded in found]
+    return Part(batch, np.array([row for row, _ in found]), errors, left_out)
 
 
 def _rows(references: References | None, rows: np.ndarray) -> References | None:

@@ -48,7 +48,8 @@ def bulk_batches(
         is. None: without bound; only the last batch of a bucket is partly filled.
       features: streams that are read from features instead of media.
     Yields:
-      The clips that the first rows of the batch hold (the rows after them repeat the last); the batch; and the clips
+      The clips that the first rows of the batch hold (the rows after them repeat the last), each with the seconds of
+      its whole recording, which may be longer than the last bucket; the batch; and the clips
       that cannot be decoded, unless `data.strict`, which raises MediaError. Without a clip there is no batch.
     """
     share = -(-batch // max(data.workers, 1))  # clips that a worker decodes at once
@@ -73,7 +74,11 @@ def _batches(
         told, errors = errors, []
         padded = rows + rows[-1:] * (batch - len(rows))
         captions = [reader.clips[row].captions[: reader.data.targets] for row, _ in padded]
-        return [reader.clips[row] for row, _ in rows], collate(reader, padded, captions, seconds[bucket]), told
+        return (
+            [_measured(reader.clips[row], decoded) for row, decoded in rows],
+            collate(reader, padded, captions, seconds[bucket]),
+            told,
+        )
 
     with closing(made):
         for part in made:
@@ -100,6 +105,10 @@ def _decoded(reader: Reader, clips: tuple[Clip, ...]) -> list[Decoded | MediaErr
     """In a worker."""
     here = replace(reader, clips=clips)
     return [decode(here, row) for row in range(len(clips))]
+
+
+def _measured(clip: Clip, decoded: Decoded) -> Clip:
+    return replace(clip, seconds=decoded.seconds) if decoded.seconds else clip
 
 
 def _seconds(decoded: Decoded) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 from emojax.config import ConfigError
 from emojax.config.concepts import Concept
 from emojax.data.container import MediaError, probe
+from emojax.data.isolated import call
 
 _SHOWN = 20  # faults that an error prints; check_manifest gives them all
 
@@ -117,9 +118,9 @@ def clips_of_files(paths: Iterable[Path]) -> list[Clip]:
     """
 
     def clip(path: Path) -> Clip:
-        where = path.resolve()
+        where = Path(os.path.abspath(path))  # not resolved: a path that is too long is that file's error
         try:
-            streams = probe(where)
+            streams = call(probe, where)
         except MediaError:
             return Clip(str(path), audio=where)
         return Clip(

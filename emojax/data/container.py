@@ -26,8 +26,8 @@ _FORMATS = (
     "vc1,voc,vvc,w64,wav,webp_pipe,wtv,wv,xwma,yuv4mpegpipe"
 )
 # Formats whose length is written down or follows from sizes that are; that of others is a guess by the bit rate.
-_STATING = {"aiff", "asf", "au", "avi", "caf", "dsf", "flac", "flv", "iff", "matroska", "mov", "mpeg", "mpegts", "mxf"}
-_STATING |= {"nut", "ogg", "rm", "tta", "w64", "wav", "wv"}
+_STATING = {"aiff", "asf", "au", "avi", "caf", "dsf", "flac", "flv", "iff", "matroska", "mov", "mxf", "nut"}
+_STATING |= {"ogg", "rm", "tta", "w64", "wav", "wv"}
 _OPENING = 60.0  # seconds that opening, and that each read, may wait
 
 
@@ -49,31 +49,34 @@ class Streams:
     seconds: float | None  # of the longest stream; None: the container does not say
 
 
-def check_whole(path: Path) -> None:
-    """Raises MediaError for a file that is missing, empty, or shorter than its container says."""
+def check_whole(path: Path) -> int:
+    """How many recordings are joined in the file, nearly always 1.
+
+    Raises:
+      MediaError: it is missing, empty, or shorter than its container says.
+    """
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):  # a pipe may keep its reader waiting for ever
             raise MediaError(path, "is not a file")
         if not found.st_size:
             raise MediaError(path, "is empty")
-        missing = _missing(path, found.st_ino, found.st_size, found.st_mtime_ns)
+        joined, missing = _look(path, found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError as e:
         raise MediaError(path, e.strerror or str(e)) from None
     if missing:
         part = "the last part" if missing == math.inf else f"{missing} bytes or more"
         raise MediaError(path, f"is cut off: {part} that its container speaks of is missing")
+    return joined
 
 
 @functools.lru_cache(maxsize=1)  # a clip's file is looked at for its sound and again for its pictures
-def _missing(path: Path, *_: int) -> float:
-    """Bytes; found anew where the file is another or has changed."""
+def _look(path: Path, *_: int) -> tuple[int, float]:
+    """Recordings in a file and bytes that are missing; found anew where the file is another or has changed."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         parts = recordings(data)
-        if len(parts) > 1:
-            lacking = [(stated_size(data[start:end]) or 0) - (end - start) for start, end in parts]
-            return max(0, *lacking)
-        return max(0, (stated_size(data) or 0) - len(data))
+        each = [data] if len(parts) == 1 else [data[start:end] for start, end in parts]
+        return len(parts), max(0, *((stated_size(part) or 0) - len(part) for part in each))
 
 
 def open_media(path: Path) -> "InputContainer":
@@ -128,7 +131,9 @@ def probe(path: Path) -> Streams:
     """The streams that a file holds; raises MediaError. Where no length is stated, the packets are counted."""
     with open_media(path) as container:
         sound, film = audio_stream(container), video_stream(container)
-        if states_length(container):
+        if check_whole(path) > 1:
+            seconds = None
+        elif states_length(container):
             seconds = container.duration / 1e6 if container.duration else None
         else:
             seconds = None if sound is None else count_seconds(container, sound)

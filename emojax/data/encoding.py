@@ -68,5 +68,5 @@ def _work(data: Data, size: int, part: tuple[float, list[Clip], bool]) -> Work:
     seconds = max(seconds, data.audio_seconds[bucket_of(longest, data.audio_seconds)])
     shapes = batch_shapes(size, samples=round(seconds * SAMPLE_RATE), frames=data.frames, size=data.frame_size)
     batch = replace(blank(shapes), **media(rows, data, MEDIA, seconds))
-    known = [(clip, Decoded(None, None, d.samples, d.frames), measure(clip, data)) for clip, d in found]
+    known = [(clip, replace(d, audio=None, video=None), measure(clip, data)) for clip, d in found]
     return Work(batch, known, broken, closes)

@@ -10,10 +10,11 @@ import numpy as np
 
 from emojax.config import Data
 from emojax.data import feature_files
-from emojax.data.audio import SAMPLE_RATE, decode_audio
+from emojax.data.audio import SAMPLE_RATE, read_audio
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError, probe
 from emojax.data.features import MEDIA, FeatureSource, features_of, lay
+from emojax.data.isolated import call
 from emojax.data.order import bucket_of
 from emojax.data.text import encode, encode_transcript
 from emojax.data.video import decode_video
@@ -21,6 +22,8 @@ from emojax.types import Batch, batch_shapes, blank
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+_PADDING = 0.1  # seconds by which a file may be longer than it is said to be
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Decoded:
     video: np.ndarray | None  # u8[S size size 3]; or f32[S D]
     samples: int = 0  # of sound; 0: the clip has none
     frames: bool = False  # the clip has video
+    seconds: float = 0.0  # of the whole recording, of whose sound `samples` may be the first part alone
 
 
 def load(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> Decoded:
@@ -55,30 +59,36 @@ def load(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> Decoded:
     if features.folder is not None:
         facts = feature_files.facts_of(features.folder, clip)
         samples = facts.samples if clip.audio is not None else 0
-        frames = facts.frames and clip.video is not None
+        frames, seconds = facts.frames and clip.video is not None, facts.seconds if samples else 0.0
         audio = features_of(features.audio, clip, features) if features.audio and samples else None
         video = features_of(features.video, clip, features) if features.video and frames else None
     else:
-        audio, video = _audio(clip, data, features), _video(clip, data, features)
+        (audio, seconds), video = _audio(clip, data, features), _video(clip, data, features)
         samples, frames = 0 if audio is None else len(audio), video is not None
     if not samples and not frames and clip.transcript is None:
         raise MediaError(clip.audio or clip.video or Path(clip.id), "holds no stream that its clip names")
     if clip.audio is not None and clip.seconds is not None and features.audio is None:
         bucket = data.audio_seconds[bucket_of(clip.seconds, data.audio_seconds)]
-        if samples > (bucket + 0.1) * SAMPLE_RATE:
+        if samples > (bucket + _PADDING) * SAMPLE_RATE:
             found = samples / SAMPLE_RATE
             raise MediaError(clip.audio, f"is listed with {clip.seconds:.1f} s of sound and has {found:.1f} s or more")
-    return Decoded(audio, video, samples, frames)
+    return Decoded(audio, video, samples, frames, seconds)
 
 
-def _audio(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None:
+def _audio(clip: Clip, data: Data, features: FeatureSource) -> tuple[np.ndarray | None, float]:
+    """The stream, and the seconds of the whole recording where that is known."""
     if clip.audio is None:
-        return None
-    return (
-        features_of(features.audio, clip, features)
-        if features.audio
-        else decode_audio(clip.audio, data.audio_seconds[-1])
-    )
+        return None, 0.0
+    if features.audio:
+        return features_of(features.audio, clip, features), 0.0
+    sound = call(read_audio, clip.audio, data.audio_seconds[-1])
+    return (None, 0.0) if sound is None else (sound.samples, sound.seconds)
+
+
+def beyond(seconds: float | None, data: Data) -> float:
+    """Seconds of a recording that no length bucket holds, and that nothing sees; a codec's padding does not count."""
+    left = (seconds or 0.0) - data.audio_seconds[-1]
+    return left if left > _PADDING else 0.0
 
 
 def _video(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None:
@@ -86,7 +96,7 @@ def _video(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None
         return None
     if features.video:
         return features_of(features.video, clip, features)
-    return decode_video(clip.video, data.frames, data.frame_size, data.frame_resize, data.frame_filter)
+    return call(decode_video, clip.video, data.frames, data.frame_size, data.frame_resize, data.frame_filter)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Part:
     batch: Batch
     rows: np.ndarray  # indices of the clips
     errors: list[ErrorRecord]
+    beyond: list[float]  # seconds of each row's recording that are left out
 
 
 @dataclass
@@ -213,6 +224,6 @@ def measure(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> float:
         known = features.folder.broken.get(clip.id) or features.folder.clips[clip.id][1]
         return known.seconds
     try:
-        return probe(clip.audio).seconds or data.audio_seconds[-1]
+        return call(probe, clip.audio).seconds or data.audio_seconds[-1]
     except MediaError:
         return 0.0  # decoding it will say what is wrong

@@ -43,7 +43,7 @@ def stated_size(data: Bytes) -> float | None:
         case b"OggS", _:
             return _ogg(data)
         case b"\x1aE\xdf\xa3", _:
-            return _ebml(data)
+            return _ebml(data, 0)
     if data[4:8] in _BOXES:
         return _boxes(data)
     if data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] >= b"\xe0"):
@@ -53,20 +53,22 @@ def stated_size(data: Bytes) -> float | None:
 
 
 def recordings(data: Bytes) -> list[tuple[int, int]]:
-    """Where each recording begins and ends in WAV, FLAC or Ogg files that were joined byte by byte; of another kind, or
-    where it is one recording as nearly always, one that is the whole file."""
-    match data[:4], data[8:12]:
-        case ((b"RIFF" | b"RF64"), b"WAVE"):
-            starts, at = [0], 0
-            while (end := _chunk(data, at)[1]) > at and data[end : end + 4] in (b"RIFF", b"RF64"):
-                starts.append(at := end)
-        case b"fLaC", _:
+    """Where each recording begins and ends in a WAV, AVI, FLAC, Ogg or WebM file to which others were joined byte by
+    byte; where it is one, as nearly always, or of another kind: the whole file."""
+    starts, at = [0], 0
+    match data[:4]:
+        case b"RIFF" | b"RF64":
+            while (end := _chunk(data, at)[1]) > at and data[end : end + 4] == data[:4]:
+                at = end
+                starts += [at] if data[at + 8 : at + 12] == data[8:12] else []  # a long AVI goes on as AVIX
+        case b"fLaC":
             starts = list(_flac_starts(data))
-        case b"OggS", _:
+        case b"OggS":
             pages = list(_pages(data))
-            starts = [0] + [p.at for p, before in zip(pages[1:], pages, strict=False) if p.first and not before.first]
-        case _:
-            starts = [0]
+            starts += [p.at for p, before in zip(pages[1:], pages, strict=False) if p.first and not before.first]
+        case b"\x1aE\xdf\xa3":
+            while (end := _ebml(data, at)) is not None and data[end : end + 4] == data[:4]:
+                starts.append(at := end)
     return list(zip(starts, [*starts[1:], len(data)], strict=True))
 
 
@@ -168,8 +170,8 @@ def _boxes(data: Bytes) -> int:
     return max(end for _, end in _walk(data))
 
 
-def _ebml(data: Bytes) -> int | None:
-    """The EBML header, then one Segment that holds all the rest."""
+def _ebml(data: Bytes, at: int) -> int | None:
+    """The end of the one Segment that holds all that comes after an EBML header."""
 
     def number(at: int) -> tuple[int, int, bool]:
         """Value, end, and whether it is the one that says: not stated."""
@@ -179,7 +181,7 @@ def _ebml(data: Bytes) -> int | None:
         value = int.from_bytes(data[at : at + 1 + extra] or b"\x01", "big") & (1 << bits) - 1
         return value, at + 1 + extra, value == (1 << bits) - 1
 
-    length, at, _ = number(4)
+    length, at, _ = number(at + 4)
     at += length
     if data[at : at + 4] != b"\x18\x53\x80\x67":
         return None
