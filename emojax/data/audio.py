@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -95,8 +96,8 @@ def _read(path: Path, seconds: float | None) -> _Read | None:
             raise MediaError(path, "is several films joined byte by byte; join them with ffmpeg's concat instead")
         if not data[:4].startswith(_LIBSNDFILE):
             return _by_ffmpeg(path, seconds)
-        exact = data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS") or read_xing(data).whole
-        parts = recordings(data) if exact else []
+        parts = recordings(data)
+        exact = data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS") or read_xing(data).is_whole(data)
         if len(parts) > 1:
             return _joined(path, data, parts, seconds)
     return (_by_libsndfile(path, os.fsencode(path), seconds) if exact else None) or _by_ffmpeg(path, seconds)
@@ -185,14 +186,14 @@ def _by_ffmpeg(path: Path, seconds: float | None) -> _Read | None:
         parts, rate, total = [], 0, 0
         left: float | None = 0.0
         try:
-            for frame in container.decode(stream):
+            for frame in _frames(container, stream):
                 if rate and frame.sample_rate != rate:
                     raise MediaError(path, f"changes its sample rate from {rate} to {frame.sample_rate} Hz")
                 rate = frame.sample_rate
                 parts.append(_mono(frame))
                 total += len(parts[-1])
                 if seconds is not None and total >= seconds * rate:
-                    left = _left(container, stream, total / rate)
+                    left = _left(path, container, stream, total / rate)
                     break
         except av.error.FFmpegError as e:
             raise MediaError(path, f"has audio that cannot be decoded ({e.strerror})") from None
@@ -200,9 +201,33 @@ def _by_ffmpeg(path: Path, seconds: float | None) -> _Read | None:
         return _Read(mono, rate, total / max(rate, 1) + (left or 0))
 
 
-def _left(container: "InputContainer", stream: "AudioStream", done: float) -> float | None:
+def _frames(container: "InputContainer", stream: "AudioStream") -> "Iterator[AudioFrame]":
+    """All frames. Tags between the frames of an MP3, where another was joined on, are passed over, and so is what comes
+    after the last frame."""
+    import av
+    import av.error
+
+    failed: av.error.InvalidDataError | None = None
+    for packet in container.demux(stream):
+        if failed and packet.size:
+            raise failed
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError as e:
+            data = bytes(packet)
+            if stream.codec_context.name not in ("mp3", "mp3float"):
+                raise
+            if rest := data[read_xing(data).start :] if data.startswith(b"ID3") else b"":
+                yield from stream.codec_context.decode(av.Packet(rest))
+            elif data[:1] == b"\xff":
+                raise
+            else:
+                failed = e
+
+
+def _left(path: Path, container: "InputContainer", stream: "AudioStream", done: float) -> float | None:
     """Seconds of sound after those that were decoded."""
-    if states_length(container) and stream.duration and stream.time_base:
+    if states_length(path, container) and stream.duration and stream.time_base:
         return max(0.0, float(stream.duration * stream.time_base) - done)
     return count_seconds(container, stream)
 

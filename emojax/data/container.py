@@ -9,7 +9,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emojax.data.stated import recordings, stated_size
+from emojax.data.stated import read_xing, recordings, stated_size
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -117,14 +117,15 @@ def audio_stream(container: "InputContainer") -> "AudioStream | None":
     return next((s for s in tracks if s.disposition & Disposition.default), tracks[0] if tracks else None)
 
 
-def states_length(container: "InputContainer") -> bool:
+def states_length(path: Path, container: "InputContainer") -> bool:
     """Whether the container's duration is more than a guess."""
     names = container.format.name.split(",")
-    return bool(_STATING.intersection(names)) and (names != ["wav"] or _is_pcm(container))
-
-
-def _is_pcm(container: "InputContainer") -> bool:
-    return all(s.codec_context.name.startswith("pcm") for s in container.streams.audio)
+    if names == ["mp3"]:
+        with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return read_xing(data).is_whole(data)
+    if names == ["wav"]:  # of compressed sound, such as MP3, it is by the bit rate
+        return all(s.codec_context.name.startswith("pcm") for s in container.streams.audio)
+    return bool(_STATING.intersection(names))
 
 
 def probe(path: Path) -> Streams:
@@ -133,7 +134,7 @@ def probe(path: Path) -> Streams:
         sound, film = audio_stream(container), video_stream(container)
         if check_whole(path) > 1:
             seconds = None
-        elif states_length(container):
+        elif states_length(path, container):
             seconds = container.duration / 1e6 if container.duration else None
         else:
             seconds = None if sound is None else count_seconds(container, sound)

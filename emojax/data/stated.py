@@ -46,15 +46,15 @@ def stated_size(data: Bytes) -> float | None:
             return _ebml(data, 0)
     if data[4:8] in _BOXES:
         return _boxes(data)
-    if data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] >= b"\xe0"):
+    if _is_mp3(data[:4]):
         xing = read_xing(data)
-        return xing.start + (xing.bytes or 4)  # at least one frame
+        return xing.end or xing.start + 4  # at least one frame
     return None
 
 
 def recordings(data: Bytes) -> list[tuple[int, int]]:
-    """Where each recording begins and ends in a WAV, AVI, FLAC, Ogg or WebM file to which others were joined byte by
-    byte; where it is one, as nearly always, or of another kind: the whole file."""
+    """Where each recording begins and ends in a WAV, AVI, FLAC, Ogg, WebM or MP3 file to which others were joined byte
+    by byte; where it is one, as nearly always, or of another kind: the whole file."""
     starts, at = [0], 0
     match data[:4]:
         case b"RIFF" | b"RF64":
@@ -66,6 +66,9 @@ def recordings(data: Bytes) -> list[tuple[int, int]]:
         case b"OggS":
             pages = list(_pages(data))
             starts += [p.at for p, before in zip(pages[1:], pages, strict=False) if p.first and not before.first]
+        case head if _is_mp3(head):
+            while (end := read_xing(data, at).next) is not None and _is_mp3(data[end : end + 4]):
+                starts.append(at := end)
         case b"\x1aE\xdf\xa3":
             while (end := _ebml(data, at)) is not None and data[end : end + 4] == data[:4]:
                 starts.append(at := end)
@@ -85,23 +88,47 @@ class Xing:
     """What the header in the first frame of an MP3 states."""
 
     start: int  # of the first frame
-    bytes: int | None  # from there on
-    whole: bool  # it states frames and bytes, and nothing but tags follows them
+    end: int | None  # of the last
+    next: int | None  # where what is no tag goes on after it; where it states its samples, too
+
+    def is_whole(self, data: Bytes) -> bool:
+        """It states all that is in the file."""
+        return self.next is not None and not data[self.next :].strip(b"\0")
 
 
-def read_xing(data: Bytes) -> Xing:
-    start = 0
-    if data[:3] == b"ID3":
-        start = 10 + sum((b & 0x7F) << shift for b, shift in zip(data[6:10], (21, 14, 7, 0), strict=False))
+def read_xing(data: Bytes, at: int = 0) -> Xing:
+    """Of the MP3 that begins at a byte of the file."""
+    start = _after_id3(data, at) if data[at : at + 3] == b"ID3" else at
     frame = data[start : start + 200]
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or not frame[at + 7 : at + 8] or not frame[at + 7] & 2:
-        return Xing(start, None, False)
-    frames = frame[at + 7] & 1
-    field = at + 8 + 4 * frames
+    found = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if found < 0 or not frame[found + 7 : found + 8] or not frame[found + 7] & 2:
+        return Xing(start, None, None)
+    frames = frame[found + 7] & 1
+    field = found + 8 + 4 * frames
     length = int.from_bytes(frame[field : field + 4], "big")
-    after = data[start + length : start + length + 16]
-    return Xing(start, length, bool(frames and length) and (not after or after.startswith(_TAGS)))
+    end = start + length
+    return Xing(start, end if length else None, _after_tags(data, end) if frames and length else None)
+
+
+def _after_id3(data: Bytes, at: int) -> int:
+    return at + 10 + sum((b & 0x7F) << shift for b, shift in zip(data[at + 6 : at + 10], (21, 14, 7, 0), strict=False))
+
+
+def _after_tags(data: Bytes, at: int) -> int:
+    while (tag := data[at : at + 16]).startswith(_TAGS):
+        if tag.startswith(b"TAG"):
+            at += 128
+        elif tag.startswith(b"APETAGEX"):
+            at += 32 + int.from_bytes(tag[12:16], "little")
+        else:
+            at = max(data.find(b"LYRICS200", at), at + 2) + 9
+    if tag.startswith(b"ID3") and _after_id3(data, at) >= len(data):
+        return len(data)
+    return at
+
+
+def _is_mp3(head: bytes) -> bool:
+    return head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
 
 
 def _chunk(data: Bytes, at: int) -> tuple[bytes, int]:
