@@ -24,6 +24,7 @@ MODELS = {
     "clip": (vit, {"model_type": "clip_vision_model", "image_size": 24, "patch_size": 6}),
     "vit": (vit, {"model_type": "vit", "image_size": 30, "patch_size": 6}),
     "dinov2": (vit, {"model_type": "dinov2", "image_size": 40, "patch_size": 5}),
+    "siglip": (vit, {"model_type": "siglip_vision_model", "image_size": 30, "patch_size": 6}),
     "videomae": (videomae, {"model_type": "videomae", "image_size": 24, "patch_size": 6}),
 }
 PROCESSORS = [  # model, processor, what its file says
@@ -33,6 +34,9 @@ PROCESSORS = [  # model, processor, what its file says
     ("vit", "ViT", {"size": SQUARE}),
     ("vit", "ViT", {"size": SQUARE, "resample": 3, "do_normalize": False}),
     ("dinov2", "Bit", {"size": {"shortest_edge": 28}, "crop_size": {"height": 25, "width": 25}}),
+    ("clip", "ChineseCLIP", {"size": {"shortest_edge": 26}, "crop_size": {"height": 24, "width": 24}}),
+    ("siglip", "Siglip", {"size": SQUARE}),
+    ("siglip", "Siglip", {"size": SQUARE, "resample": 2}),  # SigLIP 2
     ("videomae", "VideoMAE", {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}),
     ("videomae", "VideoMAE", {"size": {"shortest_edge": 27}, "crop_size": 24, "image_mean": [0.4, 0.5, 0.6]}),
 ]
@@ -47,7 +51,8 @@ def picture(height: int, width: int) -> np.ndarray:
 
 def processor(kind: str, options: dict) -> Any:
     """The one of transformers that works by Pillow."""
-    module = f"transformers.models.{kind.lower()}.image_processing_pil_{kind.lower()}"
+    name = kind.lower().replace("chineseclip", "chinese_clip")
+    module = f"transformers.models.{name}.image_processing_pil_{name}"
     return getattr(__import__(module, fromlist=["_"]), f"{kind}ImageProcessorPil")(**options)
 
 

@@ -8,10 +8,13 @@ from emojax.encoders import videomae, vit
 transformers = pytest.importorskip("transformers")
 
 
-@pytest.mark.parametrize("kind", ["clip", "vit", "dinov2", "videomae"])
+TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "chinese_clip": "chinese_clip_vision_model"}
+
+
+@pytest.mark.parametrize("kind", [*TOWERS, "vit", "dinov2", "dinov2_with_registers", "videomae"])
 def test_what_a_config_leaves_out_is_what_transformers_fills_in(kind: str) -> None:
     family = videomae if kind == "videomae" else vit
-    theirs = transformers.AutoConfig.for_model("clip_vision_model" if kind == "clip" else kind).to_dict()
+    theirs = transformers.AutoConfig.for_model(TOWERS.get(kind, kind)).to_dict()
     assert family.config({"model_type": theirs["model_type"]}, {}) == family.config(theirs, {})
 
 
@@ -49,8 +52,10 @@ def test_options_that_are_not_implemented_are_named() -> None:
             "hidden_size=20 is not a multiple of num_attention_heads=3",
         ):
             assert part in str(error.value)
-    with pytest.raises(ValueError, match=r"model_type='siglip' \(implemented: clip, clip_vision_model, vit, dinov2\)"):
-        vit.config({"model_type": "siglip"}, {})
+    with pytest.raises(ValueError, match=r"model_type='beit' \(implemented: clip, .*siglip, .*dinov2_with_registers\)"):
+        vit.config({"model_type": "beit"}, {})
+    with pytest.raises(ValueError, match=r"vision_use_head=False \(implemented: True\)"):
+        vit.config({"model_type": "siglip_vision_model", "vision_use_head": False}, {})
     with pytest.raises(ValueError, match=r"model_type='vivit'.*num_frames=15 is not a multiple of tubelet_size=2"):
         videomae.config({"model_type": "vivit", "num_frames": 15}, {})
     with pytest.raises(ValueError, match="videomae reads image_size=224 pixels, its image processor gives 112"):

@@ -1,4 +1,4 @@
-"""Our CLIP, ViT, DINOv2 and VideoMAE are theirs: outputs equal those of transformers, read from its files and written
+"""Our CLIP, SigLIP, ViT, DINOv2 and VideoMAE are theirs: outputs equal those of transformers, read from its files and written
 to files that it reads."""
 
 import dataclasses
@@ -39,6 +39,12 @@ def clip(whole: bool = False, text: dict = TEXT, **fields) -> Any:
     return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**fields))
 
 
+def whole(kind: str, text: dict = TEXT, **fields) -> Any:
+    """An image and a text encoder."""
+    fields = {"vision_config": fields, "text_config": text | {"max_position_embeddings": 5, "pad_token_id": 0}}
+    return model(kind, **fields)
+
+
 def model(kind: str, head: str = "Model", **fields) -> Any:
     return getattr(transformers, f"{kind}{head}")(getattr(transformers, f"{kind}Config")(**fields))
 
@@ -62,6 +68,17 @@ IMAGES = {  # name: what makes the model
     "dinov2-classifier": lambda: model(
         "Dinov2", "ForImageClassification", **FLAT, qkv_bias=False, use_mask_token=False
     ),
+    "registers": lambda: model("Dinov2WithRegisters", **SMALL, mlp_ratio=3, num_register_tokens=3),
+    "registers-giant": lambda: model(
+        "Dinov2WithRegisters", "ForImageClassification", **WIDE, use_swiglu_ffn=True, num_register_tokens=1
+    ),
+    "siglip": lambda: model("SiglipVision", **SMALL, intermediate_size=37),
+    "siglip-whole": lambda: whole("Siglip", **WIDE, intermediate_size=19, hidden_act="gelu", layer_norm_eps=0.1),
+    "siglip-classifier": lambda: transformers.SiglipForImageClassification(
+        transformers.SiglipConfig(vision_config=FLAT | {"image_size": 12, "patch_size": 6, "intermediate_size": 9})
+    ),
+    "chinese-clip": lambda: model("ChineseCLIPVision", **SMALL, intermediate_size=37),
+    "chinese-clip-whole": lambda: whole("ChineseCLIP", **WIDE, intermediate_size=19),
 }
 TUBES = {"num_frames": 6, "tubelet_size": 3, "intermediate_size": 37}
 DECODER = {
@@ -106,12 +123,13 @@ def run(family: Any, p: Any, video: np.ndarray, cfg: Any, mask: np.ndarray | Non
 
 def images(made: Any, video: np.ndarray, cfg: VitConfig, **options) -> tuple[np.ndarray, np.ndarray]:
     """What transformers makes of frames: the last hidden state, and the vector that we give."""
-    tower = getattr(made, "vision_model", getattr(made, "vit", getattr(made, "dinov2", made)))
+    names = ("vision_model", "vit", "dinov2", "dinov2_with_registers")
+    tower = next((getattr(made, name) for name in names if hasattr(made, name)), made)
     x = torch.tensor(normal(video, cfg)).flatten(0, 1).permute(0, 3, 1, 2)
     with torch.no_grad():
         out = tower(x, **options)
     state = out.last_hidden_state.numpy()
-    vector = out.pooler_output.numpy() if cfg.kind == "clip" else state[:, 0]
+    vector = out.pooler_output.numpy() if cfg.kind in ("clip", "siglip") else state[:, 0]
     return state, vector.reshape(*video.shape[:2], -1)
 
 
@@ -143,15 +161,16 @@ def test_images_equal_transformers_and_so_does_what_we_write(tmp_path: Path, nam
     assert vit.config(vit.to_json(cfg), {}) == cfg
     theirs, info = transformers.AutoModel.from_pretrained(ours, output_loading_info=True)
     assert not info["unexpected_keys"]
-    assert all(key.startswith("pooler.") for key in info["missing_keys"])  # ViTModel's own, on top of what we give
+    # ViTModel's own, on top of what we give; and what stands for hidden patches in pretraining
+    assert all(key.startswith("pooler.") or key == "embeddings.mask_token" for key in info["missing_keys"])
     close(images(theirs.eval(), video, cfg)[0], state)
 
 
 @pytest.mark.parametrize(("trained", "now"), [(35, 20), (20, 35), (20, 23), (37, 38)])
-@pytest.mark.parametrize("kind", ["Dinov2", "ViT"])
+@pytest.mark.parametrize("kind", ["Dinov2", "Dinov2WithRegisters", "ViT"])
 def test_positions_are_interpolated_as_transformers_does(tmp_path: Path, kind: str, trained: int, now: int) -> None:
     made, json_ = saved(tmp_path, model(kind, **SMALL | {"image_size": trained}))
-    if kind == "Dinov2":
+    if kind != "ViT":
         cfg = vit.config(json_, {"size": {"shortest_edge": now + 2}, "crop_size": now})
     else:
         with pytest.raises(
@@ -162,7 +181,7 @@ def test_positions_are_interpolated_as_transformers_does(tmp_path: Path, kind: s
     assert (cfg.trained_size, cfg.image_size) == (trained, now)
     p = weights.read(tmp_path, vit.declare(cfg), vit.names(cfg))
     video = frames_of(cfg, 1, 2)
-    options = {} if kind == "Dinov2" else {"interpolate_pos_encoding": True}
+    options = {} if kind != "ViT" else {"interpolate_pos_encoding": True}
     close(run(vit, p, video, cfg)[0], images(made, video, cfg, **options)[1])
 
 

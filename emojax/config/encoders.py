@@ -24,9 +24,9 @@ class MelEncoderConfig:
 
 @dataclass(frozen=True)
 class Wav2Vec2Config:
-    """Wav2Vec2, HuBERT, WavLM: convolutions over the waveform, then a transformer. Defaults: the base models."""
+    """Wav2Vec2, HuBERT, WavLM, Data2Vec: convolutions over the waveform, then a transformer. Defaults: base models."""
 
-    kind: Literal["wav2vec2", "hubert", "wavlm"] = "hubert"
+    kind: Literal["wav2vec2", "hubert", "wavlm", "data2vec-audio"] = "hubert"
     conv_width: tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
     conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
@@ -43,6 +43,7 @@ class Wav2Vec2Config:
     norm_eps: float = 1e-5
     position_kernel: int = 128
     position_groups: int = 16
+    position_layers: int = 1  # convolutions one after the other (Data2Vec: 5, of kernel 19)
     buckets: int = 320  # of relative positions (WavLM)
     max_distance: int = 800
     normalize: bool = True  # the waveform to mean 0, deviation 1, as its preprocessor_config.json says
@@ -89,9 +90,9 @@ class FrameEncoderConfig:
 
 @dataclass(frozen=True)
 class VitConfig:
-    """CLIP's image encoder, ViT, DINOv2: a vector a frame, that of the class token. Defaults: CLIP ViT-L/14."""
+    """CLIP's image encoder, ViT, DINOv2, SigLIP's: a vector a frame. Defaults: CLIP ViT-L/14."""
 
-    kind: Literal["clip", "vit", "dinov2"] = "clip"
+    kind: Literal["clip", "vit", "dinov2", "siglip"] = "clip"
     image_size: int = 224  # pixels of a frame, after resizing and cropping
     trained_size: int = 224  # pixels that the table of positions was made for; DINOv2 interpolates it
     patch: int = 14
@@ -103,6 +104,7 @@ class VitConfig:
     norm_eps: float = 1e-5
     qkv_bias: bool = True
     swiglu: bool = False  # DINOv2 giant
+    registers: int = 0  # DINOv2 with registers
     mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of its images' channels, 0..1
     std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
     tokens: int = 16  # prefix positions that the stream is pooled to

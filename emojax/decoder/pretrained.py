@@ -105,14 +105,19 @@ def _audio_config(at: Path, was: AudioConfig) -> AudioConfig:
 def _video_config(at: Path, was: VideoConfig) -> tuple[VideoConfig, dict[str, Any]]:
     kind, json, preprocessor = _read(at, "image_processor")
     match kind:
-        case "clip" | "clip_vision_model" | "vit" | "dinov2":
+        case _ if kind in vit.TYPES:
             found = vit.config(json, preprocessor)
             prepared = vit.frames(found, preprocessor)
         case "videomae":
             found = videomae.config(json, preprocessor)
             prepared = videomae.frames(found, preprocessor)
+        case "siglip2" | "siglip2_vision_model":
+            raise ConfigError(
+                f"model_type={kind!r}: NaFlex, which reads images of any shape, is not implemented; wanted a SigLIP 2 of a "
+                "fixed resolution, such as google/siglip2-base-patch16-224"
+            )
         case _:
-            raise ConfigError(f"model_type={kind!r} is no video encoder; wanted clip, vit, dinov2 or videomae")
+            raise ConfigError(f"model_type={kind!r} is no video encoder; wanted {', '.join(vit.TYPES)} or videomae")
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens), prepared
 
 

@@ -31,11 +31,14 @@ _TABLE: options.Table = {  # with the defaults of CLIP's processor
     "image_std": ((0.26862954, 0.26130258, 0.27577711), _CHANNELS),
     "do_convert_rgb": (True, ANY),
 }
+_SQUEEZED = {"size": {"height": 224, "width": 224}, "do_center_crop": False, "crop_size": None}
 _HALVES = {"resample": 2, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 _DEFAULTS: dict[str, dict[str, Any]] = {  # where they differ from CLIP's, by what the processors' names begin with
     "CLIP": {},
+    "ChineseCLIP": {},
     "Bit": {},  # DINOv2's
-    "ViT": _HALVES | {"size": {"height": 224, "width": 224}, "do_center_crop": False, "crop_size": None},
+    "ViT": _HALVES | _SQUEEZED,
+    "Siglip": _HALVES | _SQUEEZED | {"resample": 3},
     "VideoMAE": _HALVES,
 }
 
@@ -53,7 +56,7 @@ def read(json: Mapping[str, Any], kind: str, size: int) -> Pixels:
     """Settings from a `preprocessor_config.json`; without one (an empty `json`) frames get the model's size.
 
     Args:
-      kind: "CLIP", "Bit", "ViT" or "VideoMAE": the processor where the file does not name it.
+      kind: "CLIP", "Bit", "ViT", "Siglip" or "VideoMAE": the processor where the file does not name it.
       size: pixels, the `image_size` of the model.
     Raises:
       ValueError: names every option that is not implemented.
@@ -69,7 +72,7 @@ def read(json: Mapping[str, Any], kind: str, size: int) -> Pixels:
     c, wrong = options.read(_DEFAULTS.get(name, _DEFAULTS[kind]) | given, _TABLE | others)
     if name not in _DEFAULTS:
         wrong.insert(0, f"image_processor_type={processor!r} (implemented: {', '.join(_DEFAULTS)})")
-    shape = _shape(c, squeezes=name == "ViT")
+    shape = _shape(c, squeezes=name in ("ViT", "Siglip"))
     if shape is None:
         found = ", ".join(f"{key}={c[key]!r}" for key in ("size", "do_center_crop", "crop_size"))
         wrong.append(f"{found} (implemented: a shortest edge and a square crop no larger, or a square)")

@@ -1,4 +1,4 @@
-"""The files of CLIP, ViT and DINOv2 as transformers has them: both configurations, and the weights' names."""
+"""The files of CLIP, Chinese-CLIP, ViT, DINOv2 and SigLIP as transformers has them: both configurations, and the weights' names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -10,13 +10,20 @@ from emojax.hub.options import ANY
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
-_KINDS: dict[str, Literal["clip", "vit", "dinov2"]] = {  # by model_type
+_KINDS: dict[str, Literal["clip", "vit", "dinov2", "siglip"]] = {  # by model_type
     "clip": "clip",
     "clip_vision_model": "clip",
+    "chinese_clip": "clip",
+    "chinese_clip_vision_model": "clip",
+    "siglip": "siglip",  # SigLIP 2 of a fixed resolution, too
+    "siglip_vision_model": "siglip",
     "vit": "vit",
     "dinov2": "dinov2",
+    "dinov2_with_registers": "dinov2",
 }
-_PROCESSOR = {"clip": "CLIP", "vit": "ViT", "dinov2": "Bit"}
+TYPES = tuple(_KINDS)
+_WHOLE = ("clip", "chinese_clip", "siglip")  # model types of an image and a text encoder
+_PROCESSOR = {"clip": "CLIP", "vit": "ViT", "dinov2": "Bit", "siglip": "Siglip"}
 _SQUARE = options.Rule("a square", lambda size: isinstance(size, int) or len(set(size)) == 1)
 IMAGES: options.Table = {  # of every encoder of images or videos; VideoMAE's, too
     "hidden_act": ("gelu", tuple(ACTIVATIONS)),
@@ -33,6 +40,12 @@ IMAGES: options.Table = {  # of every encoder of images or videos; VideoMAE's, t
 _TABLES: dict[str, options.Table] = {
     "clip": IMAGES
     | {"patch_size": (32, _SQUARE), "hidden_act": ("quick_gelu", tuple(ACTIVATIONS)), "layer_norm_eps": (1e-5, ANY)},
+    "siglip": IMAGES
+    | {
+        "hidden_act": ("gelu_pytorch_tanh", tuple(ACTIVATIONS)),
+        "layer_norm_eps": (1e-6, ANY),
+        "vision_use_head": (True, (True,)),
+    },
     "vit": IMAGES,
     "dinov2": IMAGES
     | {
@@ -42,10 +55,11 @@ _TABLES: dict[str, options.Table] = {
         "use_swiglu_ffn": (False, ANY),
     },
 }
+_REGISTERS: options.Table = {"patch_size": (16, _SQUARE), "num_register_tokens": (4, ANY)}
 
 
 def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfig:
-    """Sizes from the `config.json` (of all of CLIP, too) and the `preprocessor_config.json` of transformers.
+    """Sizes from the `config.json` (of all of CLIP or SigLIP, too) and the `preprocessor_config.json` of transformers.
 
     Without a preprocessor (an empty mapping) frames have the size and the normalisation that its class defaults to.
 
@@ -56,10 +70,11 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfi
     options.require_none(wrong, "image encoder")
     name = found["model_type"]
     kind = _KINDS[name]
-    if name == "clip":  # transformers lets a `vision_config_dict`, where there is one, stand for all of it
+    if name in _WHOLE:  # transformers lets a `vision_config_dict`, where there is one, stand for all of it
         vision = json.get("vision_config_dict")
         json = vision if vision is not None else json.get("vision_config") or {}
-    c, wrong = options.read(json, _TABLES[kind])
+    registers = name == "dinov2_with_registers"
+    c, wrong = options.read(json, _TABLES[kind] | (_REGISTERS if registers else {}))
     options.require_none(wrong + options.not_multiples(c, "hidden_size", "num_attention_heads"), name)
     trained, dino = side(c["image_size"]), kind == "dinov2"
     frame = pixels.read(preprocessor, _PROCESSOR[kind], trained)
@@ -78,6 +93,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfi
         norm_eps=c["layer_norm_eps"],
         qkv_bias=c["qkv_bias"],
         swiglu=dino and c["use_swiglu_ffn"],
+        registers=c["num_register_tokens"] if registers else 0,
         mean=frame.mean,
         std=frame.std,
     )
@@ -94,11 +110,21 @@ def _ff(width: int, ratio: float, swiglu: bool) -> int:
 
 
 def to_json(sizes: VitConfig) -> dict[str, Any]:
-    """The `config.json` of a CLIPVisionModel, ViTModel or Dinov2Model; ValueError where a DINOv2 has no such ff."""
-    kind = {"clip": "clip_vision_model", "vit": "vit", "dinov2": "dinov2"}[sizes.kind]
+    """The `config.json` with which transformers builds the same model; Chinese-CLIP's image encoder is written as CLIP's.
+
+    Raises ValueError where a DINOv2 has no such ff.
+    """
+    kind, name = {
+        "clip": ("clip_vision_model", "CLIPVisionModel"),
+        "siglip": ("siglip_vision_model", "SiglipVisionModel"),
+        "vit": ("vit", "ViTModel"),
+        "dinov2": ("dinov2", "Dinov2Model"),
+    }[sizes.kind]
+    if sizes.registers:
+        kind, name = "dinov2_with_registers", "Dinov2WithRegistersModel"
     json = {
         "model_type": kind,
-        "architectures": [{"clip": "CLIPVisionModel", "vit": "ViTModel", "dinov2": "Dinov2Model"}[sizes.kind]],
+        "architectures": [name],
         "hidden_size": sizes.width,
         "num_hidden_layers": sizes.layers,
         "num_attention_heads": sizes.heads,
@@ -108,13 +134,15 @@ def to_json(sizes: VitConfig) -> dict[str, Any]:
         "patch_size": sizes.patch,
         "num_channels": 3,
     }
-    if sizes.kind == "clip":
+    if sizes.kind in ("clip", "siglip"):
         return json | {"intermediate_size": sizes.ff}
     if sizes.kind == "vit":
         return json | {"intermediate_size": sizes.ff, "qkv_bias": sizes.qkv_bias}
     ratio = next((r for r in range(1, 65) if _ff(sizes.width, r, sizes.swiglu) == sizes.ff), None)
     if ratio is None:
         raise ValueError(f"a DINOv2 of width={sizes.width} with ff={sizes.ff} has no whole mlp_ratio")
+    if sizes.registers:
+        json["num_register_tokens"] = sizes.registers
     return json | {
         "mlp_ratio": ratio,
         "use_swiglu_ffn": sizes.swiglu,
@@ -141,32 +169,8 @@ def names(sizes: VitConfig) -> Names:
     """The weights' names in a published file; those of the text model and of classifiers are ignored."""
     p = sizes.patch
     patch = f"o c p={p} q={p} -> (p q c) o"
-    if sizes.kind == "clip":
-        layer = "vision_model.encoder.layers.{l}"
-        return Names(
-            table=(
-                ("vision_model.embeddings.class_embedding", "token", "d -> d"),
-                ("vision_model.embeddings.patch_embedding.weight", "patch.w", patch),
-                ("vision_model.embeddings.position_embedding.weight", "positions", "p d -> p d"),
-                *norm_names("vision_model.pre_layrnorm", "first_norm"),  # their spelling
-                *(line for x in "qkv" for line in linear_names(f"{layer}.self_attn.{x}_proj", f"layers.attention.{x}")),
-                *linear_names(f"{layer}.self_attn.out_proj", "layers.attention.o"),
-                *norm_names(f"{layer}.layer_norm1", "layers.attention_norm"),
-                *linear_names(f"{layer}.mlp.fc1", "layers.mlp.up"),
-                *linear_names(f"{layer}.mlp.fc2", "layers.mlp.down"),
-                *norm_names(f"{layer}.layer_norm2", "layers.mlp_norm"),
-                *norm_names("vision_model.post_layernorm", "norm"),
-            ),
-            ignore=(
-                "text_model.*",
-                "text_projection.*",
-                "visual_projection.*",
-                "logit_scale",
-                "classifier.*",
-                "embeddings.position_ids",
-            ),
-            prefix=("vision_model.",),
-        )
+    if sizes.kind in ("clip", "siglip"):
+        return _clip_names(patch)
     layer, dino = "encoder.layer.{l}", sizes.kind == "dinov2"
     up, down = ("mlp.fc1", "mlp.fc2") if dino else ("intermediate.dense", "output.dense")
     before, after = ("norm1", "norm2") if dino else ("layernorm_before", "layernorm_after")
@@ -179,6 +183,7 @@ def names(sizes: VitConfig) -> Names:
     return Names(
         table=(
             ("embeddings.cls_token", "token", "1 1 d -> d"),
+            ("embeddings.register_tokens", "registers", "1 r d -> r d"),
             ("embeddings.patch_embeddings.projection.weight", "patch.w", patch),
             ("embeddings.patch_embeddings.projection.bias", "patch.b", "o -> o"),
             ("embeddings.position_embeddings", "positions", "1 p d -> p d"),
@@ -196,5 +201,38 @@ def names(sizes: VitConfig) -> Names:
             *norm_names("layernorm", "norm"),
         ),
         ignore=("embeddings.mask_token", "pooler.*", "classifier.*", "decoder.*"),
-        prefix=("vit.", "dinov2."),
+        prefix=("vit.", "dinov2.", "dinov2_with_registers."),
+    )
+
+
+def _clip_names(patch: str) -> Names:
+    """Those of CLIP and of SigLIP, which differ in where they have a class token, a bias, a first norm and a head."""
+    layer, head = "vision_model.encoder.layers.{l}", "vision_model.head"
+    return Names(
+        table=(
+            ("vision_model.embeddings.class_embedding", "token", "d -> d"),
+            ("vision_model.embeddings.patch_embedding.weight", "patch.w", patch),
+            ("vision_model.embeddings.patch_embedding.bias", "patch.b", "o -> o"),
+            ("vision_model.embeddings.position_embedding.weight", "positions", "p d -> p d"),
+            *norm_names("vision_model.pre_layrnorm", "first_norm"),  # their spelling
+            *(line for x in "qkv" for line in linear_names(f"{layer}.self_attn.{x}_proj", f"layers.attention.{x}")),
+            *linear_names(f"{layer}.self_attn.out_proj", "layers.attention.o"),
+            *norm_names(f"{layer}.layer_norm1", "layers.attention_norm"),
+            *linear_names(f"{layer}.mlp.fc1", "layers.mlp.up"),
+            *linear_names(f"{layer}.mlp.fc2", "layers.mlp.down"),
+            *norm_names(f"{layer}.layer_norm2", "layers.mlp_norm"),
+            *norm_names("vision_model.post_layernorm", "norm"),
+            (f"{head}.probe", "pool.query", "1 1 d -> d"),
+            (f"{head}.attention.in_proj_weight", "pool.qkv.w", "o i -> i o"),
+            (f"{head}.attention.in_proj_bias", "pool.qkv.b", "o -> o"),
+            *linear_names(f"{head}.attention.out_proj", "pool.o"),
+            *norm_names(f"{head}.layernorm", "pool.norm"),
+            *linear_names(f"{head}.mlp.fc1", "pool.mlp.up"),
+            *linear_names(f"{head}.mlp.fc2", "pool.mlp.down"),
+        ),
+        ignore=(
+            *("text_model.*", "text_projection.*", "visual_projection.*", "logit_scale", "logit_bias"),
+            *("classifier.*", "embeddings.position_ids"),
+        ),
+        prefix=("vision_model.",),
     )

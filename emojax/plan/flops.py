@@ -71,7 +71,9 @@ def video(cfg: Config) -> float:
             patches = (v.image_size // v.patch) ** 2
             embed = 2 * patches * 3 * v.patch**2 * v.width
             ff = v.ff * 3 / 2 if v.swiglu else v.ff
-            total = cfg.data.frames * (embed + _transformer(patches + 1, v.width, ff, v.layers))
+            tokens = v.registers + (v.kind != "siglip")
+            pool = 2 * 3 * patches * v.width**2 if v.kind == "siglip" else 0
+            total = cfg.data.frames * (embed + pool + _transformer(patches + tokens, v.width, ff, v.layers))
         case VideoMaeConfig() as v:
             tubes = v.frames // v.tubelet * (v.image_size // v.patch) ** 2
             embed = 2 * tubes * 3 * v.tubelet * v.patch**2 * v.width
