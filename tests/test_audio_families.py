@@ -72,7 +72,7 @@ def test_every_hidden_state_and_their_weighted_sum(name, tmp_path):
         family(name).declare(dataclasses.replace(cfg, layer=len(states)))
 
 
-@pytest.mark.parametrize("name", ["wav2vec2-base", "whisper"])
+@pytest.mark.parametrize("name", ["wav2vec2-base", "data2vec-audio", "whisper"])
 def test_a_longer_bucket_changes_nothing(name, tmp_path):
     made(name, tmp_path)
     cfg, tree = loaded(name, tmp_path)

@@ -44,6 +44,7 @@ def test_heads_and_older_spellings_are_read(tmp_path):
     for name, prefix, heads in (
         ("wavlm-base", "wavlm.", ["lm_head.weight", "projector.bias", "classifier.out_proj.weight", "layer_weights"]),
         ("wav2vec2-large", "wav2vec2.", ["quantizer.codevectors", "project_q.weight", "project_hid.bias"]),
+        ("data2vec-audio", "data2vec_audio.", ["lm_head.bias", "classifier.weight"]),
         ("whisper", "model.", ["proj_out.weight"]),
     ):
         made(name, tmp_path / name)
@@ -69,9 +70,11 @@ def test_options_that_are_not_implemented_are_named():
             {"sampling_rate": 8000},
         )
     with pytest.raises(
-        ValueError, match=r"model_type='data2vec-audio'.*feat_extract_norm='batch'.*conv_pos_batch_norm"
+        ValueError, match=r"model_type='unispeech'.*feat_extract_norm='batch'.*conv_pos_batch_norm"
     ):
-        wav2vec2.config({"model_type": "data2vec-audio", "feat_extract_norm": "batch", "conv_pos_batch_norm": True}, {})
+        wav2vec2.config({"model_type": "unispeech", "feat_extract_norm": "batch", "conv_pos_batch_norm": True}, {})
+    with pytest.raises(ValueError, match=r"do_stable_layer_norm=True \(implemented: False\)"):
+        wav2vec2.config({"model_type": "data2vec-audio", "do_stable_layer_norm": True}, {})
     with pytest.raises(
         ValueError, match=r"hidden_size=20.*num_attention_heads=12.*conv_pos.*16; conv_dim.*\[7, 1, 7\]"
     ):
@@ -87,10 +90,10 @@ def test_options_that_are_not_implemented_are_named():
         whisper.config({"model_type": "whisper", "encoder_attention_heads": 7}, {})
 
 
-@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM", "Whisper"])
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM", "Data2VecAudio", "Whisper"])
 def test_what_a_configuration_does_not_say_is_the_default_of_transformers(kind):
     module = family(kind.lower())
     theirs = getattr(transformers, f"{kind}Config")().to_dict()
     extractor = "WhisperFeatureExtractor" if kind == "Whisper" else "Wav2Vec2FeatureExtractor"
     processing = getattr(transformers, extractor)().to_dict()
-    assert module.config({"model_type": kind.lower()}, {}) == module.config(theirs, processing)
+    assert module.config({"model_type": theirs["model_type"]}, {}) == module.config(theirs, processing)

@@ -13,7 +13,7 @@ from emojax.config import ConfigError, VitConfig, Wav2Vec2Config, family, preset
 from emojax.data.clips import Clip, read_manifest
 from emojax.data.feature_files import open_features, read_features
 from emojax.encoders.features import streams
-from emojax.training.features import check_features, check_weights
+from emojax.training.features import check_features, check_weights, extractors
 from support.feature_clips import CFG, make_clips, run, weights, with_data
 
 
@@ -166,3 +166,12 @@ def test_what_is_no_directory_of_features_is_left_alone(clips: list[Clip], tmp_p
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(ConfigError, match="holds something that is no features"):
         run(CFG, clips, tmp_path)
+
+
+def test_features_of_an_encoder_older_than_a_field_of_it_are_read() -> None:
+    """What was not to be set then is not among what must be equal, unless it is set."""
+    for part, field, other in (("video", "registers", 2), ("audio", "position_layers", 3)):
+        made = {"audio": Wav2Vec2Config(), "video": VitConfig(image_size=16)}
+        for parts, told in ((made, False), (made | {part: dataclasses.replace(made[part], **{field: other})}, True)):
+            cfg = dataclasses.replace(CFG, model=dataclasses.replace(CFG.model, **parts))
+            assert (field in extractors(cfg, (part,))["streams"][part]) is told

@@ -20,6 +20,7 @@ from emojax.config import (
     Sampling,
     VideoMaeConfig,
     VitConfig,
+    Wav2Vec2Config,
     WhisperConfig,
     presets,
 )
@@ -117,7 +118,20 @@ def families() -> dict[str, Config]:
         video_projector=MlpProjectorConfig(),
         fusion=PreFusionConfig(tokens=4, width=10, ff=14, convolutions=2),
     )
-    dino = VitConfig(kind="dinov2", image_size=16, patch=8, tokens=2, **width)
+    dino = VitConfig(kind="dinov2", image_size=16, patch=8, registers=2, tokens=2, **width)
+    siglip = VitConfig(kind="siglip", image_size=16, patch=8, tokens=2, **width)
+    data2vec = Wav2Vec2Config(
+        kind="data2vec-audio",
+        conv_width=(6, 8),
+        conv_kernel=(10, 3),
+        conv_stride=(80, 4),
+        conv_norm="layer",
+        position_kernel=3,
+        position_groups=2,
+        position_layers=2,
+        tokens=3,
+        **width,
+    )
     adapted = Lora(targets=("*.attention.*", "*.mlp.*"), rank=2, dora=True)
     return {
         "whisper, videomae": dataclasses.replace(
@@ -125,6 +139,7 @@ def families() -> dict[str, Config]:
             data=dataclasses.replace(HALF.data, frames=4),
             model=dataclasses.replace(model, audio=mix, video=video),
         ),
+        "data2vec, siglip": dataclasses.replace(HALF, model=dataclasses.replace(model, audio=data2vec, video=siglip)),
         "dinov2": dataclasses.replace(HALF, model=dataclasses.replace(model, video=dino)),
         "projectors": dataclasses.replace(HALF, model=fused),
         "adapters": dataclasses.replace(HALF, lora=adapted),

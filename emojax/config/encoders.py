@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from emojax.config.sizes import require_multiple, require_positive
+from emojax.errors import require
 
 Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu"]
 
@@ -53,6 +54,12 @@ class Wav2Vec2Config:
 
     def __post_init__(self) -> None:
         require_multiple(self, "width", "heads")
+        require_positive(self, "position_layers")
+        if self.kind == "data2vec-audio":
+            require(
+                self.conv_norm == "layer" and self.project_norm and not self.norm_first,
+                "Wav2Vec2.kind=data2vec-audio wants conv_norm=layer, project_norm=True and norm_first=False",
+            )
 
 
 @dataclass(frozen=True)

@@ -93,12 +93,12 @@ def _read(at: Path, part: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
 def _audio_config(at: Path, was: AudioConfig) -> AudioConfig:
     kind, json, preprocessor = _read(at, "feature_extractor")
     match kind:
-        case "wav2vec2" | "hubert" | "wavlm":
+        case _ if kind in wav2vec2.TYPES:
             found = wav2vec2.config(json, preprocessor)
         case "whisper":
             found = whisper.config(json, preprocessor)
         case _:
-            raise ConfigError(f"model_type={kind!r} is no audio encoder; wanted wav2vec2, hubert, wavlm or whisper")
+            raise ConfigError(f"model_type={kind!r} is no audio encoder; wanted {', '.join(wav2vec2.TYPES)} or whisper")
     return dataclasses.replace(found, weights=was.weights, tokens=was.tokens, layer=getattr(was, "layer", -1))
 
 

@@ -142,7 +142,7 @@ def hidden(p: Vit, pixels: Array, sizes: VitConfig, remat: bool) -> Array:
         tokens = jnp.broadcast_to(rounded(tokens, x.dtype), (len(x), *tokens.shape)).astype(x.dtype)
         return jnp.concatenate([tokens, x], 1)
 
-    x = x if p.token is None else before(p.token[None], x)
+    x = x if p.token is None else before(rearrange(p.token, "d -> 1 d"), x)
     x = add_rows(x, _positions(p.positions, sizes))
     if p.registers is not None:
         x = jnp.concatenate([x[:, :1], before(p.registers, x[:, 1:])], 1)

@@ -1,6 +1,7 @@
-"""Wav2Vec2, HuBERT, WavLM: convolutions over the waveform to 20 ms frames, then a transformer.
+"""Wav2Vec2, HuBERT, WavLM, Data2Vec: convolutions over the waveform to 20 ms frames, then a transformer.
 
-Baevski et al. 2020, arXiv 2006.11477; Hsu et al. 2021, arXiv 2106.07447; Chen et al. 2021, arXiv 2110.13900.
+Baevski et al. 2020, arXiv 2006.11477; Hsu et al. 2021, arXiv 2106.07447; Chen et al. 2021, arXiv 2110.13900; Baevski et
+al. 2022, arXiv 2202.03555.
 
 The law: a clip's features are those that transformers gives for the clip alone, unpadded, whatever the bucket. The base
 models' group norm therefore counts valid frames only. (Batches of transformers let it count the padding, too.)
@@ -17,6 +18,7 @@ from flax import struct
 from emojax import param
 from emojax.config import Wav2Vec2Config
 from emojax.encoders import layer_mix
+from emojax.encoders.wav2vec2_files import TYPES as TYPES
 from emojax.encoders.wav2vec2_files import config as config
 from emojax.encoders.wav2vec2_files import names as names
 from emojax.encoders.wav2vec2_files import preprocessor_json as preprocessor_json
@@ -40,6 +42,7 @@ from emojax.types import Array, Weight
 
 _CONV_EPS = 1e-5  # of the norms after convolutions, whatever layer_norm_eps says
 _WAVE_EPS = 1e-7  # of the waveform's variance
+_UNSCALED = Norm(np.ones((), np.float32), None)
 
 
 @struct.dataclass
@@ -77,7 +80,7 @@ class Backbone:
     convs: tuple[Conv, ...]
     project_norm: Norm | None
     project: Linear
-    position: Position
+    position: Position | tuple[Linear, ...]  # the latter Data2Vec's, one after the other
     norm: Norm  # before the first layer; in norm-first models after the last
     layers: Layer  # stacked on L
     distances: Weight | None  # [buckets N] (WavLM), shared by all layers
@@ -97,6 +100,12 @@ def declare(sizes: Wav2Vec2Config) -> layer_mix.MixedLayers:
     fan_in = sizes.position_kernel * d // sizes.position_groups
     # so long that the deviation of its weights is 2 / sqrt(kernel * D), as it is published
     length = 2 * math.sqrt(d / sizes.position_kernel / sizes.position_groups)
+    several = (declare_linear(fan_in, d, "- D"),) * sizes.position_layers
+    position = Position(
+        direction=Param((fan_in, d), (None, "D"), normal(1)),
+        length=Param((sizes.position_kernel,), (None,), lambda _, shape: jnp.full(shape, length, jnp.float32)),
+        bias=Param((d,), ("D",), zeros),
+    )
     layer = Layer(
         attention=declare_attention(d, sizes.heads, sizes.heads, h, qkv_bias=True, o_bias=True),
         gate=Gate(declare_linear(h, 8), Param((sizes.heads,), (None,), ones)) if wavlm else None,
@@ -108,11 +117,7 @@ def declare(sizes: Wav2Vec2Config) -> layer_mix.MixedLayers:
         convs=convs,
         project_norm=declare_norm(sizes.conv_width[-1]) if sizes.project_norm else None,
         project=declare_linear(sizes.conv_width[-1], d, "- D"),
-        position=Position(
-            direction=Param((fan_in, d), (None, "D"), normal(1)),
-            length=Param((sizes.position_kernel,), (None,), lambda _, shape: jnp.full(shape, length, jnp.float32)),
-            bias=Param((d,), ("D",), zeros),
-        ),
+        position=several if sizes.kind == "data2vec-audio" else position,
         norm=declare_norm(d),
         layers=param.stack(layer, sizes.layers),
         distances=Param((sizes.buckets, sizes.heads), (None, None), normal(0.02)) if wavlm else None,
@@ -136,7 +141,7 @@ def encode(
     if w.project_norm is not None:
         x = layer_norm(w.project_norm, x, sizes.norm_eps)
     x = jnp.where(mask[..., None], linear(w.project, x), 0)  # the convolution reaches beyond a clip's end
-    x = x + ACTIVATIONS[sizes.conv_activation](_position(w.position, x, sizes))
+    x = x + _position(w.position, x, mask, sizes)
     x = x if sizes.norm_first else layer_norm(w.norm, x, sizes.norm_eps)
     distances = None if w.distances is None else distance_bias(w.distances, x.shape[1], sizes.max_distance)
 
@@ -193,13 +198,22 @@ def _standard(x: Array, mask: Array, eps: float) -> Array:
     return x * jax.lax.rsqrt(jnp.square(x).sum(1, keepdims=True) / count + eps)
 
 
-def _position(p: Position, x: Array, sizes: Wav2Vec2Config) -> Array:
-    """Positional convolution over the frames around each frame, [B S D] -> [B S D]."""
-    k = sizes.position_kernel
-    direction = rearrange(p.direction.astype(jnp.float32), "(w i) o -> w i o", w=k)
-    norm = jnp.sqrt(jnp.square(direction).sum((1, 2)))
-    kernel = rearrange(direction * (p.length / norm)[:, None, None], "w i o -> (w i) o")
-    return conv1d(Linear(kernel, p.bias), x, k, padding=(k // 2, (k - 1) // 2), groups=sizes.position_groups)
+def _position(p: Position | tuple[Linear, ...], x: Array, mask: Array, sizes: Wav2Vec2Config) -> Array:
+    """Convolutions over the frames around each frame, [B S D] -> [B S D]."""
+    k, activation = sizes.position_kernel, ACTIVATIONS[sizes.conv_activation]
+
+    def convolve(p: Linear, x: Array) -> Array:
+        return conv1d(p, x, k, padding=(k // 2, (k - 1) // 2), groups=sizes.position_groups)
+
+    if isinstance(p, Position):
+        direction = rearrange(p.direction.astype(jnp.float32), "(w i) o -> w i o", w=k)
+        norm = jnp.sqrt(jnp.square(direction).sum((1, 2)))
+        kernel = rearrange(direction * (p.length / norm)[:, None, None], "w i o -> (w i) o")
+        return activation(convolve(Linear(kernel, p.bias), x))
+    for each in p:
+        x = activation(layer_norm(_UNSCALED, convolve(each, x), _CONV_EPS))
+        x = jnp.where(mask[..., None], x, 0)
+    return x
 
 
 def distance_bias(table: Array, frames: int, max_distance: int) -> Array:

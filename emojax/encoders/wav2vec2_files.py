@@ -1,4 +1,4 @@
-"""The files of Wav2Vec2, HuBERT and WavLM as transformers has them: both configurations, and the weights' names."""
+"""The files of Wav2Vec2, HuBERT, WavLM and Data2Vec as transformers has them: both configurations, and the weights' names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,13 @@ from emojax.hub.options import ANY
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
-_CLASSES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
+_CLASSES = {
+    "wav2vec2": "Wav2Vec2Model",
+    "hubert": "HubertModel",
+    "wavlm": "WavLMModel",
+    "data2vec-audio": "Data2VecAudioModel",
+}
+TYPES = tuple(_CLASSES)
 _BASE = Wav2Vec2Config()
 _TABLE: options.Table = {
     "model_type": (None, tuple(_CLASSES)),
@@ -35,6 +41,13 @@ _TABLE: options.Table = {
     "num_buckets": (320, ANY),  # this and the next are WavLM's
     "max_bucket_distance": (800, ANY),
 }
+_DATA2VEC: options.Table = {  # what it has otherwise
+    "feat_extract_norm": ("layer", ("layer",)),
+    "feat_proj_layer_norm": (True, (True,)),
+    "do_stable_layer_norm": (False, (False,)),
+    "num_conv_pos_embeddings": (5, ANY),  # of convolutions, to the others the width of one
+    "conv_pos_kernel_size": (19, ANY),
+}
 _PREPROCESSOR: options.Table = {
     "feature_extractor_type": ("Wav2Vec2FeatureExtractor", ("Wav2Vec2FeatureExtractor",)),
     "sampling_rate": (16_000, (16_000,)),
@@ -49,7 +62,8 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2
     Raises:
       ValueError: names every option which is not implemented.
     """
-    c, wrong = options.read(json, _TABLE)
+    data2vec = json.get("model_type") == "data2vec-audio"
+    c, wrong = options.read(json, _TABLE | (_DATA2VEC if data2vec else {}))
     audio, faults = options.read(preprocessor, _PREPROCESSOR)
     wrong += faults
     wrong += options.not_multiples(c, "hidden_size", "num_attention_heads", "num_conv_pos_embedding_groups")
@@ -75,8 +89,9 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Wav2Vec2
         activation=c["hidden_act"],
         norm_first=c["do_stable_layer_norm"],
         norm_eps=c["layer_norm_eps"],
-        position_kernel=c["num_conv_pos_embeddings"],
+        position_kernel=c["conv_pos_kernel_size"] if data2vec else c["num_conv_pos_embeddings"],
         position_groups=c["num_conv_pos_embedding_groups"],
+        position_layers=c["num_conv_pos_embeddings"] if data2vec else _BASE.position_layers,
         buckets=c["num_buckets"] if wavlm else _BASE.buckets,
         max_distance=c["max_bucket_distance"] if wavlm else _BASE.max_distance,
         normalize=audio["do_normalize"],
@@ -89,6 +104,10 @@ def to_json(sizes: Wav2Vec2Config) -> dict[str, Any]:
         "wav2vec2": {},
         "hubert": {"feat_proj_layer_norm": sizes.project_norm},
         "wavlm": {"num_buckets": sizes.buckets, "max_bucket_distance": sizes.max_distance},
+        "data2vec-audio": {
+            "num_conv_pos_embeddings": sizes.position_layers,
+            "conv_pos_kernel_size": sizes.position_kernel,
+        },
     }
     return {
         "model_type": sizes.kind,
@@ -152,6 +171,14 @@ def names(sizes: Wav2Vec2Config) -> Names:
                 f"o i w={sizes.position_kernel} -> (w i) o",
             ),
             (f"{position}.bias", "position.bias", "o -> o"),
+            *(
+                (f"encoder.pos_conv_embed.layers.{i}.conv.{name}", f"position.{i}.{ours}", pattern)
+                for i in range(sizes.position_layers)
+                for name, ours, pattern in (
+                    ("weight", "w", f"o i w={sizes.position_kernel} -> (w i) o"),
+                    ("bias", "b", "o -> o"),
+                )
+            ),
             *norm_names("encoder.layer_norm", "norm"),
             ("encoder.layers.0.attention.rel_attn_embed.weight", "distances", "b n -> b n"),
             *linear_names(f"{layer}.attention.q_proj", "layers.attention.q"),
@@ -171,7 +198,7 @@ def names(sizes: Wav2Vec2Config) -> Names:
             *("quantizer.*", "project_q.*", "project_hid.*", "final_proj.*", "lm_head.*"),
             *("layer_weights", "projector.*", "classifier.*", "tdnn.*", "objective.*"),
         ),
-        prefix=(f"{sizes.kind}.",),
+        prefix=(f"{sizes.kind.replace('-', '_')}.",),
         old=tuple(
             (f"{position}.weight_{letter}", f"{position}.parametrizations.weight.original{i}")
             for i, letter in enumerate("gv")

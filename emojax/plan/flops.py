@@ -49,7 +49,7 @@ def audio(cfg: Config, seconds: float) -> float:
                 n = (n - kernel) // stride + 1
                 total += 2.0 * n * kernel * inputs * width
                 inputs = width
-            positions = 2 * n * a.position_kernel * a.width * (a.width // a.position_groups)
+            positions = 2 * n * a.position_layers * a.position_kernel * a.width * (a.width // a.position_groups)
             total += 2 * n * inputs * a.width + positions + _transformer(n, a.width, a.ff, _read_layers(a))
         case WhisperConfig() as a:
             stem = 2 * 3 * a.width * (2 * a.positions * a.mels + a.positions * a.width)

@@ -23,6 +23,7 @@ from emojax.types import Tree
 
 _FRAMES = ("frames", "frame_size", "frame_resize", "frame_filter")  # the fields of `Data` that say what is seen
 _OTHERS = ("tokens", "weights")  # fields of an encoder that its features do not depend on
+_LATER = {"position_layers": 1, "registers": 0}  # fields that older features lack, and what they were made with
 
 
 def extractors(cfg: Config, names: tuple[str, ...], encoders: Tree = None) -> dict[str, Any]:
@@ -34,7 +35,11 @@ def extractors(cfg: Config, names: tuple[str, ...], encoders: Tree = None) -> di
     made: dict[str, Any] = {}
     for stream in names:
         part = getattr(cfg.model, stream)
-        sizes = {name: value for name, value in dataclasses.asdict(part).items() if name not in _OTHERS}
+        sizes = {
+            name: value
+            for name, value in dataclasses.asdict(part).items()
+            if name not in _OTHERS and not (name in _LATER and _LATER[name] == value)
+        }
         if stream == "audio":
             shown = {
                 "data.audio_seconds[-1]": cfg.data.audio_seconds[-1]

@@ -54,6 +54,17 @@ MODELS = {
         | {"max_bucket_distance": 40, "hidden_act": "gelu_new"},
         {"do_normalize": True},
     ),
+    "data2vec-audio": (
+        "Data2VecAudio",
+        SIZES | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5, "layer_norm_eps": 1e-3},
+        {"do_normalize": True},
+    ),
+    "data2vec-even": (
+        "Data2VecAudio",
+        SIZES | {"num_conv_pos_embeddings": 1, "conv_pos_kernel_size": 6, "conv_bias": True}
+        | {"feat_extract_activation": "relu", "hidden_act": "gelu_new"},
+        {"do_normalize": False},
+    ),
     "whisper": ("Whisper", WHISPER, {"feature_size": 80, "chunk_length": 1}),
     "whisper-v3": (
         "Whisper",
