@@ -1,5 +1,7 @@
 """Published configurations of language models are read as what they say, and what is not implemented is named."""
 
+import dataclasses
+
 import pytest
 
 from emojax.config import BartConfig, Gpt2Config, LlamaConfig, RopeScaling
@@ -32,6 +34,13 @@ LLAMA32 = {
     "low_freq_factor": 1.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"}, "rope_theta": 500000.0,
     "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True, "vocab_size": 128256,
 }  # fmt: skip
+MISTRAL = {
+    "architectures": ["MistralForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
+    "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 32768,
+    "model_type": "mistral", "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16", "transformers_version": "4.34.0.dev0", "use_cache": True, "vocab_size": 32000,
+}  # fmt: skip
 
 
 def test_published_configurations():
@@ -48,6 +57,12 @@ def test_published_configurations():
         vocab=128_256, width=2048, layers=16, heads=32, kv_heads=8, head_width=64, ff=8192, rope_theta=5e5,
         rope_scaling=scaling, positions=131_072, norm_eps=1e-5, qkv_bias=False, start_token=128_000, end_token=128_001,
     )  # fmt: skip
+    first = LlamaConfig(
+        vocab=32_000, width=4096, layers=32, heads=32, kv_heads=8, head_width=128, ff=14_336, window=4096, norm_eps=1e-5,
+        qkv_bias=False, tie=False,
+    )  # fmt: skip
+    assert llama.config(MISTRAL) == llama.config(MISTRAL | {"head_dim": 128}) == first
+    assert llama.config(MISTRAL | {"sliding_window": None}) == dataclasses.replace(first, window=None)
     assert gpt2.config({"model_type": "gpt2"}) == Gpt2Config()
     large = BartConfig(encoder_layers=12, layers=12, width=1024, encoder_heads=16, heads=16, encoder_ff=4096, ff=4096)
     assert bart.config({"model_type": "bart"}) == large
@@ -86,8 +101,8 @@ def test_both_spellings_of_windows():
 
 
 def test_options_that_are_not_implemented_are_named():
-    with pytest.raises(ValueError, match=r"model_type='mistral' .*implemented: qwen2, qwen3, llama"):
-        llama.config(QWEN25 | {"model_type": "mistral"})
+    with pytest.raises(ValueError, match=r"model_type='mixtral' .*implemented: qwen2, qwen3, llama, mistral"):
+        llama.config(QWEN25 | {"model_type": "mixtral"})
     rope = {"rope_type": "dynamic", "factor": 2.0, "partial_rotary_factor": 0.5}
     wrong = {"hidden_act": "tanh", "rope_scaling": rope, "eos_token_id": None, "num_key_value_heads": 3}
     said = (
@@ -119,11 +134,14 @@ def test_our_own_decoder_is_exported_as_what_it_is():
     assert llama.to_json(own)["model_type"] == "llama"
     assert llama.config(llama.to_json(own)) == own
     assert llama.to_json(LlamaConfig())["model_type"] == "qwen2"
+    for mistral in (LlamaConfig(qkv_bias=False, window=5), LlamaConfig(qkv_bias=False, width=130)):
+        assert llama.to_json(mistral)["model_type"] == "mistral"
+        assert llama.config(llama.to_json(mistral)) == mistral
     for strange in (
         LlamaConfig(o_bias=True, qkv_bias=False),
         LlamaConfig(mlp_bias=True),
-        LlamaConfig(qkv_bias=False, window=5),
-        LlamaConfig(qkv_bias=False, width=130),
+        LlamaConfig(qkv_bias=False, window=5, window_from=1),
+        LlamaConfig(qkv_bias=False, width=130, mlp_bias=True),
         LlamaConfig(qk_norm=True, o_bias=False),
     ):
         with pytest.raises(ValueError, match="transformers has no such decoder"):

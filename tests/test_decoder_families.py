@@ -25,7 +25,7 @@ from support.decoder_models import MODELS
 
 torch = pytest.importorskip("torch", reason="parity with torch")
 
-SOME = ["qwen2-window", "qwen3", "llama3", "gpt2", "bart"]  # one of each kind
+SOME = ["qwen2-window", "qwen3", "llama3", "mistral-window", "gpt2", "bart"]  # one of each kind
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """A causal language model of the Qwen2, Qwen3 or Llama kind; which of them, its options say."""
+    """A causal language model of the Qwen2, Qwen3, Llama or Mistral kind; which of them, its options say."""
 
     vocab: int = 1024  # V; also the size of the tokenizer that training makes
     padding: int = 0  # rows after them in the tables, so that a mesh can shard these evenly; never drawn

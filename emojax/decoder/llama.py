@@ -1,7 +1,8 @@
-"""Qwen2, Qwen2.5 (arXiv 2407.10671, 2412.15115), Qwen3 (2505.09388), Llama 2 and 3 (2307.09288, 2407.21783).
+"""Qwen2, Qwen2.5 (arXiv 2407.10671, 2412.15115), Qwen3 (2505.09388), Llama 2 and 3 (2307.09288, 2407.21783), Mistral
+(2310.06825).
 
-RMSNorm before each part, rotary positions, grouped-query attention, a gated feed-forward block. The three differ in
-where they have biases and in Qwen3's norm of queries and keys: options, by which they are told apart.
+RMSNorm before each part, rotary positions, grouped-query attention, a gated feed-forward block. They differ in where
+they have biases, in windows and in Qwen3's norm of queries and keys: options, by which they are told apart.
 """
 
 import math
@@ -13,6 +14,7 @@ from emojax.config import LlamaConfig
 from emojax.decoder import causal
 from emojax.decoder.causal import first_position as first_position
 from emojax.decoder.causal import room as room
+from emojax.decoder.llama_files import TYPES as TYPES
 from emojax.decoder.llama_files import config as config
 from emojax.decoder.llama_files import generation_json as generation_json
 from emojax.decoder.llama_files import names as names

@@ -1,4 +1,4 @@
-"""The files of Qwen2, Qwen3 and Llama as transformers has them: the configuration, and the weights' names.
+"""The files of Qwen2, Qwen3, Llama and Mistral as transformers has them: the configuration, and the weights' names.
 
 Versions 4 and 5 of transformers write rotary positions and windows differently; both are read.
 """
@@ -15,7 +15,7 @@ from emojax.hub.options import ANY
 from emojax.hub.weights import Names, linear_names
 from emojax.nn.layers import ACTIVATIONS
 
-_KINDS = ("qwen2", "qwen3", "llama")
+TYPES = ("qwen2", "qwen3", "llama", "mistral")
 _ROPE: options.Table = {
     "rope_type": ("default", ("default", "linear", "llama3", "yarn")),
     "rope_theta": (10_000.0, ANY),
@@ -64,6 +64,18 @@ def _table(kind: str) -> options.Table:
             "bos_token_id": (1, ANY),
             "eos_token_id": (2, special_tokens.END),
         }
+    if kind == "mistral":
+        return table | {
+            "vocab_size": (32_000, ANY),
+            "intermediate_size": (14_336, ANY),
+            "num_key_value_heads": (8, ANY),
+            "max_position_embeddings": (131_072, ANY),
+            "attention_bias": (False, (False,)),
+            "sliding_window": (4096, ANY),
+            "layer_types": (None, (None,)),
+            "bos_token_id": (1, ANY),
+            "eos_token_id": (2, special_tokens.END),
+        }
     return table | {
         "use_sliding_window": (False, ANY),
         "sliding_window": (4096, ANY),
@@ -78,7 +90,7 @@ def config(json: Mapping[str, Any]) -> LlamaConfig:
     Raises:
       ValueError: names every option that is not implemented, and what is.
     """
-    found, wrong = options.read(json, {"model_type": (None, _KINDS)})
+    found, wrong = options.read(json, {"model_type": (None, TYPES)})
     options.require_none(wrong, "decoder")
     kind = found["model_type"]
     c, wrong = options.read(json, _table(kind))
@@ -87,7 +99,10 @@ def config(json: Mapping[str, Any]) -> LlamaConfig:
     if (head_width := c["head_dim"] or c["hidden_size"] // c["num_attention_heads"]) % 2:
         wrong.append(f"head_dim={head_width} (implemented: even numbers)")
     theta, scaling = _rope(json, c, wrong)
-    window, window_from = (None, 0) if kind == "llama" else _window(c, wrong)
+    if kind in ("llama", "mistral"):
+        window, window_from = c.get("sliding_window"), 0
+    else:
+        window, window_from = _window(c, wrong)
     options.require_none(wrong, kind)
     start, end = special_tokens.read(c["bos_token_id"], c["eos_token_id"])
     return LlamaConfig(
@@ -174,22 +189,25 @@ def _window(c: Mapping[str, Any], wrong: list[str]) -> tuple[int | None, int]:
 
 
 def to_json(sizes: LlamaConfig) -> dict[str, Any]:
-    """The `config.json` with which transformers builds the same model.
+    """The `config.json` with which transformers builds the same model; a Mistral that is a Llama, too, is written as one.
 
     Raises:
-      ValueError: neither a Qwen2, a Qwen3 nor a Llama has these options together.
+      ValueError: neither a Qwen2, a Qwen3, a Llama nor a Mistral has these options together.
     """
-    window = sizes.window is not None
+    window, bare = sizes.window is not None, not (sizes.qkv_bias or sizes.o_bias or sizes.mlp_bias or sizes.qk_norm)
     if sizes.qk_norm and sizes.qkv_bias == sizes.o_bias and not sizes.mlp_bias:
         kind, name = "qwen3", "Qwen3ForCausalLM"
     elif sizes.qkv_bias and not (sizes.qk_norm or sizes.o_bias or sizes.mlp_bias):
         kind, name = "qwen2", "Qwen2ForCausalLM"
     elif sizes.qkv_bias == sizes.o_bias and not (sizes.qk_norm or window) and sizes.width % sizes.heads == 0:
         kind, name = "llama", "LlamaForCausalLM"
+    elif bare and not (window and sizes.window_from):
+        kind, name = "mistral", "MistralForCausalLM"
     else:
         raise ValueError(
             f"transformers has no such decoder: {sizes}; a Qwen2 has qkv_bias and no other bias, a Qwen3 has qk_norm, "
-            f"qkv_bias = o_bias and no mlp_bias, a Llama has qkv_bias = o_bias, no window and width a multiple of heads"
+            "qkv_bias = o_bias and no mlp_bias, a Llama has qkv_bias = o_bias, no window and width a multiple of heads, a "
+            "Mistral has no bias and no qk_norm, and a window of all its layers or of none"
         )
     json: dict[str, Any] = {
         "model_type": kind,
@@ -211,6 +229,8 @@ def to_json(sizes: LlamaConfig) -> dict[str, Any]:
         "bos_token_id": sizes.start_token,
         "eos_token_id": sizes.end_token,
     }
+    if kind == "mistral":
+        return json | {"sliding_window": sizes.window}
     if kind != "qwen2":
         json["attention_bias"] = sizes.qkv_bias
     if kind == "llama":

@@ -125,14 +125,14 @@ def _decoder_config(at: Path, was: DecoderConfig) -> DecoderConfig:
     json = read_json(at / "config.json")
     kind = json.get("model_type", "none")
     match kind:
-        case "qwen2" | "qwen3" | "llama":
+        case _ if kind in llama.TYPES:
             found = llama.config(json)
         case "gpt2":
             found = gpt2.config(json)
         case "bart":
             found = bart.config(json)
         case _:
-            raise ConfigError(f"model_type={kind!r} is no decoder; wanted qwen2, qwen3, llama, gpt2 or bart")
+            raise ConfigError(f"model_type={kind!r} is no decoder; wanted {', '.join(llama.TYPES)}, gpt2 or bart")
     return dataclasses.replace(_bounded(at, found), weights=was.weights, padding=-found.vocab % ROWS)
 
 

@@ -60,6 +60,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "llama3": _llama("llama", 30, 5, None, attention_bias=True, mlp_bias=True, rope_parameters=LLAMA3),
     "llama": _llama("llama", 28, 4, 2, head_dim=14, tie_word_embeddings=True, num_hidden_layers=1),
     "llama-yarn": _llama("llama", 24, 3, 1, mlp_bias=True, rope_parameters=MSCALE, hidden_act="relu"),
+    "mistral": _llama("mistral", 33, 5, 1, head_dim=8, sliding_window=None),
+    "mistral-window": _llama("mistral", 24, 4, 2, num_hidden_layers=3, sliding_window=4, tie_word_embeddings=True),
     "gpt2": _gpt2(30, 5, n_layer=3),
     "gpt2-relu": _gpt2(14, 2, n_inner=23, activation_function="relu", layer_norm_epsilon=1e-2),
     "gpt2-one-head": _gpt2(9, 1, n_layer=1, activation_function="gelu"),
