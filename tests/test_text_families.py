@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, XLM-R, CamemBERT and MPNet are those of transformers, and their files are read and written."""
+"""BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, ERNIE and MPNet are those of transformers, and their files are read and written."""
 
 import functools
 import json
@@ -53,7 +53,10 @@ def test_encoder_equals_transformers(tmp_path, name):
     assert np.abs(np.asarray(ours, np.float32) - theirs)[mask].mean() < 0.05 * np.abs(theirs).mean()
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet"])
+KINDS = ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "ernie", "mpnet"]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_written_weights_are_the_ones_read_and_transformers_reads_them(tmp_path, name):
     model = random_model(name)
     model.save_pretrained(tmp_path)
@@ -71,14 +74,17 @@ def test_written_weights_are_the_ones_read_and_transformers_reads_them(tmp_path,
         assert torch.equal(again.eval()(ids).last_hidden_state, model(ids).last_hidden_state)
 
 
-@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "mpnet"])
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "distilbert", "ernie", "mpnet"])
 def test_files_of_whole_pretraining_models_and_old_names_are_read(tmp_path, name):
     model = random_model(name)
     model.save_pretrained(tmp_path)
     params = read(tmp_path)[2]
-    prefix, head = {"bert": ("bert.", "cls.predictions"), "mpnet": ("mpnet.", "lm_head")}.get(
-        name, ("roberta.", "lm_head")
-    )
+    prefix, head = {
+        "bert": ("bert.", "cls.predictions"),
+        "ernie": ("ernie.", "cls.predictions"),
+        "distilbert": ("distilbert.", "vocab_projector"),
+        "mpnet": ("mpnet.", "lm_head"),
+    }.get(name, ("roberta.", "lm_head"))
     tensors = {prefix + key: x for key, x in load_file(tmp_path / "model.safetensors").items()}
     tensors = {
         key.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): x for key, x in tensors.items()
@@ -88,7 +94,7 @@ def test_files_of_whole_pretraining_models_and_old_names_are_read(tmp_path, name
     assert same(read(tmp_path, tmp_path / "old.safetensors")[2], params)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet"])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_config_that_says_nothing_has_the_defaults_of_transformers(name):
     kind, _ = MODELS[name]
     model_type = {"model_type": name}

@@ -167,9 +167,9 @@ class FeatureFilesConfig:
 
 @dataclass(frozen=True)
 class BertConfig:
-    """BERT, RoBERTa, XLM-R, CamemBERT. Defaults: all-MiniLM-L6-v2."""
+    """BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, ERNIE. Defaults: all-MiniLM-L6-v2."""
 
-    kind: Literal["bert", "roberta", "xlm-roberta", "camembert"] = "bert"
+    kind: Literal["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "ernie"] = "bert"
     vocab: int = 30_522  # V
     width: int = 384  # D
     layers: int = 6  # L
@@ -178,7 +178,8 @@ class BertConfig:
     activation: Activation = "gelu"
     positions: int = 512  # rows of the table of positions
     first_position: int = 0  # row of the first token; RoBERTa's is the id of its padding, and one more
-    types: int = 2  # of segments; only the first is used here
+    types: int = 2  # of segments; only the first is used here. DistilBERT has none, 0
+    tasks: int = 0  # of ERNIE, where it tells them apart; likewise
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:

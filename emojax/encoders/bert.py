@@ -1,7 +1,8 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805) and its heirs: token ids to vectors, layer norm after each residual.
 
 RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-R (Conneau et al. 2019, arXiv 1911.02116) and CamemBERT (Martin et al.
-2019, arXiv 1911.03894) differ from BERT in nothing but where positions begin.
+2019, arXiv 1911.03894) differ from BERT in nothing but where positions begin, DistilBERT (Sanh et al. 2019, arXiv
+1910.01108) in that it knows no segments, ERNIE (Sun et al. 2021, arXiv 2107.02137) in that it knows tasks.
 """
 
 import jax
@@ -10,6 +11,7 @@ from flax import struct
 
 from emojax import param
 from emojax.config import BertConfig, QFormerConfig, TextConfig
+from emojax.encoders.bert_files import TYPES as TYPES
 from emojax.encoders.bert_files import config as config
 from emojax.encoders.bert_files import names as names
 from emojax.nn.attention import SelfAttention, attention, declare_attention, merge, project
@@ -31,7 +33,8 @@ class Layer:
 class Bert:
     tokens: Weight  # [V D]
     positions: Weight  # [positions D]
-    types: Weight  # [types D]
+    types: Weight | None  # [types D]
+    tasks: Weight | None  # [tasks D]
     norm: Norm
     layers: Layer  # stacked on L
 
@@ -41,7 +44,8 @@ def declare(sizes: BertConfig) -> Bert:
     return Bert(
         tokens=Param((sizes.vocab, d), ("V", "D"), table),
         positions=Param((sizes.positions, d), (None, "D"), table),
-        types=Param((sizes.types, d), (None, "D"), table),
+        types=Param((sizes.types, d), (None, "D"), table) if sizes.types else None,
+        tasks=Param((sizes.tasks, d), (None, "D"), table) if sizes.tasks else None,
         norm=declare_norm(d),
         layers=declare_layers(sizes),
     )
@@ -62,17 +66,19 @@ def encode(params: Bert, ids: Array, mask: Array, sizes: BertConfig) -> Array:
     """Hidden states of the last layer.
 
     Args:
-      ids: i32[N T], special tokens included, all of the first segment; T + `first_position` rows of positions at most.
+      ids: i32[N T], special tokens included, all of the first segment and the first task; T + `first_position` rows of
+        positions at most.
       mask: bool[N T], True on tokens; no position attends to the others, whose own result means nothing.
     Returns:
       [N T D]
     """
-    if sizes.kind == "bert":
-        place = params.positions[: ids.shape[1]]
+    if sizes.first_position == 0:
+        x = params.tokens[ids] + params.positions[: ids.shape[1]]
     else:
-        place = params.positions[counted(ids, mask, sizes.first_position)]
-    x = layer_norm(params.norm, params.tokens[ids] + place + params.types[0], sizes.norm_eps)
-    return run(params.layers, x, mask, sizes)
+        x = params.tokens[ids] + params.positions[counted(ids, mask, sizes.first_position)]
+    for table in (params.types, params.tasks):
+        x = x if table is None else x + table[0]
+    return run(params.layers, layer_norm(params.norm, x, sizes.norm_eps), mask, sizes)
 
 
 def counted(ids: Array, mask: Array, first: int) -> Array:

@@ -173,14 +173,14 @@ def _kind(path: str) -> str:
 def _encoder(path: Path) -> BertConfig | MpnetConfig:
     found = read_json(path / "config.json")
     match found.get("model_type", "bert"):
-        case "bert" | "roberta" | "xlm-roberta" | "camembert":
+        case kind if kind in bert.TYPES:
             return bert.config(found)
         case "mpnet":
             return mpnet.config(found)
         case other:
             raise ValueError(
-                f"{path}/config.json: model_type={other!r} is not implemented; implemented: bert, roberta, "
-                "xlm-roberta, camembert, mpnet"
+                f"{path}/config.json: model_type={other!r} is not implemented; implemented: {', '.join(bert.TYPES)}, "
+                "mpnet"
             )
 
 
