@@ -62,7 +62,7 @@ def abstract(policy_vocabulary: int, reward: TextConfig, *, max_bytes: int, max_
     page, row = i32(0x110000 // 256), i32(_PAGES, 256)
     kind = "mpnet" if isinstance(reward, MpnetConfig) else reward.kind
     if kind == "roberta":
-        byte_level = ByteLevel(page, small(jnp.uint8, _KIND_PAGES, 256), prefix=False)
+        byte_level = ByteLevel(page, small(jnp.uint8, _KIND_PAGES, 256), prefix=False, pattern="gpt2")
         slots, ranks = 1 << (2 * reward.vocab).bit_length(), i32(reward.vocab + 1)
         rules = Rules(i32(256), ranks, i32(slots), i32(slots), i32(slots), ranks, ranks)
         return BpeTables(policy, byte_level, rules, max_bytes=max_bytes, max_tokens=max_tokens)

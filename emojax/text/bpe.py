@@ -20,13 +20,14 @@ C and D are compositions of clamps c -> min(a, max(b, c)), which are closed unde
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from emojax.text import qwen_words
 from emojax.text.bytes import byte_alphabet
 from emojax.text.expand import Table, expand, lookup, take
 from emojax.types import Array
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _NEVER = 1 << 30  # a rank: there is no rule
 _FREE = -1
+_QWEN = {"type": "Split", "pattern": {"Regex": qwen_words.PATTERN}, "behavior": "Isolated", "invert": False}
 _ODD = 0x5E3779B1  # spreads numbers modulo a power of two
 _WINDOW = 1024  # slots searched at once
 
@@ -55,6 +57,8 @@ class Rules:
 
 @dataclass(frozen=True)
 class Settings:
+    composes: bool  # Unicode's normal form C comes first
+    pattern: Literal["gpt2", "qwen"]  # of words
     prefix: bool  # a text that begins with no space is given one
     byte: np.ndarray  # i32[256] the token of each byte
     merges: np.ndarray  # i32[rules 3] left, right and merged token, by rank
@@ -62,20 +66,25 @@ class Settings:
 
 
 def read(reward: "tokenizers.Tokenizer") -> Settings:
-    """A byte-level BPE tokenizer, as RoBERTa has it. Raises ValueError that names what is not implemented."""
+    """A byte-level BPE tokenizer, as RoBERTa or Qwen has it. Raises ValueError that names what is not implemented."""
 
     def refuse(what: str, wanted: str) -> ValueError:
         return ValueError(
             f"the reward model's tokenizer has the model BPE and {what}; {wanted} is converted exactly inside the"
-            " graph: use a reward model with the tokenizer of RoBERTa (all-distilroberta-v1), of BERT or of XLM-R"
+            " graph: use a reward model with the tokenizer of RoBERTa (all-distilroberta-v1), of Qwen3 (Qwen3-Embedding),"
+            " of BERT or of XLM-R"
         )
 
     told = json.loads(reward.to_str())
-    if (normalizer := told["normalizer"]) is not None:
-        raise refuse(f"the normalizer {normalizer['type']}", "none")
+    normalizer = told["normalizer"]
+    if normalizer is not None and normalizer["type"] != "NFC":
+        raise refuse(f"the normalizer {normalizer['type']}", "none, or NFC,")
     cut = told["pre_tokenizer"] or {"type": "None"}
-    if cut["type"] != "ByteLevel" or not cut.get("use_regex", True):
-        raise refuse(f"the pre-tokenizer {cut}", "ByteLevel with use_regex")
+    pattern = "gpt2"
+    if cut["type"] == "Sequence" and cut["pretokenizers"][:1] == [_QWEN] and len(cut["pretokenizers"]) == 2:
+        pattern, cut = "qwen", cut["pretokenizers"][1]
+    if cut["type"] != "ByteLevel" or cut.get("use_regex", True) == (pattern == "qwen"):
+        raise refuse(f"the pre-tokenizer {cut}", "ByteLevel with use_regex, or after a Split by Qwen's pattern,")
     model = told["model"]
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
         if model.get(option):
@@ -88,7 +97,10 @@ def read(reward: "tokenizers.Tokenizer") -> Settings:
     merges = [(ids[left], ids[right], ids[left + right]) for left, right in model["merges"]]
     byte = [ids[token] for token, _ in sorted(byte_alphabet().items(), key=lambda item: item[1])]
     table = np.array(merges, np.int32).reshape(-1, 3)
-    return Settings(bool(cut["add_prefix_space"]), np.array(byte, np.int32), table, 1 + max(ids.values()))
+    prefix = bool(cut["add_prefix_space"])
+    if prefix and pattern == "qwen":
+        raise refuse("add_prefix_space after Qwen's pattern", "no such option")
+    return Settings(normalizer is not None, pattern, prefix, np.array(byte, np.int32), table, 1 + max(ids.values()))
 
 
 def _place(left: np.ndarray, right: np.ndarray, vocabulary: int, slots: int) -> np.ndarray | None:

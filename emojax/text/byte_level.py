@@ -1,6 +1,7 @@
 """Code points -> bytes and the words among them: what a byte-level BPE tokenizer does before it merges.
 
-Its words are the matches, from left to right, of GPT-2's pattern (Radford et al. 2019)
+Its words are those of Qwen's pattern (`qwen_words.py`), or the matches, from left to right, of GPT-2's (Radford et al.
+2019)
 
     's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+
 
@@ -11,11 +12,13 @@ which it does after another character of its kind and after a space.
 """
 
 import functools
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from emojax.text import qwen_words
 from emojax.text.expand import Table, expand, lookup, take
 from emojax.text.normalize import PAGE, UNICODE, pages, text_of
 from emojax.types import Array
@@ -31,6 +34,7 @@ class ByteLevel:
     page: Table  # i32[4352] the row of `kind` for code points of this high part
     kind: Table  # u8[pages 256]
     prefix: bool = struct.field(pytree_node=False)  # a text that begins with no space is given one
+    pattern: Literal["gpt2", "qwen"] = struct.field(pytree_node=False)
 
 
 @functools.cache
@@ -52,9 +56,9 @@ def kinds() -> np.ndarray:
     return kind
 
 
-def build_byte_level(prefix: bool) -> ByteLevel:
+def build_byte_level(prefix: bool, pattern: Literal["gpt2", "qwen"]) -> ByteLevel:
     row, page = np.unique(kinds().reshape(-1, PAGE), axis=0, return_inverse=True)
-    return ByteLevel(page.reshape(-1).astype(np.int32), row, prefix)
+    return ByteLevel(page.reshape(-1).astype(np.int32), row, prefix, pattern)
 
 
 def longest(max_bytes: int) -> int:
@@ -87,6 +91,15 @@ def words(tables: ByteLevel, point: Array, begins: Array) -> tuple[Array, Array,
 
     kind = lookup(tables.kind, (lookup(tables.page, point // PAGE), point % PAGE)).astype(jnp.int32)
     kind = jnp.where(filled, kind, _END)
+    if tables.pattern == "qwen":
+        new = qwen_words.begins(point, *(kind == each for each in (_WHITE, _LETTER, _NUMBER, _OTHER)))
+    else:
+        new = _gpt2_begins(point, kind) & filled
+    size = 1 + (point >= 0x80).astype(jnp.int32) + (point >= 0x800) + (point >= 0x10000)
+    return point, jnp.where(filled, size, 0), new
+
+
+def _gpt2_begins(point: Array, kind: Array) -> Array:
     before, after, point_before = _ahead(kind, -1, _END), _ahead(kind, 1, _END), _ahead(point, -1, 0)
     white, after_space = kind == _WHITE, point_before == _SPACE
     split_off = white & (before == _WHITE) & (after != _WHITE) & (after != _END)
@@ -103,9 +116,7 @@ def words(tables: ByteLevel, point: Array, begins: Array) -> tuple[Array, Array,
     apostrophe = (point == _APOSTROPHE) & (before != _OTHER) & ~after_space
     short, long = apostrophe & either(*"stmd"), apostrophe & either("re", "ve", "ll")
     new &= ~_ahead(short | long, -1, False)
-    new |= _ahead(short, -2, False) | _ahead(long, -3, False)
-    size = 1 + (point >= 0x80).astype(jnp.int32) + (point >= 0x800) + (point >= 0x10000)
-    return point, jnp.where(filled, size, 0), new & filled
+    return new | _ahead(short, -2, False) | _ahead(long, -3, False)
 
 
 def utf8(point: Array, count: Array, begins: Array, size: int) -> tuple[Array, Array, Array]:

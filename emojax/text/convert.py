@@ -13,6 +13,7 @@ from emojax.text.bpe import Rules
 from emojax.text.byte_level import ByteLevel
 from emojax.text.bytes import code_points
 from emojax.text.charsmap import Charsmap, build_charsmap
+from emojax.text.compose import Composition, build_composition, compose
 from emojax.text.expand import Table
 from emojax.text.normalize import Normalization, build_normalization, classes, normalize
 from emojax.text.policy import Policy, build_policy, policy_bytes
@@ -55,9 +56,10 @@ class UnigramTables:
 
 @struct.dataclass
 class BpeTables:
-    """Tables for a byte-level BPE tokenizer as RoBERTa has it."""
+    """Tables for a byte-level BPE tokenizer as RoBERTa or Qwen has it."""
 
     policy: Policy
+    composition: Composition | None  # None: the tokenizer takes text as it is
     words: ByteLevel
     rules: Rules
     max_bytes: int = struct.field(pytree_node=False)
@@ -73,7 +75,7 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
     Args:
       policy: a byte-level BPE tokenizer, or one of SentencePiece's kind or of BERT's (see `pieces.build_pieces`).
       reward: a BERT tokenizer (BertNormalizer and BertPreTokenizer with any options, WordPiece), a SentencePiece
-        tokenizer as XLM-R has it (see `settings`) or a byte-level BPE tokenizer as RoBERTa has it (see `bpe.read`).
+        tokenizer as XLM-R has it (see `settings`) or a byte-level BPE tokenizer as RoBERTa or Qwen has it (see `bpe.read`).
       max_bytes: of a text that are read; the rest is cut.
       max_tokens: of a text that are kept; the rest is cut.
     Raises:
@@ -187,7 +189,8 @@ def _build_bpe(
     _no_added_tokens(reward, "BPE")
     return BpeTables(
         policy=build_policy(policy),
-        words=byte_level.build_byte_level(told.prefix),
+        composition=build_composition() if told.composes else None,
+        words=byte_level.build_byte_level(told.prefix, told.pattern),
         rules=bpe.build_rules(told.byte, told.merges, told.vocabulary),
         max_bytes=max_bytes,
         max_tokens=max_tokens,
@@ -261,7 +264,9 @@ def _unigram(tables: UnigramTables, point: Array, begins: Array) -> tuple[Array,
 
 
 def _bpe(tables: BpeTables, point: Array, begins: Array) -> tuple[Array, Array]:
-    """At one of two sizes: only of broken text are there more bytes than were read, for U+FFFD has three."""
+    """At one of two sizes: few texts have more bytes than were read: broken ones, for U+FFFD has three, and decomposed."""
+    if tables.composition is not None:
+        point, begins = compose(tables.composition, point, begins)
     point, count, begins = byte_level.words(tables.words, point, begins)
 
     def at(size: int) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ from emojax.text.expand import Table, expand, lookup, take
 from emojax.types import Array
 
 if TYPE_CHECKING:
-    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.normalizers import BertNormalizer, Normalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 
 SPACE = 0
@@ -64,7 +64,7 @@ def pages() -> Iterator[np.ndarray]:
     yield from (page for page in rows if not 0xD800 <= page[0] < 0xE000)
 
 
-def characters(normalizer: "BertNormalizer") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def characters(normalizer: "Normalizer") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All normal forms, one after the other, and where that of each code point begins and ends (i32[0x110000] each)."""
     form = np.arange(UNICODE, dtype=np.int32)
     start, end = form.copy(), form + 1
@@ -86,6 +86,13 @@ def characters(normalizer: "BertNormalizer") -> tuple[np.ndarray, np.ndarray, np
         raise RuntimeError(f"the normaliser gave {len(bars) - 1} normal forms for {len(points)} code points")
     start[points], end[points] = len(form) + bars[:-1] + 1, len(form) + bars[1:]
     return np.concatenate([form, told]), start, end
+
+
+def utf8_sizes() -> np.ndarray:
+    """i32[0x110000]: the least bytes of a text that are read as this code point."""
+    size = np.select([np.arange(UNICODE) < limit for limit in (0x80, 0x800, 0x10000)], [1, 2, 3], 4)
+    size[REPLACEMENT] = 1  # it stands for a single broken byte
+    return size
 
 
 def classes(pre_tokenizer: "BertPreTokenizer | WhitespaceSplit") -> np.ndarray:
@@ -171,8 +178,6 @@ def build_normalization(
     for column in (*forms.T[1:], fence):
         _, first, rows = np.unique(rows * UNICODE + column, return_index=True, return_inverse=True)
     row, page = np.unique(rows.reshape(-1, PAGE).astype(np.int32), axis=0, return_inverse=True)
-    size = np.select([np.arange(UNICODE) < limit for limit in (0x80, 0x800, 0x10000)], [1, 2, 3], 4)
-    size[REPLACEMENT] = 1  # it stands for a single broken byte
     tables = Normalization(
         page=page.reshape(-1).astype(np.int32),
         row=row,
@@ -181,7 +186,7 @@ def build_normalization(
         rank=np.pad(ranks, (letter + 1, 0)) if sorts else None,
         fence=fence[first] if sorts else None,
         letter=letter,
-        growth=float((count / size).max()),
+        growth=float((count / utf8_sizes()).max()),
     )
     return tables, symbol
 
