@@ -69,9 +69,7 @@ def test_options_that_are_not_implemented_are_named():
             {"model_type": "wav2vec2", "hidden_act": "mish", "add_adapter": True, "adapter_attn_dim": 16},
             {"sampling_rate": 8000},
         )
-    with pytest.raises(
-        ValueError, match=r"model_type='unispeech'.*feat_extract_norm='batch'.*conv_pos_batch_norm"
-    ):
+    with pytest.raises(ValueError, match=r"model_type='unispeech'.*feat_extract_norm='batch'.*conv_pos_batch_norm"):
         wav2vec2.config({"model_type": "unispeech", "feat_extract_norm": "batch", "conv_pos_batch_norm": True}, {})
     with pytest.raises(ValueError, match=r"do_stable_layer_norm=True \(implemented: False\)"):
         wav2vec2.config({"model_type": "data2vec-audio", "do_stable_layer_norm": True}, {})

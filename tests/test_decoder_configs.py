@@ -58,8 +58,8 @@ def test_published_configurations():
         rope_scaling=scaling, positions=131_072, norm_eps=1e-5, qkv_bias=False, start_token=128_000, end_token=128_001,
     )  # fmt: skip
     first = LlamaConfig(
-        vocab=32_000, width=4096, layers=32, heads=32, kv_heads=8, head_width=128, ff=14_336, window=4096, norm_eps=1e-5,
-        qkv_bias=False, tie=False,
+        vocab=32_000, width=4096, layers=32, heads=32, kv_heads=8, head_width=128, ff=14_336, window=4096,
+        norm_eps=1e-5, qkv_bias=False, tie=False,
     )  # fmt: skip
     assert llama.config(MISTRAL) == llama.config(MISTRAL | {"head_dim": 128}) == first
     assert llama.config(MISTRAL | {"sliding_window": None}) == dataclasses.replace(first, window=None)

@@ -21,7 +21,7 @@ from emojax.config import schema
 from emojax.rewards import emotion, sentence
 from emojax.text.check import random_ids
 from emojax.text.policy import build_policy
-from support import policies
+from support import policies, qwen_rewards
 from support.sentencepieces import learned
 from test_bpe import roberta
 from test_retokenize import every_form
@@ -94,10 +94,14 @@ def minilm(_: Path) -> Path:
         pytest.skip(str(absent))
 
 
-REWARDS = {"WordPiece": minilm, "unigram": xlm_r, "RoBERTa": robertas}
+REWARDS = {"WordPiece": minilm, "unigram": xlm_r, "RoBERTa": robertas, "Qwen3": qwen_rewards.directory}
 POLICIES = {"byte-level": policies.gpt2, "byte fallback": policies.llama2, "WordPiece": policies.bert}
 
-USUAL = [*(("byte-level", reward) for reward in REWARDS), ("byte fallback", "RoBERTa"), ("WordPiece", "WordPiece")]
+USUAL = [
+    *(("byte-level", reward) for reward in REWARDS if reward != "Qwen3"),
+    ("byte fallback", "RoBERTa"),
+    ("WordPiece", "WordPiece"),
+]
 
 
 @functools.cache
@@ -174,7 +178,7 @@ def difference(policy_kind: str, reward_kind: str, count: int) -> float:
             reward, _ = score(model, static, ids, mask, jax.tree.map(lambda x, part=part: x[part], refs))
         ours[part] = np.asarray(reward)[:, 0]
     wanted = plain_rewards(embed, texts, spoken, cfg)
-    written = [len(library.tokenizer(text)["input_ids"]) > 2 for text in texts]
+    written = [len(library.tokenizer(text)["input_ids"]) > static.sentence.special for text in texts]
     assert np.unique(ours.round(4)).size > count // 2  # rewards that differ
     return float(np.abs(ours - np.where(written, wanted, -1)).max())
 

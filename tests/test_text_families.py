@@ -1,4 +1,5 @@
-"""BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, ERNIE and MPNet are those of transformers, and their files are read and written."""
+"""BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, ERNIE, MPNet and Qwen3 as encoders of texts are those of transformers,
+and their files are read and written."""
 
 import functools
 import json

@@ -1,5 +1,5 @@
-"""Our CLIP, SigLIP, ViT, DINOv2 and VideoMAE are theirs: outputs equal those of transformers, read from its files and written
-to files that it reads."""
+"""Our CLIP, SigLIP, ViT, DINOv2 and VideoMAE are theirs: outputs equal those of transformers, read from its files and
+written to files that it reads."""
 
 import dataclasses
 import json

@@ -27,5 +27,5 @@ from emojax.config.projectors import LinearProjectorConfig, MlpProjectorConfig, 
 AudioConfig = MelEncoderConfig | Wav2Vec2Config | WhisperConfig | FeatureFilesConfig
 VideoConfig = FrameEncoderConfig | VitConfig | VideoMaeConfig | FeatureFilesConfig
 DecoderConfig = LlamaConfig | Gpt2Config | BartConfig
-TextConfig = BertConfig | MpnetConfig
+TextConfig = BertConfig | MpnetConfig | LlamaConfig
 ProjectorConfig = LinearProjectorConfig | MlpProjectorConfig | QFormerConfig

@@ -34,6 +34,21 @@ def encode_prefix(
       positions: i32[B P]
       reach: i32[L] or None, see `near`.
     """
+    step = _step(block, mask, positions, sizes)
+    _, (k, v) = jax.lax.scan(jax.checkpoint(step) if remat else step, x, (layers, reach))
+    return KVCache(k, v)
+
+
+def last_stream(
+    block: Block, layers: Tree, x: Array, mask: Array, positions: Array, reach: Array | None, sizes: DecoderConfig
+) -> Array:
+    """The stream after the last layer instead, [B P D]."""
+    step = _step(block, mask, positions, sizes)
+    return jax.lax.scan(lambda x, xs: (step(x, xs)[0], None), x, (layers, reach))[0]
+
+
+def _step(block: Block, mask: Array, positions: Array, sizes: DecoderConfig) -> Callable[[Array, Any], Any]:
+    """One layer, for a scan: the stream, and its own keys and values."""
     visible = jnp.tri(mask.shape[1], dtype=bool) & mask[:, None, :]
     distance = positions[:, :, None] - positions[:, None, :]
 
@@ -43,8 +58,7 @@ def encode_prefix(
         x, own = block(layer, x, positions, view, sizes)
         return constrain(x), constrain(own, "B - K")
 
-    _, (k, v) = jax.lax.scan(jax.checkpoint(step) if remat else step, x, (layers, reach))
-    return KVCache(k, v)
+    return step
 
 
 def near(visible: Array, distance: Array, reach: Array | None) -> Array:

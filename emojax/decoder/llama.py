@@ -21,6 +21,7 @@ from emojax.decoder.llama_files import names as names
 from emojax.decoder.llama_files import to_json as to_json
 from emojax.nn.attention import SelfAttention, View, attend, declare_attention, merge, project
 from emojax.nn.layers import Norm, SwiGlu, declare_norm, declare_swiglu, rms_norm, rope, swiglu
+from emojax.parallel.sharding import constrain
 from emojax.param import Param, normal, ones, stack
 from emojax.types import Array, KVCache, Weight
 
@@ -87,6 +88,20 @@ def encode_prefix(p: Lm, x: Array, mask: Array, positions: Array, sizes: LlamaCo
     """Keys and values of a prefix, see `causal.encode_prefix`; x is its embeddings [B P D]."""
     x = enter(p, x, positions, sizes)
     return causal.encode_prefix(block, p.layers, x, mask, positions, reach(sizes), sizes, remat)
+
+
+def encode(p: Lm, ids: Array, mask: Array, sizes: LlamaConfig) -> Array:
+    """Texts as vectors: hidden states of the last layer, each of what stands before it alone.
+
+    Args:
+      ids: i32[N T]
+      mask: bool[N T], True on tokens, which are left-aligned; the results of the others mean nothing.
+    Returns:
+      [N T D]
+    """
+    positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
+    x = causal.last_stream(block, p.layers, constrain(p.embed[ids]), mask, positions, reach(sizes), sizes)
+    return leave(p, x, sizes)
 
 
 def enter(p: Lm, x: Array, positions: Array, sizes: LlamaConfig) -> Array:

@@ -189,7 +189,7 @@ def _window(c: Mapping[str, Any], wrong: list[str]) -> tuple[int | None, int]:
 
 
 def to_json(sizes: LlamaConfig) -> dict[str, Any]:
-    """The `config.json` with which transformers builds the same model; a Mistral that is a Llama, too, is written as one.
+    """The `config.json` with which transformers builds the same model. A Mistral that is a Llama is written as that.
 
     Raises:
       ValueError: neither a Qwen2, a Qwen3, a Llama nor a Mistral has these options together.
@@ -206,8 +206,8 @@ def to_json(sizes: LlamaConfig) -> dict[str, Any]:
     else:
         raise ValueError(
             f"transformers has no such decoder: {sizes}; a Qwen2 has qkv_bias and no other bias, a Qwen3 has qk_norm, "
-            "qkv_bias = o_bias and no mlp_bias, a Llama has qkv_bias = o_bias, no window and width a multiple of heads, a "
-            "Mistral has no bias and no qk_norm, and a window of all its layers or of none"
+            "qkv_bias = o_bias and no mlp_bias, a Llama has qkv_bias = o_bias, no window and a width that is a "
+            "multiple of heads, a Mistral has no bias and no qk_norm, and a window of all its layers or of none"
         )
     json: dict[str, Any] = {
         "model_type": kind,

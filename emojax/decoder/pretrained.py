@@ -113,8 +113,8 @@ def _video_config(at: Path, was: VideoConfig) -> tuple[VideoConfig, dict[str, An
             prepared = videomae.frames(found, preprocessor)
         case "siglip2" | "siglip2_vision_model":
             raise ConfigError(
-                f"model_type={kind!r}: NaFlex, which reads images of any shape, is not implemented; wanted a SigLIP 2 of a "
-                "fixed resolution, such as google/siglip2-base-patch16-224"
+                f"model_type={kind!r}: NaFlex, which reads images of any shape, is not implemented; wanted a SigLIP 2"
+                " of a fixed resolution, such as google/siglip2-base-patch16-224"
             )
         case _:
             raise ConfigError(f"model_type={kind!r} is no video encoder; wanted {', '.join(vit.TYPES)} or videomae")

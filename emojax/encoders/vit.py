@@ -1,10 +1,10 @@
-"""CLIP's image encoder (Radford et al. 2021, arXiv 2103.00020), ViT (Dosovitskiy et al. 2020, arXiv 2010.11929), DINOv2
-(Oquab et al. 2023, arXiv 2304.07193) and SigLIP's (Zhai et al. 2023, arXiv 2303.15343; SigLIP 2, 2502.14786): patches of
-a frame and a class token, all attend to all.
+"""CLIP's image encoder (Radford et al. 2021, arXiv 2103.00020), ViT (Dosovitskiy et al. 2020, arXiv 2010.11929),
+DINOv2 (Oquab et al. 2023, arXiv 2304.07193) and SigLIP's (Zhai et al. 2023, arXiv 2303.15343; SigLIP 2, 2502.14786):
+patches of a frame and a class token, all attend to all.
 
 CLIP has a norm before the blocks; DINOv2 scales what each half of a block adds, its giant has gated feed-forwards, and
-it may have registers (Darcet et al. 2023, arXiv 2309.16588) beside the class token. SigLIP has no class token: a learned
-query attends to the patches after the blocks. Chinese-CLIP's image encoder (2211.01335) is CLIP's.
+it may have registers (Darcet et al. 2023, arXiv 2309.16588) beside the class token. SigLIP has no class token: a
+learned query attends to the patches after the blocks. Chinese-CLIP's image encoder (2211.01335) is CLIP's.
 """
 
 import jax
@@ -136,7 +136,6 @@ def hidden(p: Vit, pixels: Array, sizes: VitConfig, remat: bool) -> Array:
     n = sizes.image_size // sizes.patch
     cropped = pixels[:, : n * sizes.patch, : n * sizes.patch]
     x = linear(p.patch, rearrange(cropped, "n (h p) (w q) c -> n (h w) (p q c)", p=sizes.patch, q=sizes.patch))
-
 
     def before(tokens: Array, x: Array) -> Array:
         tokens = jnp.broadcast_to(rounded(tokens, x.dtype), (len(x), *tokens.shape)).astype(x.dtype)

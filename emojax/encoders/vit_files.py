@@ -1,4 +1,6 @@
-"""The files of CLIP, Chinese-CLIP, ViT, DINOv2 and SigLIP as transformers has them: both configurations, and the weights' names."""
+"""The files of CLIP, Chinese-CLIP, ViT, DINOv2 and SigLIP as transformers has them: both configurations, and the
+weights' names.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -110,7 +112,7 @@ def _ff(width: int, ratio: float, swiglu: bool) -> int:
 
 
 def to_json(sizes: VitConfig) -> dict[str, Any]:
-    """The `config.json` with which transformers builds the same model; Chinese-CLIP's image encoder is written as CLIP's.
+    """The `config.json` with which transformers builds the same model; Chinese-CLIP's encoder is written as CLIP's.
 
     Raises ValueError where a DINOv2 has no such ff.
     """

@@ -1,4 +1,6 @@
-"""The files of Wav2Vec2, HuBERT, WavLM and Data2Vec as transformers has them: both configurations, and the weights' names."""
+"""The files of Wav2Vec2, HuBERT, WavLM and Data2Vec as transformers has them: both configurations, and the weights'
+names.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -179,6 +179,8 @@ def reward(static: RewardStatic) -> float:
         return 0.0
     cfg = static.sentence
     dense = sum(2 * step.inputs * step.width for step in cfg.head if isinstance(step, Dense))
+    if isinstance(cfg.encoder, LlamaConfig):
+        return _causal(cfg.encoder, cfg.max_tokens, cfg.max_tokens / 2) + dense
     return _transformer(cfg.max_tokens, cfg.encoder.width, cfg.encoder.ff, cfg.encoder.layers) + dense
 
 

@@ -4,18 +4,22 @@ It is a list of modules: a Transformer, a Pooling, then any number of Dense (a l
 Normalize (to unit length). Both the files that are on the hub and those that version 6 writes are read.
 """
 
+import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from emojax.config import BertConfig, MpnetConfig, TextConfig
+from emojax.config import BertConfig, LlamaConfig, MpnetConfig, TextConfig
+from emojax.decoder import llama
 from emojax.encoders import bert, mpnet
 from emojax.hub import weights
 from emojax.hub.locate import read_json
 from emojax.hub.weights import Names
 from emojax.nn.layers import Linear, declare_linear
+from emojax.types import Tree
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,7 +86,6 @@ def read(root: Path) -> Modules:
     settings = _settings(paths[0])
     tokenizer = read_json(paths[0] / "tokenizer_config.json", optional=True)
     limit = settings.get("max_seq_length") or tokenizer.get("model_max_length")
-    longest = encoder.positions - encoder.first_position
     return Modules(
         encoder=encoder,
         encoder_at=paths[0],
@@ -90,23 +93,33 @@ def read(root: Path) -> Modules:
         head=tuple(head),
         dense_at=tuple(path for kind, path in found if kind == "Dense"),
         lower_case=bool(settings.get("do_lower_case")),
-        max_tokens=int(min(limit or longest, longest)),
+        max_tokens=int(min(limit or longest(encoder), longest(encoder))),
     )
 
 
-def declare_encoder(sizes: TextConfig) -> bert.Bert | mpnet.Mpnet:
-    return bert.declare(sizes) if isinstance(sizes, BertConfig) else mpnet.declare(sizes)
+def family(sizes: TextConfig) -> Any:
+    """The file of an encoder's family, a module: all have `declare`, `encode` and `names`."""
+    match sizes:
+        case BertConfig():
+            return bert
+        case MpnetConfig():
+            return mpnet
+        case LlamaConfig():
+            return llama
+
+
+def longest(sizes: TextConfig) -> int:
+    """Tokens that an encoder reads, special ones included."""
+    return sizes.positions if isinstance(sizes, LlamaConfig) else sizes.positions - sizes.first_position
 
 
 def declare_dense(head: tuple[Dense | Literal["normalize"], ...]) -> tuple[Linear, ...]:
     return tuple(declare_linear(d.inputs, d.width, "- -", d.bias) for d in head if isinstance(d, Dense))
 
 
-def read_weights(modules: Modules) -> tuple[bert.Bert | mpnet.Mpnet, tuple[Linear, ...]]:
+def read_weights(modules: Modules) -> tuple[Tree, tuple[Linear, ...]]:
     """Weights of the encoder and of each Dense, float32 on the host. Raises as `weights.read` does."""
-    cfg = modules.encoder
-    names = bert.names(cfg) if isinstance(cfg, BertConfig) else mpnet.names(cfg)
-    dense = []
+    encoder, dense = family(modules.encoder), []
     for path, declared in zip(modules.dense_at, declare_dense(modules.head), strict=True):
         if not (path / "model.safetensors").is_file():
             raise FileNotFoundError(
@@ -115,13 +128,14 @@ def read_weights(modules: Modules) -> tuple[bert.Bert | mpnet.Mpnet, tuple[Linea
                 f"import SentenceTransformer as S; S('{path.parent}').save('{path.parent}-safetensors')\""
             )
         dense.append(weights.read(path, declared, _DENSE))
-    return weights.read(modules.encoder_at, declare_encoder(cfg), names), tuple(dense)
+    declared, names = encoder.declare(modules.encoder), encoder.names(modules.encoder)
+    return weights.read(modules.encoder_at, declared, names), tuple(dense)
 
 
 def read_tokenizer(modules: Modules) -> "Tokenizer":
     """It neither pads nor cuts, and reads text that spells a special token as text. Raises FileNotFoundError."""
     from tokenizers import Tokenizer
-    from tokenizers.models import Unigram
+    from tokenizers.models import BPE, Unigram
 
     at = modules.encoder_at
     if not (at / "tokenizer.json").is_file():
@@ -132,6 +146,8 @@ def read_tokenizer(modules: Modules) -> "Tokenizer":
     tokenizer = Tokenizer.from_file(str(at / "tokenizer.json"))
     if isinstance(tokenizer.model, Unigram):
         tokenizer = _hide_special(tokenizer)
+    if isinstance(tokenizer.model, BPE):
+        _mark_control(tokenizer)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
@@ -156,6 +172,17 @@ def _hide_special(tokenizer: "Tokenizer") -> "Tokenizer":
     return Tokenizer.from_str(json.dumps(content))
 
 
+def _mark_control(tokenizer: "Tokenizer") -> None:
+    """Makes special what only looks so: <think> and <tool_call> are no special tokens to Qwen's tokenizers, and would
+    be cut out of a text that spells them.
+    """
+    from tokenizers import AddedToken
+
+    told = tokenizer.get_added_tokens_decoder().values()
+    control = [token for token in told if not token.special and re.fullmatch(r"<[^<>\s]+>", token.content)]
+    tokenizer.add_special_tokens([AddedToken(t.content, normalized=t.normalized, special=True) for t in control])
+
+
 def _lower(tokenizer: "Tokenizer") -> None:
     """`do_lower_case` of sentence-transformers: lower case first, whatever the tokenizer does after it."""
     from tokenizers import normalizers
@@ -170,17 +197,20 @@ def _kind(path: str) -> str:
     return path.rsplit(".", 1)[-1] if path.startswith("sentence_transformers.") else path
 
 
-def _encoder(path: Path) -> BertConfig | MpnetConfig:
+def _encoder(path: Path) -> TextConfig:
     found = read_json(path / "config.json")
     match found.get("model_type", "bert"):
         case kind if kind in bert.TYPES:
             return bert.config(found)
         case "mpnet":
             return mpnet.config(found)
+        case "qwen3":
+            _only(path, found, {"is_causal": True, "use_bidirectional_attention": False})
+            return dataclasses.replace(llama.config(found), tie=True)  # a text needs no head
         case other:
             raise ValueError(
                 f"{path}/config.json: model_type={other!r} is not implemented; implemented: {', '.join(bert.TYPES)}, "
-                "mpnet"
+                "mpnet, qwen3"
             )
 
 

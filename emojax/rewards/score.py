@@ -54,13 +54,13 @@ def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStati
       ConfigError: `max_tokens` is more than the sentence model reads.
     """
     params, sentence_cfg, tokenizer = sentence.load(reward.model)
-    if not 2 < reward.max_tokens <= sentence_cfg.max_tokens:
+    if not sentence_cfg.special < reward.max_tokens <= sentence_cfg.max_tokens:
         raise ConfigError(
-            f"reward.max_tokens={reward.max_tokens}: wanted 3 to {sentence_cfg.max_tokens}, [CLS] and [SEP] included: "
-            f"{reward.model} reads no more"
+            f"reward.max_tokens={reward.max_tokens}: wanted {sentence_cfg.special + 1} to {sentence_cfg.max_tokens}, "
+            f"the special tokens included: {reward.model} reads no more"
         )
     sentence_cfg = dataclasses.replace(sentence_cfg, max_tokens=reward.max_tokens)
-    tables = text.build(policy, tokenizer, max_bytes=reward.max_bytes, max_tokens=reward.max_tokens - 2)
+    tables = text.build(policy, tokenizer, max_bytes=reward.max_bytes, max_tokens=sentence_cfg.text_tokens)
     static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg)
     if reward.kind == "rouge_l":
         return RewardModel(tables, None, None), static
@@ -74,7 +74,7 @@ def abstract(reward: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
     """The shapes of the reward where its files are not at hand, `reward.sizes` given; `vocab` of the policy."""
     assert reward.sizes is not None, "the caller asks for shapes only where there are sizes"
     params, sentence_cfg = sentence.abstract(reward.sizes, reward.max_tokens)
-    tables = text.abstract(vocab, reward.sizes, max_bytes=reward.max_bytes, max_tokens=reward.max_tokens - 2)
+    tables = text.abstract(vocab, reward.sizes, max_bytes=reward.max_bytes, max_tokens=sentence_cfg.text_tokens)
     static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg)
     if reward.kind == "rouge_l":
         return RewardModel(tables, None, None), static
@@ -102,7 +102,7 @@ def references(
     place = {text: i for i, text in enumerate(dict.fromkeys(text for row in rows for text in row))}
     texts = list(place)  # each once, however many clips share it
     index = np.array([[place[text] for text in row] for row in rows], int).reshape(-1, limit)
-    tokens: Any = sentence.tokenize(tokenizer, texts, static.sentence.max_tokens - 2)  # Any: numpy stands for jax.Array
+    tokens: Any = sentence.tokenize(tokenizer, texts, static.sentence.text_tokens)  # Any: numpy stands for jax.Array
     embedding: Any = _embed_texts(model, static, tokenizer, texts, known)
     ids, mask = (x[index] for x in tokens)
     return References(ids, mask, embedding[index], mask.any(-1))
@@ -194,7 +194,7 @@ def score_texts(
     limit = max(map(len, reference_captions), default=0)
     refs = references(static, model, tokenizer, reference_captions, limit, known)
     captions = [text.encode()[: model.tables.max_bytes].decode(errors="replace") for text in captions]
-    ids, mask = sentence.tokenize(tokenizer, captions, static.sentence.max_tokens - 2)
+    ids, mask = sentence.tokenize(tokenizer, captions, static.sentence.text_tokens)
     embedding = _embed_texts(model, static, tokenizer, captions, known)[:, None] if model.sentence else None
     with jax.default_matmul_precision("float32"):
         total, parts = _compare(model, static, ids[:, None], mask[:, None], embedding, refs)

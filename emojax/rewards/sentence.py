@@ -1,8 +1,8 @@
 """Sentence-BERT (Reimers & Gurevych 2019, arXiv 1908.10084): a caption's tokens to one vector.
 
-A model is a sentence-transformers directory of the BERT family or of MPNet (`modules.py`). `load` and the functions of
-texts run on the host; `embed` is traceable and puts the special tokens around a text itself, so that it takes what
-`emojax.text` gives.
+A model is a sentence-transformers directory of the BERT family, of MPNet or of Qwen3 (`modules.py`). `load` and the
+functions of texts run on the host; `embed` is traceable and puts the special tokens around a text itself, so that it
+takes what `emojax.text` gives.
 """
 
 import functools
@@ -18,8 +18,7 @@ import numpy as np
 from flax import struct
 
 from emojax import param
-from emojax.config import BertConfig, MpnetConfig, TextConfig
-from emojax.encoders import bert, mpnet
+from emojax.config import LlamaConfig, TextConfig
 from emojax.hub.locate import local, locate
 from emojax.nn.layers import Linear, linear
 from emojax.rewards import modules
@@ -46,8 +45,17 @@ class SentenceConfig:
     pooling: tuple[Pooling, ...]  # several are concatenated
     head: tuple[Dense | Literal["normalize"], ...]  # what comes after that, in this order
     max_tokens: int  # longest input, special tokens included; longer texts are truncated
-    cls: int  # id of the token before a text, [CLS] or <s>
+    cls: int | None  # id of the token before a text, [CLS] or <s>; Qwen has none
     sep: int  # id of the token after it, [SEP] or </s>
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of the longest text without the special ones."""
+        return self.max_tokens - self.special
+
+    @property
+    def special(self) -> int:
+        return 1 if self.cls is None else 2
 
     @property
     def width(self) -> int:
@@ -68,26 +76,35 @@ def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
     """
     found = modules.read(directory(model))
     tokenizer = modules.read_tokenizer(found)
-    special = tokenizer.encode("").ids
-    if len(special) != 2:
-        raise ValueError(
-            f"{found.encoder_at}/tokenizer.json: wanted one token before a text and one after it ([CLS], [SEP]), "
-            f"got {special}"
-        )
-    cfg = SentenceConfig(found.encoder, found.pooling, found.head, found.max_tokens, *special)
+    cls, sep = _ends(tokenizer, found.encoder_at)
+    cfg = SentenceConfig(found.encoder, found.pooling, found.head, found.max_tokens, cls, sep)
     return Sentence(*modules.read_weights(found)), cfg, tokenizer
 
 
+def _ends(tokenizer: "Tokenizer", at: Path) -> tuple[int | None, int]:
+    """The special tokens before and after a text."""
+    special, text = tokenizer.encode("").ids, tokenizer.encode("a", add_special_tokens=False).ids
+    if len(special) == 2 and tokenizer.encode("a").ids == [special[0], *text, special[1]]:
+        return special[0], special[1]
+    if len(special) == 1 and tokenizer.encode("a").ids == [*text, *special]:
+        return None, special[0]
+    raise ValueError(
+        f"{at}/tokenizer.json: wanted one token before a text and one after it ([CLS], [SEP]), or one after it, "
+        f"got {special}"
+    )
+
+
 def abstract(sizes: TextConfig, max_tokens: int) -> tuple[Sentence, SentenceConfig]:
-    """The shapes of a model without its files: its encoder, and the mean of its vectors; float32.
+    """The shapes of a model without its files: its encoder, and the mean of its vectors (of Qwen3 the last); float32.
 
     The ids of the special tokens, which only the files tell, are made up: they are numbers in a program, not shapes.
     Raises ValueError if `max_tokens`, the special ones included, is more than the encoder reads.
     """
-    if max_tokens > (longest := sizes.positions - sizes.first_position):
+    if max_tokens > (longest := modules.longest(sizes)):
         raise ValueError(f"texts of {max_tokens} tokens, special ones included; the sentence model reads {longest}")
-    encoder = param.abstract(modules.declare_encoder(sizes))
-    return Sentence(encoder, ()), SentenceConfig(sizes, ("mean",), (), max_tokens, cls=0, sep=2)
+    encoder, causal = param.abstract(modules.family(sizes).declare(sizes)), isinstance(sizes, LlamaConfig)
+    pooling: Pooling = "lasttoken" if causal else "mean"
+    return Sentence(encoder, ()), SentenceConfig(sizes, (pooling,), (), max_tokens, None if causal else 0, sep=2)
 
 
 def load_tokenizer(model: str) -> "Tokenizer":
@@ -129,41 +146,35 @@ def embed(params: Sentence, settings: SentenceConfig, ids: Array, mask: Array) -
     Returns:
       f32[N E], of unit length if the model has it so.
     Raises:
-      ValueError: S + 2 is more than the model reads.
+      ValueError: S and the special tokens are more than the model reads.
     """
-    whole = ids.shape[1] + 2
+    special = settings.special
+    whole = ids.shape[1] + special
     if whole > settings.max_tokens:
         raise ValueError(
-            f"texts of {ids.shape[1]} tokens and 2 special ones; the sentence model reads {settings.max_tokens}"
+            f"texts of {ids.shape[1]} tokens and {special} special ones; the sentence model reads {settings.max_tokens}"
         )
     lengths = sorted({min(whole, -(-whole * quarter // 64) * 16) for quarter in (1, 2, 3, 4)})
-    longest = mask.sum(-1).max() + 2
+    longest = mask.sum(-1).max() + special
     index = sum((longest > length).astype(jnp.int32) for length in lengths[:-1])
-    branches = [functools.partial(_embed_all, settings=settings, tokens=length - 2) for length in lengths]
+    branches = [functools.partial(_embed_all, settings=settings, tokens=length - special) for length in lengths]
     return jax.lax.switch(index, branches, params, ids, mask)
 
 
 def _embed_all(params: Sentence, ids: Array, mask: Array, *, settings: SentenceConfig, tokens: int) -> Array:
     """`embed` at one length: the first `tokens` tokens of each text."""
-    position = jnp.arange(tokens + 2)
-    length = mask[:, :tokens].sum(-1, keepdims=True)
-    ids = jnp.pad(ids[:, :tokens], ((0, 0), (1, 1)), constant_values=settings.cls)
-    ids = jnp.where(position == length + 1, settings.sep, jnp.where(position > length, 0, ids))
-    mask = position <= length + 1
-    x = _encode(params.encoder, ids, mask, settings.encoder).astype(jnp.float32)
+    before = settings.special - 1
+    position = jnp.arange(tokens + settings.special)
+    end = mask[:, :tokens].sum(-1, keepdims=True) + before  # where the last special token stands
+    ids = jnp.pad(ids[:, :tokens], ((0, 0), (before, 1)), constant_values=settings.cls or 0)
+    ids = jnp.where(position == end, settings.sep, jnp.where(position > end, 0, ids))
+    mask = position <= end
+    x = modules.family(settings.encoder).encode(params.encoder, ids, mask, settings.encoder).astype(jnp.float32)
     x = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in settings.pooling], -1)
     dense = iter(params.dense)
     for step in settings.head:
         x = unit(x) if step == "normalize" else _dense(next(dense), x, step)
     return x
-
-
-def _encode(params: Tree, ids: Array, mask: Array, sizes: TextConfig) -> Array:
-    match sizes:
-        case BertConfig():
-            return bert.encode(params, ids, mask, sizes)
-        case MpnetConfig():
-            return mpnet.encode(params, ids, mask, sizes)
 
 
 def _dense(p: Linear, x: Array, step: Dense) -> Array:
@@ -212,9 +223,9 @@ _compiled = jax.jit(_embed_all, static_argnames=("settings", "tokens"))
 
 def embed_texts(params: Sentence, settings: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
     """f32[N E]: what `embed` gives, for any number of texts of any length; one program per power of two of length."""
-    ids, mask = tokenize(tokenizer, texts, settings.max_tokens - 2)
-    params, length = jax.device_put(params), mask.sum(-1)
-    size = np.minimum(np.maximum(16, 2 ** np.ceil(np.log2(length + 2))), settings.max_tokens).astype(int)
+    ids, mask = tokenize(tokenizer, texts, settings.text_tokens)
+    params, length = jax.device_put(params), mask.sum(-1) + settings.special
+    size = np.minimum(np.maximum(16, 2 ** np.ceil(np.log2(length))), settings.max_tokens).astype(int)
     out = np.zeros((len(texts), settings.width), np.float32)
     for tokens in np.unique(size):
         every, batch = np.flatnonzero(size == tokens), max(1, _BATCH_TOKENS // int(tokens))
@@ -222,6 +233,8 @@ def embed_texts(params: Sentence, settings: SentenceConfig, tokenizer: "Tokenize
             rows = every[start : start + batch]
             padded = np.resize(rows, batch)  # one shape a length: the last batch repeats its rows
             with jax.default_matmul_precision("float32"):
-                embedding = _compiled(params, ids[padded], mask[padded], settings=settings, tokens=int(tokens) - 2)
+                embedding = _compiled(
+                    params, ids[padded], mask[padded], settings=settings, tokens=int(tokens) - settings.special
+                )
             out[rows] = embedding[: len(rows)]
     return out

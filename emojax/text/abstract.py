@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emojax.config import MpnetConfig, TextConfig
+from emojax.config import LlamaConfig, MpnetConfig, TextConfig
 from emojax.text.bpe import Rules
 from emojax.text.byte_level import ByteLevel
 from emojax.text.bytes import TokenBytes
 from emojax.text.charsmap import Charsmap
+from emojax.text.compose import Composition
 from emojax.text.convert import BpeTables, Tables, UnigramTables, WordpieceTables
 from emojax.text.normalize import Normalization
 from emojax.text.pieces import Pieces
@@ -26,6 +27,7 @@ _WORDPIECE_SLOTS, _UNIGRAM_SLOTS = 2, 4  # of the trie, per piece
 _PAGES, _KIND_PAGES = 200, 134  # of 256 code points that differ from each other's
 _WORDPIECE_ROWS, _UNIGRAM_ROWS = 3_000, 15_000  # kinds of code points
 _KEY_SLOTS = 1_300
+_ENTRIES, _ENTRY_PAGES, _PAIRS = 14_375, 114, (795, 111)  # of Unicode's normal form C
 _WORDPIECE_FORM, _UNIGRAM_FORM = 3, 18  # characters of the longest normal form
 _LONGEST_PIECE = 16
 
@@ -39,8 +41,8 @@ def abstract(policy_vocabulary: int, reward: TextConfig, *, max_bytes: int, max_
     Args:
       policy_vocabulary: tokens; their number tells SentencePiece and WordPiece tokenizers that are widespread, any
         other is taken to be of byte-level BPE.
-      reward: the sentence encoder. XLM-R and CamemBERT are taken to have a SentencePiece tokenizer, RoBERTa a
-        byte-level BPE, the others BERT's (multilingual MiniLM, a BERT with XLM-R's tokenizer, is the one that this
+      reward: the sentence encoder. XLM-R and CamemBERT are taken to have a SentencePiece tokenizer, RoBERTa and Qwen3
+        byte-level BPEs, the others BERT's (multilingual MiniLM, a BERT with XLM-R's tokenizer, is the one that this
         takes for what it is not).
       max_bytes, max_tokens: as `build` takes them.
     """
@@ -60,12 +62,20 @@ def abstract(policy_vocabulary: int, reward: TextConfig, *, max_bytes: int, max_
         real, total = small(jnp.bool_, policy_vocabulary), small(jnp.uint8, _BYTES_PER_TOKEN * rows)
         policy = Pieces(i32(rows + 1), total, real, small(jnp.bool_, rows) if sentencepiece else None, sentencepiece)
     page, row = i32(0x110000 // 256), i32(_PAGES, 256)
-    kind = "mpnet" if isinstance(reward, MpnetConfig) else reward.kind
-    if kind == "roberta":
-        byte_level = ByteLevel(page, small(jnp.uint8, _KIND_PAGES, 256), prefix=False, pattern="gpt2")
+    qwen = isinstance(reward, LlamaConfig)
+    kind = "none" if isinstance(reward, MpnetConfig | LlamaConfig) else reward.kind
+    if qwen or kind == "roberta":
+        kinds = small(jnp.uint8, _KIND_PAGES, 256)
+        byte_level = ByteLevel(page, kinds, prefix=False, pattern="qwen" if qwen else "gpt2")
         slots, ranks = 1 << (2 * reward.vocab).bit_length(), i32(reward.vocab + 1)
         rules = Rules(i32(256), ranks, i32(slots), i32(slots), i32(slots), ranks, ranks)
-        return BpeTables(policy, byte_level, rules, max_bytes=max_bytes, max_tokens=max_tokens)
+        entry, changes = i32(_ENTRIES), small(jnp.bool_, _ENTRIES)
+        composition = Composition(
+            *(page, i32(_ENTRY_PAGES, 256), i32(_ENTRIES, 4), *([entry] * 4), i32(*_PAIRS), entry, changes), growth=1.5
+        )
+        return BpeTables(
+            policy, composition if qwen else None, byte_level, rules, max_bytes=max_bytes, max_tokens=max_tokens
+        )
     if kind not in ("xlm-roberta", "camembert"):
         rows = _WORDPIECE_ROWS
         return WordpieceTables(

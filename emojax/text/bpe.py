@@ -71,8 +71,8 @@ def read(reward: "tokenizers.Tokenizer") -> Settings:
     def refuse(what: str, wanted: str) -> ValueError:
         return ValueError(
             f"the reward model's tokenizer has the model BPE and {what}; {wanted} is converted exactly inside the"
-            " graph: use a reward model with the tokenizer of RoBERTa (all-distilroberta-v1), of Qwen3 (Qwen3-Embedding),"
-            " of BERT or of XLM-R"
+            " graph: use a reward model with the tokenizer of RoBERTa (all-distilroberta-v1), of Qwen3"
+            " (Qwen3-Embedding), of BERT or of XLM-R"
         )
 
     told = json.loads(reward.to_str())

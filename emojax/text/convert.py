@@ -75,7 +75,8 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
     Args:
       policy: a byte-level BPE tokenizer, or one of SentencePiece's kind or of BERT's (see `pieces.build_pieces`).
       reward: a BERT tokenizer (BertNormalizer and BertPreTokenizer with any options, WordPiece), a SentencePiece
-        tokenizer as XLM-R has it (see `settings`) or a byte-level BPE tokenizer as RoBERTa or Qwen has it (see `bpe.read`).
+        tokenizer as XLM-R has it (see `settings`) or a byte-level BPE tokenizer as RoBERTa or Qwen has it (see
+        `bpe.read`).
       max_bytes: of a text that are read; the rest is cut.
       max_tokens: of a text that are kept; the rest is cut.
     Raises:
@@ -264,7 +265,7 @@ def _unigram(tables: UnigramTables, point: Array, begins: Array) -> tuple[Array,
 
 
 def _bpe(tables: BpeTables, point: Array, begins: Array) -> tuple[Array, Array]:
-    """At one of two sizes: few texts have more bytes than were read: broken ones, for U+FFFD has three, and decomposed."""
+    """At one of two sizes: only broken and decomposed text has more bytes than were read (U+FFFD has three)."""
     if tables.composition is not None:
         point, begins = compose(tables.composition, point, begins)
     point, count, begins = byte_level.words(tables.words, point, begins)

@@ -1,6 +1,4 @@
-"""Where words begin for Qwen's tokenizers: the matches, from left to right, of their pattern
-
-    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+
+"""Where words begin for Qwen's tokenizers: the matches of `PATTERN` from left to right.
 
 What stands to the right of a code point settles where a match that began there would end, for all at once; a scan then
 goes from match to match.

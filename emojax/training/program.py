@@ -194,7 +194,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
 
 
 def abstract_references(cfg: Config, reward: rewards.RewardModel, static: rewards.RewardStatic) -> References:
-    t = static.sentence.max_tokens - 2
+    t = static.sentence.text_tokens
 
     def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
         return jax.ShapeDtypeStruct((cfg.grpo.batch, cfg.data.references, *shape), jnp.dtype(dtype))
