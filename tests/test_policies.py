@@ -17,6 +17,7 @@ from support import policies
 from test_retokenize import TEXTS, byte_level
 
 KINDS = {"gpt-2": policies.gpt2, "llama 2": policies.llama2, "no prefix": lambda: policies.llama2(False)}
+KINDS |= {f"added, {kind}": functools.partial(policies.added, kind) for kind in ("llama", "wordpiece")}
 KINDS |= {"bert": policies.bert} | {name: functools.partial(policies.odd().get, name) for name in policies.odd()}
 SEQUENCES, LONGEST = 500, 48
 

@@ -4,7 +4,7 @@ One that is made here is byte-level BPE: every byte is in its alphabet, so any t
 Whatever the tokenizer, text that spells a special token is text: a transcript that says "<end>" does not end a caption.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +68,26 @@ def pretrained_tokenizer(directory: Path) -> "Tokenizer":
             f"{directory} has no tokenizer that can be read: nothing but special tokens; wanted a tokenizer.json,"
             " vocab.txt or tokenizer.model beside config.json"
         )
+    added = tokenizer.get_added_tokens_decoder().items()
+    tokenizer = with_special(
+        tokenizer, [t.content for i, t in added if t.special and tokenizer.id_to_token(i) != t.content]
+    )
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def with_special(tokenizer: "Tokenizer", tokens: Sequence[str]) -> "Tokenizer":
+    """The same, but that these of its added tokens are special and never normalized.
+
+    Where a normalizer changes a special token (those of Yi-1.5 are marked as `normalized`), decoding takes it for text.
+    """
+    from tokenizers import AddedToken, Tokenizer
+
+    if not tokens:
+        return tokenizer
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    return Tokenizer.from_str(tokenizer.to_str())  # tokens that are there already change when they are read
 
 
 def bounds(directory: Path) -> tuple[int | None, int | None]:

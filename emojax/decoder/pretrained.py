@@ -8,6 +8,7 @@ hand. Every family's file says how its `config.json` and its weights' names are 
 import contextlib
 import dataclasses
 import operator
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from emojax.config import (
     Wav2Vec2Config,
     WhisperConfig,
 )
-from emojax.data.text import bounds, pretrained_tokenizer
+from emojax.data.text import bounds, pretrained_tokenizer, with_special
 from emojax.decoder import bart, captioner, gpt2, llama, lm
 from emojax.encoders import media, videomae, vit, wav2vec2, whisper
 from emojax.hub import weights
@@ -226,16 +227,31 @@ def replaced(tree: Tree, path: str, part: Tree) -> Tree:
 def tokenizer(cfg: Config) -> "Tokenizer":
     """The tokenizer of the pretrained decoder.
 
+    Tokens that were added to it without rows in the decoder's table (a "<pad>" of Llama 2's, say) are never drawn, and
+    text that spells them is text; a warning names them.
+
     Raises:
       FileNotFoundError: it has none.
-      ConfigError: one with more tokens than the decoder, or to which the token that ends a caption is text.
+      ConfigError: one with more tokens of its own than the decoder, or to which the token that ends a caption is text.
     """
     at, decoder = locate(cfg.model.decoder.weights), cfg.model.decoder
     found = pretrained_tokenizer(at)
-    if (tokens := found.get_vocab_size(with_added_tokens=True)) > decoder.vocab:
+    added = found.get_added_tokens_decoder()
+    beyond = [i for i in found.get_vocab(with_added_tokens=True).values() if i >= decoder.vocab]
+    if any(i not in added for i in beyond):
+        tokens = found.get_vocab_size(with_added_tokens=True)
         raise ConfigError(f"{at}: the tokenizer has {tokens} tokens, the decoder's vocabulary is {decoder.vocab}")
-    end, added = found.id_to_token(decoder.end_token), found.get_added_tokens_decoder().values()
-    if end is not None and not any(token.content == end and token.special for token in added):
+    if beyond:
+        names = [added[i].content for i in sorted(beyond)]
+        found = with_special(found, names)
+        told = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        warnings.warn(
+            f"{at}: the decoder's table of {decoder.vocab} tokens has no rows for the added {told}: they are taken for "
+            "padding, never drawn and never read",
+            stacklevel=2,
+        )
+    end, token = found.id_to_token(decoder.end_token), added.get(decoder.end_token)
+    if end is not None and not (token and token.special):
         raise ConfigError(
             f"{at}: the token that ends a caption, {decoder.end_token}, is {end!r} to the tokenizer, which is text;"
             " wanted a special token: correct eos_token_id in config.json, or mark it as special in tokenizer.json"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from emojax.config import BertConfig, LlamaConfig, MpnetConfig, TextConfig
+from emojax.data.text import with_special
 from emojax.decoder import llama
 from emojax.encoders import bert, mpnet
 from emojax.hub import weights
@@ -147,7 +148,7 @@ def read_tokenizer(modules: Modules) -> "Tokenizer":
     if isinstance(tokenizer.model, Unigram):
         tokenizer = _hide_special(tokenizer)
     if isinstance(tokenizer.model, BPE):
-        _mark_control(tokenizer)
+        tokenizer = _mark_control(tokenizer)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
@@ -172,15 +173,14 @@ def _hide_special(tokenizer: "Tokenizer") -> "Tokenizer":
     return Tokenizer.from_str(json.dumps(content))
 
 
-def _mark_control(tokenizer: "Tokenizer") -> None:
+def _mark_control(tokenizer: "Tokenizer") -> "Tokenizer":
     """Makes special what only looks so: <think> and <tool_call> are no special tokens to Qwen's tokenizers, and would
     be cut out of a text that spells them.
     """
-    from tokenizers import AddedToken
-
     told = tokenizer.get_added_tokens_decoder().values()
-    control = [token for token in told if not token.special and re.fullmatch(r"<[^<>\s]+>", token.content)]
-    tokenizer.add_special_tokens([AddedToken(t.content, normalized=t.normalized, special=True) for t in control])
+    return with_special(
+        tokenizer, [t.content for t in told if not t.special and re.fullmatch(r"<[^<>\s]+>", t.content)]
+    )
 
 
 def _lower(tokenizer: "Tokenizer") -> None:

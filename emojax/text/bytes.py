@@ -38,11 +38,11 @@ def byte_alphabet() -> dict[str, int]:
 
 def text_tokens(policy: "tokenizers.Tokenizer") -> list[str | None]:
     """The token of each id; None: a special token, or an id without one, which decoding passes over."""
-    vocabulary = policy.get_vocab(with_added_tokens=True)
     added = policy.get_added_tokens_decoder()
-    tokens = {i: token for token, i in vocabulary.items()} | {i: token.content for i, token in added.items()}
     special = {token.content for token in added.values() if token.special}
-    told = (tokens.get(i) for i in range(max(tokens, default=0) + 1))
+    ids = {*policy.get_vocab(with_added_tokens=True).values(), *added}
+    # not as it is written in the files: a normalizer may have changed an added token
+    told = (policy.id_to_token(i) for i in range(max(ids, default=0) + 1))
     return [None if token in special else token for token in told]
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from emojax.data.text import pretrained_tokenizer
 from test_retokenize import TEXTS, byte_level, every_form, trained_pieces
@@ -109,3 +109,13 @@ def odd() -> dict[str, Tokenizer]:
         "byte level": decoders.ByteLevel(),
     }
     return {name: with_decoder(decoder) for name, decoder in kinds.items()}
+
+
+def added(kind: str = "llama") -> Tokenizer:
+    """With added tokens that its normalizer changes: that of Llama 2 puts "▁" before them, that of BERT lowers case."""
+    policy = Tokenizer.from_str(odd()[kind].to_str())
+    prepend = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    policy.normalizer = prepend if kind == "llama" else normalizers.BertNormalizer(lowercase=True)
+    policy.add_tokens(["[LAUGH]", "É", "x [Y]"])
+    policy.add_tokens([AddedToken("<|End|>", special=True, normalized=True)])
+    return Tokenizer.from_str(policy.to_str())  # as files give it: what is added by hand is not changed yet
