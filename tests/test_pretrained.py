@@ -59,6 +59,13 @@ def hubert(at: Path) -> Path:
     return save(transformers.HubertModel(cfg), at, {"do_normalize": True, "sampling_rate": 16_000})
 
 
+def data2vec(at: Path) -> Path:
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
+    positions = {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5, "num_conv_pos_embedding_groups": 4}
+    cfg = transformers.Data2VecAudioConfig(**sizes, **positions, conv_dim=(8,) * 7)
+    return save(transformers.Data2VecAudioModel(cfg), at, {"do_normalize": True, "sampling_rate": 16_000})
+
+
 def whisper(at: Path) -> Path:
     sizes = {"d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 40}
     other = {"decoder_layers": 1, "decoder_attention_heads": 3, "decoder_ffn_dim": 40, "vocab_size": 60}
@@ -86,6 +93,13 @@ def clip(at: Path) -> Path:
     return save(transformers.CLIPVisionModel(cfg), at, PIXELS | {"resample": 3})
 
 
+def siglip(at: Path) -> Path:
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
+    cfg = transformers.SiglipVisionConfig(**sizes, image_size=16, patch_size=8)
+    processor = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 16, "width": 16}, "resample": 2}
+    return save(transformers.SiglipVisionModel(cfg), at, processor)
+
+
 def videomae(at: Path) -> Path:
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
     decoder = {"decoder_hidden_size": 12, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 3}
@@ -100,6 +114,13 @@ def qwen2(at: Path) -> Path:
     return with_tokenizer(save(transformers.Qwen2ForCausalLM(cfg), at))
 
 
+def mistral(at: Path) -> Path:
+    heads = {"num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 128, "sliding_window": 9}
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 40}
+    cfg = transformers.MistralConfig(**sizes, **heads, vocab_size=VOCAB, bos_token_id=1, eos_token_id=2)
+    return with_tokenizer(save(transformers.MistralForCausalLM(cfg), at))
+
+
 def bart(at: Path) -> Path:
     layers = {"encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 3, "decoder_attention_heads": 2}
     sizes = {"d_model": 24, "encoder_ffn_dim": 40, "decoder_ffn_dim": 36, "max_position_embeddings": 64}
@@ -110,6 +131,7 @@ def bart(at: Path) -> Path:
 
 KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path], Callable[[Path], Path], str]] = {
     "hubert-clip-qwen2": (hubert, clip, qwen2, "Qwen2ForCausalLM"),
+    "data2vec-siglip-mistral": (data2vec, siglip, mistral, "MistralForCausalLM"),
     "whisper-videomae-bart": (whisper, videomae, bart, "BartForConditionalGeneration"),
 }
 
@@ -135,7 +157,9 @@ def hashes(run: Path) -> list[str]:
     return [line["params_sha256"] for line in lines if "params_sha256" in line]
 
 
-@pytest.mark.parametrize("kind", ["whisper-videomae-bart", pytest.param("hubert-clip-qwen2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind.startswith("whisper") else pytest.mark.slow) for kind in KINDS]
+)
 def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path: Path) -> None:
     cfg = configured(tmp_path, kind)
     compiled: list[str] = []
