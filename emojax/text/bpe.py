@@ -20,7 +20,7 @@ C and D are compositions of clamps c -> min(a, max(b, c)), which are closed unde
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -75,12 +75,12 @@ def read(reward: "tokenizers.Tokenizer") -> Settings:
             " (Qwen3-Embedding), of BERT or of XLM-R"
         )
 
-    told = json.loads(reward.to_str())
+    told: dict[str, Any] = json.loads(reward.to_str())
     normalizer = told["normalizer"]
     if normalizer is not None and normalizer["type"] != "NFC":
         raise refuse(f"the normalizer {normalizer['type']}", "none, or NFC,")
-    cut = told["pre_tokenizer"] or {"type": "None"}
-    pattern = "gpt2"
+    cut: dict[str, Any] = told["pre_tokenizer"] or {"type": "None"}
+    pattern: Literal["gpt2", "qwen"] = "gpt2"
     if cut["type"] == "Sequence" and cut["pretokenizers"][:1] == [_QWEN] and len(cut["pretokenizers"]) == 2:
         pattern, cut = "qwen", cut["pretokenizers"][1]
     if cut["type"] != "ByteLevel" or cut.get("use_regex", True) == (pattern == "qwen"):
