@@ -140,8 +140,9 @@ def test_smollm2_writes_as_transformers_does(tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(at).eval()
     cfg = llama.config(json.loads((at / "config.json").read_text()))
     p = weights.read(at, llama.declare(cfg), llama.names(cfg))
-    before = prefix(cfg.width)
-    ids = np.random.default_rng(0).integers(0, cfg.vocab, (3, 2, 7)).astype(np.int32)
+    r, before = np.random.default_rng(0), prefix(cfg.width)
+    before = before.replace(embed=p.embed[r.integers(0, cfg.vocab, before.mask.shape)])  # as large as what it knows
+    ids = r.integers(0, cfg.vocab, (3, 2, 7)).astype(np.int32)
     hidden = jax.jit(lambda p: lm.suffix(p, lm.prefill(p, before, cfg), before.mask, ids, cfg))(p)
     ours = np.asarray(logits(hidden, lm.head(p), cfg.vocab))[..., : cfg.vocab]
     with torch.no_grad():
