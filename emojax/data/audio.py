@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emojax.data.container import MediaError, audio_stream, check_whole, count_seconds, open_media, states_length
-from emojax.data.stated import films, read_xing, recordings
+from emojax.data.container import MediaError, audio_stream, check_whole, count_seconds, open_media, stated_seconds
+from emojax.data.stated import ogg_is_marked, read_xing, recordings
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -92,12 +92,13 @@ def _finite(path: Path, mono: np.ndarray, total: float) -> np.ndarray:
 def _read(path: Path, seconds: float | None) -> _Read | None:
     """By libsndfile where it reads the whole of such a file, else by FFmpeg."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        if films(data) > 1:
-            raise MediaError(path, "is several films joined byte by byte; join them with ffmpeg's concat instead")
         if not data[:4].startswith(_LIBSNDFILE):
             return _by_ffmpeg(path, seconds)
         parts = recordings(data)
-        exact = data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS") or read_xing(data).is_whole(data)
+        if data[:4] == b"OggS":
+            exact = ogg_is_marked(data)
+        else:
+            exact = data[:4] in (b"RIFF", b"RF64", b"fLaC") or read_xing(data).is_whole(data)
         if len(parts) > 1:
             return _joined(path, data, parts, seconds)
     return (_by_libsndfile(path, os.fsencode(path), seconds) if exact else None) or _by_ffmpeg(path, seconds)
@@ -126,7 +127,8 @@ def _by_libsndfile(path: Path, file: bytes | io.BytesIO, seconds: float | None) 
         return None  # the container is known, what is in it is not (AVI, Theora)
     with sound:
         estimated = sound.subtype.startswith("MPEG") and sound.format != "MP3"  # MP3 in WAV
-        if estimated or not 0 < sound.frames < 2**36 - 1:
+        mapped = sound.format == "OGG" and sound.channels > 2  # whose channels come in an order of their own
+        if estimated or mapped or not 0 < sound.frames < 2**36 - 1:
             return None  # how much there is was not known when the header was written
         weights = None if sound.channels < 3 else _weights(_layout(path, sound))
         wanted = sound.frames if seconds is None else min(sound.frames, int(seconds * sound.samplerate))
@@ -193,7 +195,8 @@ def _by_ffmpeg(path: Path, seconds: float | None) -> _Read | None:
                 parts.append(_mono(frame))
                 total += len(parts[-1])
                 if seconds is not None and total >= seconds * rate:
-                    left = _left(path, container, stream, total / rate)
+                    stated = stated_seconds(path, container, stream)
+                    left = count_seconds(container, stream) if stated is None else max(0.0, stated - total / rate)
                     break
         except av.error.FFmpegError as e:
             raise MediaError(path, f"has audio that cannot be decoded ({e.strerror})") from None
@@ -223,13 +226,6 @@ def _frames(container: "InputContainer", stream: "AudioStream") -> "Iterator[Aud
                 raise
             else:
                 failed = e
-
-
-def _left(path: Path, container: "InputContainer", stream: "AudioStream", done: float) -> float | None:
-    """Seconds of sound after those that were decoded."""
-    if states_length(path, container) and stream.duration and stream.time_base:
-        return max(0.0, float(stream.duration * stream.time_base) - done)
-    return count_seconds(container, stream)
 
 
 def _mono(frame: "AudioFrame") -> np.ndarray:

@@ -9,7 +9,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emojax.data.stated import read_xing, recordings, stated_size
+from emojax.data.stated import films, read_xing, recordings, stated_size
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -28,6 +28,7 @@ _FORMATS = (
 # Formats whose length is written down or follows from sizes that are; that of others is a guess by the bit rate.
 _STATING = {"aiff", "asf", "au", "avi", "caf", "dsf", "flac", "flv", "iff", "matroska", "mov", "mxf", "nut"}
 _STATING |= {"ogg", "rm", "tta", "w64", "wav", "wv"}
+_LONGEST = 1e6  # seconds; what states more was not known when the header was written
 _OPENING = 60.0  # seconds that opening, and that each read, may wait
 
 
@@ -74,6 +75,8 @@ def check_whole(path: Path) -> int:
 def _look(path: Path, *_: int) -> tuple[int, float]:
     """Recordings in a file and bytes that are missing; found anew where the file is another or has changed."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        if films(data) > 1:
+            raise MediaError(path, "is several films joined byte by byte; join them with ffmpeg's concat instead")
         parts = recordings(data)
         each = [data] if len(parts) == 1 else [data[start:end] for start, end in parts]
         return len(parts), max(0, *((stated_size(part) or 0) - len(part) for part in each))
@@ -117,28 +120,32 @@ def audio_stream(container: "InputContainer") -> "AudioStream | None":
     return next((s for s in tracks if s.disposition & Disposition.default), tracks[0] if tracks else None)
 
 
-def states_length(path: Path, container: "InputContainer") -> bool:
-    """Whether the container's duration is more than a guess."""
-    names = container.format.name.split(",")
-    if names == ["mp3"]:
-        with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return read_xing(data).is_whole(data)
-    if names == ["wav"]:  # of compressed sound, such as MP3, it is by the bit rate
-        return all(s.codec_context.name.startswith("pcm") for s in container.streams.audio)
-    return bool(_STATING.intersection(names))
-
-
 def probe(path: Path) -> Streams:
     """The streams that a file holds; raises MediaError. Where no length is stated, the packets are counted."""
     with open_media(path) as container:
         sound, film = audio_stream(container), video_stream(container)
+        seconds = stated_seconds(path, container)
         if check_whole(path) > 1:
             seconds = None
-        elif states_length(path, container):
-            seconds = container.duration / 1e6 if container.duration else None
-        else:
-            seconds = None if sound is None else count_seconds(container, sound)
+        elif seconds is None and sound is not None:
+            seconds = count_seconds(container, sound)
         return Streams(sound is not None, film is not None, seconds)
+
+
+def stated_seconds(path: Path, container: "InputContainer", sound: "AudioStream | None" = None) -> float | None:
+    """Of the longest stream, or of this sound track where it states its own; None where all there is is a guess."""
+    names = container.format.name.split(",")
+    if names == ["mp3"]:
+        with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            stated = read_xing(data).is_whole(data)
+    elif names == ["wav"]:  # of compressed sound, such as MP3, it is by the bit rate
+        stated = all(s.codec_context.name.startswith("pcm") for s in container.streams.audio)
+    else:
+        stated = bool(_STATING.intersection(names))
+    seconds = (container.duration or 0) / 1e6
+    if sound is not None and sound.duration and sound.time_base:
+        seconds = float(sound.duration * sound.time_base)
+    return seconds if stated and 0 < seconds < _LONGEST else None
 
 
 def count_seconds(container: "InputContainer", sound: "AudioStream") -> float | None:

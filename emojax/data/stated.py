@@ -76,7 +76,9 @@ def recordings(data: Bytes) -> list[tuple[int, int]]:
 
 
 def films(data: Bytes) -> int:
-    """How many films of their own an MP4 holds; FFmpeg and players show the first."""
+    """How many films of their own an MP4 or FLV holds; FFmpeg and players show the first."""
+    if data[:4] == b"FLV\x01":
+        return 1 + (data.find(data[:9], 9) > 0)
     if data[4:8] not in _BOXES:
         return 1
     names = [name for name, _ in _walk(data)]
@@ -243,36 +245,56 @@ def _ogg(data: Bytes) -> float:
     """Pages, the last one of every stream marked as such.
 
     Many recorders (Android's, Telegram's) do not mark it. Then the end is told from a cut between two pages by the last
-    page: one that was not full was sent off because there was no more.
+    page: one that is not full was sent off because there was no more, and only at the end does a page hold fewer
+    samples than its packets.
     """
-    end, ends = 0, {}
-    granules: dict[bytes, int] = {}  # of the page before the last
-    for page in _pages(data):
-        if page.serial in ends:
-            granules[page.serial] = ends[page.serial].granule
-        ends[page.serial], end = page, page.end
+    before, last = _last_pages(data)
+    end = max((page.end for page in last.values()), default=0)
     if end > len(data):
         return end
     if end < len(data) and b"OggS".startswith(data[end : end + 4]):
         return math.inf
-    unmarked = [page for page in ends.values() if not page.last]
-    return math.inf if any(_full(data, page, granules.get(page.serial, 0)) for page in unmarked) else end
+    cut = (not page.last and _goes_on(data, page, before.get(serial)) for serial, page in last.items())
+    return math.inf if any(cut) else end
 
 
-def _full(data: Bytes, page: _Page, before: int) -> bool:
-    """Whether a page was sent off because it was full, or holds the first part of a packet, or headers alone."""
-    body = page.end - page.at - 27 - page.segments
+def ogg_is_marked(data: Bytes) -> bool:
+    """Whether every stream of an Ogg file has its end marked."""
+    return all(page.last for page in _last_pages(data)[1].values())
+
+
+def _last_pages(data: Bytes) -> tuple[dict[bytes, _Page], dict[bytes, _Page]]:
+    """The last page but one, and the last, by the stream's number."""
+    before: dict[bytes, _Page] = {}
+    last: dict[bytes, _Page] = {}
+    for page in _pages(data):
+        if page.serial in last:
+            before[page.serial] = last[page.serial]
+        last[page.serial] = page
+    return before, last
+
+
+def _goes_on(data: Bytes, page: _Page, before: _Page | None) -> bool:
+    """Whether a page that is not marked as the last holds headers alone, the first part of a packet, or is full and
+    holds all samples of its packets."""
     unfinished = not page.segments or data[page.at + 26 + page.segments] == 255
-    second = page.granule - max(before, 0) >= 0.95 * _ogg_rate(data, page.serial)
-    return page.granule <= 0 or unfinished or body >= _PAGE or page.segments >= 250 or second
+    if page.granule <= 0 or unfinished:
+        return True
+    rate, unit = _ogg_units(data, page.serial)
+    body = page.end - page.at - 27 - page.segments
+    samples = page.granule - max(before.granule if before else 0, 0)
+    full = body >= _PAGE or page.segments >= 250 or samples >= 0.95 * rate
+    return full and page.granule % unit == 0
 
 
-def _ogg_rate(data: Bytes, serial: bytes) -> float:
-    """Granules a second of a stream; inf where its codec does not say in a way that is known here."""
+def _ogg_units(data: Bytes, serial: bytes) -> tuple[float, int]:
+    """Granules a second of a stream, and of what number those of its packets are multiples; by its first page."""
     head = next(data[page.at + 27 + page.segments : page.end] for page in _pages(data) if page.serial == serial)
     if head[:8] == b"OpusHead":
-        return 48_000
-    return int.from_bytes(head[12:16], "little") if head[1:7] == b"vorbis" else math.inf
+        return 48_000, 120
+    if head[1:7] == b"vorbis" and len(head) > 28:
+        return int.from_bytes(head[12:16], "little"), max(1, (1 << (head[28] & 15)) // 4)  # of the smaller block
+    return math.inf, 1
 
 
 def _flac_starts(data: Bytes) -> Iterator[int]:

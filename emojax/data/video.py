@@ -1,11 +1,11 @@
 """A video file to frames, evenly spaced in time."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Filter = Literal["area", "bilinear", "bicubic"]
 _FALL = 0.5  # seconds that a clock falls back by where it wrapped or began again; less is a writer's carelessness
+_LEAP = 30 * 3600.0  # seconds ahead that are no pause; FFmpeg's own measure
 
 
 def decode_video(
@@ -70,15 +71,16 @@ def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames
     found = [(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
     if not any(not discard for *_, discard in found):
         raise MediaError(path, "has a video stream without a frame")
-    pts, dts = ([stamps[i] for stamps in found] for i in (0, 1))
     duration, keyframe, discard = (np.array(column) for column in list(zip(*found, strict=True))[2:])
-    start = _running(pts, dts, duration, float(1 / stream.time_base) if stream.time_base else math.inf)
+    known = [pts is not None or dts is not None for pts, dts, *_ in found]
+    start = _running(found, float(1 / stream.time_base) if stream.time_base else math.inf)
     usual = _usual(start)
     end = (start + np.where(duration > 0, duration, usual))[~discard].max()
     first = start[~discard].min()
     times = first + (np.arange(frames) + 0.5) / frames * (end - first)
-    if container.format.name == "avi":
-        # AVI stores no display times: frames come out in the order shown, whatever times the demuxer made up for them.
+    if container.format.name == "avi" or not all(known):
+        # AVI stores no display times, nor does Matroska those before 0: frames come out in the order shown, whatever
+        # times were made up for them.
         return _Plan(times, start, np.ones(len(start), bool), np.sort(start))
 
     # Only groups of pictures that hold a wanted frame are decoded. A frame shown before the key frame of its own group
@@ -91,19 +93,30 @@ def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames
     return _Plan(times, start, np.isin(group, groups), None)
 
 
-def _running(pts: list[int | None], dts: list[int | None], duration: np.ndarray, second: float) -> np.ndarray:
-    """i64[packets] when each is shown. Where the clock falls back, because it wrapped or because another recording was
-    joined on, what follows is shown after all that came before."""
-    start = np.array(
-        [i if p is d is None else d if p is None else p for i, (p, d) in enumerate(zip(pts, dts, strict=True))]
+def _running(stamps: Sequence[tuple[int | None, int | None, Any]], second: float) -> np.ndarray:
+    """i64[packets] when each is shown. Where the clock falls back or leaps ahead, because it wrapped or because another
+    recording was joined on, it is made to run on.
+
+    Args:
+      stamps: of each packet when it is shown, when it is decoded, and more that does not matter.
+      second: in ticks.
+    """
+    known = np.array([i for i, (pts, dts, *_) in enumerate(stamps) if pts is not None or dts is not None])
+    if not len(known):
+        return np.arange(len(stamps))
+    shown = np.array([stamps[i][1] if stamps[i][0] is None else stamps[i][0] for i in known])
+    decoded = np.array([x if stamps[i][1] is None else stamps[i][1] for i, x in zip(known, shown, strict=True)])
+    step = np.diff(decoded)
+    usual = _usual(decoded)
+    breaks = (step < -_FALL * second) | (step > _LEAP * second)
+    shown[1:] += np.cumsum(np.where(breaks, round(usual) - step, 0))
+    if len(known) == len(stamps):
+        return shown
+    # those without a stamp are spread evenly between those with one, or before the first of them
+    before = np.arange(-known[0], 0) * usual + shown.min()
+    return np.round(np.interp(np.arange(len(stamps)), [*range(known[0]), *known], [*before, *np.sort(shown)])).astype(
+        int
     )
-    decoded = np.array([s if d is None else d for d, s in zip(dts, start.tolist(), strict=True)])
-    falls = 1 + np.flatnonzero(np.diff(decoded) < -_FALL * second)
-    for at, upto in zip(falls, [*falls[1:], len(start)], strict=False):
-        before, here = start[:at], slice(at, upto)
-        end = (before + np.where(duration[:at] > 0, duration[:at], _usual(before))).max()
-        start[here] += round(end) - start[here].min()
-    return start
 
 
 def _usual(start: np.ndarray) -> float:
