@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emojax.data.container import MediaError, audio_stream, check_whole, count_seconds, open_media, stated_seconds
-from emojax.data.stated import ogg_is_marked, read_xing, recordings
+from emojax.data.ogg import is_marked
+from emojax.data.stated import read_xing
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -66,7 +67,6 @@ def read_audio(path: Path, seconds: float | None = None) -> Sound | None:
     """
     import soxr
 
-    check_whole(path)
     read = _read(path, None if seconds is None else seconds + _MARGIN)
     if read is None:
         return None
@@ -91,15 +91,15 @@ def _finite(path: Path, mono: np.ndarray, total: float) -> np.ndarray:
 
 def _read(path: Path, seconds: float | None) -> _Read | None:
     """By libsndfile where it reads the whole of such a file, else by FFmpeg."""
+    parts = check_whole(path)
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         if not data[:4].startswith(_LIBSNDFILE):
             return _by_ffmpeg(path, seconds)
-        parts = recordings(data)
         if data[:4] == b"OggS":
-            exact = ogg_is_marked(data)
+            exact = is_marked(data)
         else:
             exact = data[:4] in (b"RIFF", b"RF64", b"fLaC") or read_xing(data).is_whole(data)
-        if len(parts) > 1:
+        if len(parts) > 1 and (exact or data[:4] != b"OggS"):
             return _joined(path, data, parts, seconds)
     return (_by_libsndfile(path, os.fsencode(path), seconds) if exact else None) or _by_ffmpeg(path, seconds)
 
@@ -185,6 +185,8 @@ def _by_ffmpeg(path: Path, seconds: float | None) -> _Read | None:
         stream = audio_stream(container)
         if stream is None:
             return None
+        if stream.codec_context is None:
+            raise MediaError(path, "has audio of a codec that is not known here")
         parts, rate, total = [], 0, 0
         left: float | None = 0.0
         try:
@@ -222,8 +224,8 @@ def _frames(container: "InputContainer", stream: "AudioStream") -> "Iterator[Aud
                 raise
             if rest := data[read_xing(data).start :] if data.startswith(b"ID3") else b"":
                 yield from stream.codec_context.decode(av.Packet(rest))
-            elif data[:1] == b"\xff":
-                raise
+            elif data[:1] == b"\xff" and data[1:2] >= b"\xe0" and data[2:3] < b"\xf0":
+                raise  # a frame
             else:
                 failed = e
 

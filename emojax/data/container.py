@@ -50,8 +50,8 @@ class Streams:
     seconds: float | None  # of the longest stream; None: the container does not say
 
 
-def check_whole(path: Path) -> int:
-    """How many recordings are joined in the file, nearly always 1.
+def check_whole(path: Path) -> list[tuple[int, int]]:
+    """Where each of the recordings begins and ends that are joined in the file: nearly always one, the whole file.
 
     Raises:
       MediaError: it is missing, empty, or shorter than its container says.
@@ -62,24 +62,24 @@ def check_whole(path: Path) -> int:
             raise MediaError(path, "is not a file")
         if not found.st_size:
             raise MediaError(path, "is empty")
-        joined, missing = _look(path, found.st_ino, found.st_size, found.st_mtime_ns)
+        parts, missing = _look(path, found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError as e:
         raise MediaError(path, e.strerror or str(e)) from None
     if missing:
         part = "the last part" if missing == math.inf else f"{missing} bytes or more"
         raise MediaError(path, f"is cut off: {part} that its container speaks of is missing")
-    return joined
+    return parts
 
 
 @functools.lru_cache(maxsize=1)  # a clip's file is looked at for its sound and again for its pictures
-def _look(path: Path, *_: int) -> tuple[int, float]:
+def _look(path: Path, *_: int) -> tuple[list[tuple[int, int]], float]:
     """Recordings in a file and bytes that are missing; found anew where the file is another or has changed."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         if films(data) > 1:
             raise MediaError(path, "is several films joined byte by byte; join them with ffmpeg's concat instead")
         parts = recordings(data)
         each = [data] if len(parts) == 1 else [data[start:end] for start, end in parts]
-        return len(parts), max(0, *((stated_size(part) or 0) - len(part) for part in each))
+        return parts, max(0, *((stated_size(part) or 0) - len(part) for part in each))
 
 
 def open_media(path: Path) -> "InputContainer":
@@ -125,7 +125,7 @@ def probe(path: Path) -> Streams:
     with open_media(path) as container:
         sound, film = audio_stream(container), video_stream(container)
         seconds = stated_seconds(path, container)
-        if check_whole(path) > 1:
+        if len(check_whole(path)) > 1:
             seconds = None
         elif seconds is None and sound is not None:
             seconds = count_seconds(container, sound)

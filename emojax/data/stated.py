@@ -11,13 +11,15 @@ junk) is nobody's loss, unless it is another recording.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
+from itertools import islice
 
-Bytes = bytes | mmap
+from emojax.data import ogg
+from emojax.data.ogg import Bytes
+
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"meta", b"uuid", b"udta")
 _BOXES += (b"sidx", b"ssix", b"prft", b"emsg", b"mfra", b"pdin")
-_STEPS = 1_000_000  # chunks, boxes or pages that are looked at: an hour's sound in the smallest pages has 180,000
-_PAGE = 4096  # bytes of a page that libogg sends off because it is full; FFmpeg and others do so after a second
+_CHUNKS = 100_000  # or boxes that are looked at; an hour of film in short fragments has 15,000
+_JOINED = 1_000  # recordings in one file; beyond, what looks like their beginnings is something else
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # what follows the last frame of an MP3
 
 
@@ -41,7 +43,7 @@ def stated_size(data: Bytes) -> float | None:
             length = int.from_bytes(data[4:8], "big")
             return None if unstated(length, len(data)) else 8 + length
         case b"OggS", _:
-            return _ogg(data)
+            return ogg.end(data)
         case b"\x1aE\xdf\xa3", _:
             return _ebml(data, 0)
     if data[4:8] in _BOXES:
@@ -62,16 +64,16 @@ def recordings(data: Bytes) -> list[tuple[int, int]]:
                 at = end
                 starts += [at] if data[at + 8 : at + 12] == data[8:12] else []  # a long AVI goes on as AVIX
         case b"fLaC":
-            starts = list(_flac_starts(data))
+            starts = list(islice(_flac_starts(data), _JOINED + 1))
         case b"OggS":
-            pages = list(_pages(data))
-            starts += [p.at for p, before in zip(pages[1:], pages, strict=False) if p.first and not before.first]
+            starts = ogg.starts(data)
         case head if _is_mp3(head):
             while (end := read_xing(data, at).next) is not None and _is_mp3(data[end : end + 4]):
                 starts.append(at := end)
         case b"\x1aE\xdf\xa3":
             while (end := _ebml(data, at)) is not None and data[end : end + 4] == data[:4]:
                 starts.append(at := end)
+    starts = starts if len(starts) <= _JOINED else [0]
     return list(zip(starts, [*starts[1:], len(data)], strict=True))
 
 
@@ -142,7 +144,7 @@ def _chunk(data: Bytes, at: int) -> tuple[bytes, int]:
 def _wave(data: Bytes) -> float | None:
     """To the end of the sound; a chunk of tags after it may be missing."""
     at, long = 12, None
-    for _ in range(_STEPS):
+    for _ in range(_CHUNKS):
         name, end = _chunk(data, at)
         if at + 8 > len(data) or not name.strip(b"\0"):
             break
@@ -179,7 +181,7 @@ def _ends(data: Bytes, at: int) -> bool:
 def _walk(data: Bytes) -> Iterator[tuple[bytes, int]]:
     """Name and end of each box; junk after a whole film ends them."""
     at, seen = 0, set()
-    for _ in range(_STEPS):
+    for _ in range(_CHUNKS):
         if at >= len(data):
             return
         head = data[at : at + 16]
@@ -216,85 +218,6 @@ def _ebml(data: Bytes, at: int) -> int | None:
         return None
     length, at, unsaid = number(at + 4)
     return None if unsaid else at + length
-
-
-@dataclass(frozen=True)
-class _Page:
-    at: int
-    end: int
-    serial: bytes
-    first: bool  # of its stream
-    last: bool
-    granule: int
-    segments: int
-
-
-def _pages(data: Bytes) -> Iterator[_Page]:
-    at = 0
-    for _ in range(_STEPS):
-        head = data[at : at + 27 + 255]
-        if len(head) < 27 or head[:4] != b"OggS":
-            return
-        n, flags, granule = head[26], head[5], int.from_bytes(head[6:14], "little", signed=True)
-        end = at + 27 + n + sum(head[27 : 27 + n])
-        yield _Page(at, end, head[14:18], bool(flags & 2), bool(flags & 4), granule, n)
-        at = end
-
-
-def _ogg(data: Bytes) -> float:
-    """Pages, the last one of every stream marked as such.
-
-    Many recorders (Android's, Telegram's) do not mark it. Then the end is told from a cut between two pages by the last
-    page: one that is not full was sent off because there was no more, and only at the end does a page hold fewer
-    samples than its packets.
-    """
-    before, last = _last_pages(data)
-    end = max((page.end for page in last.values()), default=0)
-    if end > len(data):
-        return end
-    if end < len(data) and b"OggS".startswith(data[end : end + 4]):
-        return math.inf
-    cut = (not page.last and _goes_on(data, page, before.get(serial)) for serial, page in last.items())
-    return math.inf if any(cut) else end
-
-
-def ogg_is_marked(data: Bytes) -> bool:
-    """Whether every stream of an Ogg file has its end marked."""
-    return all(page.last for page in _last_pages(data)[1].values())
-
-
-def _last_pages(data: Bytes) -> tuple[dict[bytes, _Page], dict[bytes, _Page]]:
-    """The last page but one, and the last, by the stream's number."""
-    before: dict[bytes, _Page] = {}
-    last: dict[bytes, _Page] = {}
-    for page in _pages(data):
-        if page.serial in last:
-            before[page.serial] = last[page.serial]
-        last[page.serial] = page
-    return before, last
-
-
-def _goes_on(data: Bytes, page: _Page, before: _Page | None) -> bool:
-    """Whether a page that is not marked as the last holds headers alone, the first part of a packet, or is full and
-    holds all samples of its packets."""
-    unfinished = not page.segments or data[page.at + 26 + page.segments] == 255
-    if page.granule <= 0 or unfinished:
-        return True
-    rate, unit = _ogg_units(data, page.serial)
-    body = page.end - page.at - 27 - page.segments
-    samples = page.granule - max(before.granule if before else 0, 0)
-    full = body >= _PAGE or page.segments >= 250 or samples >= 0.95 * rate
-    return full and page.granule % unit == 0
-
-
-def _ogg_units(data: Bytes, serial: bytes) -> tuple[float, int]:
-    """Granules a second of a stream, and of what number those of its packets are multiples; by its first page."""
-    head = next(data[page.at + 27 + page.segments : page.end] for page in _pages(data) if page.serial == serial)
-    if head[:8] == b"OpusHead":
-        return 48_000, 120
-    if head[1:7] == b"vorbis" and len(head) > 28:
-        return int.from_bytes(head[12:16], "little"), max(1, (1 << (head[28] & 15)) // 4)  # of the smaller block
-    return math.inf, 1
 
 
 def _flac_starts(data: Bytes) -> Iterator[int]:

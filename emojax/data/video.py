@@ -47,6 +47,8 @@ def decode_video(
             stream = video_stream(container)
             if stream is None:
                 return None
+            if stream.codec_context is None:
+                raise MediaError(path, "has video of a codec that is not known here")
             plan, index = _plan(path, container, stream, frames), stream.index
         picture = partial(_picture, size=size, resize=resize, filter=filter)
         with open_media(path) as container:  # again: where a film does not begin at 0, seeking there is not its start
