@@ -96,6 +96,13 @@ def test_a_run_may_start_at_any_batch(clips: list[Clip]) -> None:
             assert_same(a, b)
 
 
+def test_clips_whose_sound_is_cut_are_told_of(clips: list[Clip], caplog: pytest.LogCaptureFixture) -> None:
+    short = replace(CFG, audio_seconds=(0.75,))  # none of the odd half, by 0.04 s and more
+    take(12, [c for c in clips if c.seconds is None], short)
+    assert len(caplog.messages) == 1, "of the first, and then of the tenth"
+    assert caplog.messages[0].startswith("clips longer than the last of data.audio_seconds, 0.75 s")
+
+
 @pytest.mark.parametrize("n", [2, 4])
 def test_processes_read_rows_of_one_batch(clips: list[Clip], n: int) -> None:
     whole = take(6, clips)

@@ -208,6 +208,33 @@ def test_a_file_name_need_not_be_unicode(clips: list[Clip], tmp_path: Path) -> N
     assert [r["id"] for r in lines(out)] == caption_file.written(out) == [name]
 
 
+def test_what_a_screen_cannot_show_is_escaped() -> None:
+    record = {"id": os.fsdecode(b"voice \xff.wav"), "caption": "平静"}
+    assert json.loads(caption_file.line(record, "ascii")) == json.loads(caption_file.line(record, "utf-8")) == record
+    caption_file.line(record, "ascii").encode("ascii")
+    assert "平静" in caption_file.line({"caption": "平静"}, "utf-8")
+
+
+def test_a_clip_longer_than_the_last_bucket_is_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, seconds in (("long", 2.25), ("whole", 1.5), ("padded", 1.55)):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(round(16_000 * seconds)), 16_000)
+    paths = [tmp_path / f"{name}.wav" for name in ("long", "whole", "padded")]
+    with caplog.at_level("WARNING"):
+        records = model().caption(paths)
+    assert [record.get("truncated_seconds") for record in records] == [0.75, None, None]
+    (message,) = [m for m in caplog.messages if "truncated_seconds" in m]
+    assert message.startswith("clips longer than the last of data.audio_seconds, 1.5 s")
+    assert "heard: 1;" in message
+
+
+def test_numbers_that_are_not_finite_are_an_error_and_never_json(clips: list[Clip], tmp_path: Path) -> None:
+    spoilt = dataclasses.replace(model(), params=jax.tree.map(lambda x: x * np.nan, model().params))
+    caption_file.write(spoilt, clips[:3], tmp_path / "out.jsonl", Decoding(batch_size=4, workers=0))
+    found = lines(tmp_path / "out.jsonl")
+    assert ["not finite" in record["error"] for record in found] == [True] * 3
+    assert "NaN" not in (tmp_path / "out.jsonl").read_text()
+
+
 SCRIPT = """
 import sys, time
 from pathlib import Path

@@ -157,9 +157,9 @@ class Captioner:
                 yield record
         if truncated:
             log.warning(
-                "%d clips are longer than the last of data.audio_seconds, %g s, and only so much of their sound is "
-                "heard; their records say how much was not (truncated_seconds)",
-                *(truncated, data.audio_seconds[-1]),
+                "clips longer than the last of data.audio_seconds, %g s, of whose sound only so much is heard: %d; "
+                "their records say how much is not (truncated_seconds)",
+                *(data.audio_seconds[-1], truncated),
             )
 
     def _records(

@@ -110,8 +110,8 @@ def encode(
                 progress(done, len(left))
     if truncated:
         log.warning(
-            "%d clips are longer than the last of data.audio_seconds, %g s; features are of so much of their sound",
-            *(truncated, cfg.data.audio_seconds[-1]),
+            "clips longer than the last of data.audio_seconds, %g s, of whose sound only so much is encoded: %d",
+            *(cfg.data.audio_seconds[-1], truncated),
         )
     return {"clips": done, "broken": failed}
 

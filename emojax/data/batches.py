@@ -96,9 +96,8 @@ def _tell_of_long(count: int, name: str, seconds: float, data: Data) -> None:
     """Of the first clip whose sound is cut, the tenth, the hundredth and so on."""
     if count == 10 ** (len(str(count)) - 1):
         log.warning(
-            "%d clips so far are longer than the last of data.audio_seconds, %g s, and their sound is cut there; "
-            "this one by %.1f s: %s",
-            *(count, data.audio_seconds[-1], seconds, name),
+            "clips longer than the last of data.audio_seconds, %g s, whose sound is cut, so far: %d; %s by %.1f s",
+            *(data.audio_seconds[-1], count, name, seconds),
         )
 
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _TRIES = 2  # a child may also die of something else: memory that another process took, an operator's kill
 _LIMIT = 300.0  # seconds for a file; an hour of video takes some ten
 _PARENTS = (signal.SIGINT, signal.SIGTERM)  # are for the parent to answer, who may need what is being decoded
+_KEPT = 8  # children that wait for a next call
 _LINES = 3  # of what a library said about a file
 
 
@@ -63,7 +64,7 @@ def call(function: Callable[..., T], path: Path, *args: Any) -> T:
             continue
         finally:
             said = _said(child)
-            _idle.append(child) if kept else _end(child)
+            _idle.append(child) if kept and len(_idle) < _KEPT else _end(child)
         if said:
             log.warning("%s: %s", path, said)
         if not done:

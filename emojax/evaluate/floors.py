@@ -5,6 +5,7 @@ clip whose sound and picture are most alike in plain statistics.
 """
 
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -142,6 +143,6 @@ def nearest_captions(train: Sequence[Clip], test: Sequence[Clip], data: Data) ->
             return Features(None, None)
         return media_features(media.audio, media.video)
 
-    with ThreadPoolExecutor() as pool:  # decoders leave the interpreter's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread decodes in a process of its own
         found = nearest(list(pool.map(features, captioned)), list(pool.map(features, test)))
     return {clip.id: captioned[i].captions[0] for clip, i in zip(test, found, strict=True)}
