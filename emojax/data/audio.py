@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def _by_libsndfile(path: Path, file: bytes | io.BytesIO, seconds: float | None) 
     import soundfile
 
     try:
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(cast(BinaryIO, file))  # bytes too: a name that need not be UTF-8
     except soundfile.LibsndfileError:
         return None  # the container is known, what is in it is not (AVI, Theora)
     with sound:

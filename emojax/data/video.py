@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames
         raise MediaError(path, "has a video stream without a frame")
     duration, keyframe, discard = (np.array(column) for column in list(zip(*found, strict=True))[2:])
     known = [pts is not None or dts is not None for pts, dts, *_ in found]
-    start = _running(found, float(1 / stream.time_base) if stream.time_base else math.inf)
+    start = _running([stamps[:2] for stamps in found], float(1 / stream.time_base) if stream.time_base else math.inf)
     usual = _usual(start)
     end = (start + np.where(duration > 0, duration, usual))[~discard].max()
     first = start[~discard].min()
@@ -95,15 +95,15 @@ def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames
     return _Plan(times, start, np.isin(group, groups), None)
 
 
-def _running(stamps: Sequence[tuple[int | None, int | None, Any]], second: float) -> np.ndarray:
+def _running(stamps: Sequence[tuple[int | None, int | None]], second: float) -> np.ndarray:
     """i64[packets] when each is shown. Where the clock falls back or leaps ahead, because it wrapped or because another
     recording was joined on, it is made to run on.
 
     Args:
-      stamps: of each packet when it is shown, when it is decoded, and more that does not matter.
+      stamps: of each packet when it is shown and when it is decoded.
       second: in ticks.
     """
-    known = np.array([i for i, (pts, dts, *_) in enumerate(stamps) if pts is not None or dts is not None])
+    known = np.array([i for i, (pts, dts) in enumerate(stamps) if pts is not None or dts is not None])
     if not len(known):
         return np.arange(len(stamps))
     shown = np.array([stamps[i][1] if stamps[i][0] is None else stamps[i][0] for i in known])
@@ -178,9 +178,7 @@ def _picture(frame: "VideoFrame", size: int, resize: int | None, filter: Filter)
 
 def _matrix(frame: "VideoFrame") -> np.ndarray:
     """f64[2 2] of the display matrix: a pixel right, and a pixel down, to (right, down) on the screen."""
-    from av.sidedata.sidedata import Type
-
-    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    found = frame.side_data.get("DISPLAYMATRIX")
     return np.eye(2) if found is None else np.frombuffer(bytes(found), np.int32)[[0, 1, 3, 4]].reshape(2, 2) / 2**16
 
 
