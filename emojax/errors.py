@@ -18,6 +18,10 @@ class RunError(RuntimeError):
     """A run directory that cannot be used as asked, or a run that had to stop."""
 
 
+class WriteError(OSError):
+    """A file that could not be written: the message says which, why, how much room there was and what to do."""
+
+
 class Stopped(Exception):
     """SIGTERM came: the run is complete up to a finished step, and is resumed with `--resume`."""
 

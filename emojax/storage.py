@@ -1,14 +1,21 @@
 """Where runs lie: on disks every machine sees, or in buckets, whose paths `etils.epath` knows (gs://, s3://).
 
-A local path stays a `pathlib.Path`, so that a run on a disk needs none of it.
+A local path stays a `pathlib.Path`, so that a run on a disk needs none of it. What is written is written through here,
+so that a full disk, a place that is read-only and a right that is lost are one line wherever they are met.
 """
 
+import contextlib
+import errno
 import json
 import os
+import secrets
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from emojax.errors import WriteError
 
 DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # what epath reaches each through
 
@@ -97,14 +104,119 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is there complete or not at all."""
+RESUME = "go on with --resume"  # the remedy of what was resumed before
+_FULL = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+}
+_BARRED = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "let this user write there, or name another place")
+_REMEDIES = _FULL | _BARRED | {errno.EIO: "look at that disk"}
+
+
+@contextlib.contextmanager
+def writing(path: Path, then: str = "run the same command again") -> Iterator[None]:
+    """While `path` is written: want of room or of rights is one line, whichever library met it.
+
+    Args:
+      then: what is to be done once there is room.
+    Raises:
+      WriteError: says what could not be written, why, how much was free and what to do.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except Exception as e:
+        number = _number(e)
+        if number is None:
+            raise
+        remedy = _REMEDIES.get(number, "look at that place")
+        why = f"{os.strerror(number)}{_free(path)}"
+        raise WriteError(f"{path} could not be written: {why}; {remedy}, then {then}") from e
+
+
+def _number(e: BaseException) -> int | None:
+    """The operating system's number of what went wrong; None: it was something else.
+
+    Libraries not written in Python (TensorStore, safetensors) tell it in words, some of them in a cause.
+    """
+    if isinstance(e, OSError) and e.errno is not None:
+        return e.errno
+    cause: BaseException | None = e
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _REMEDIES:
+            return cause.errno
+        if found := next((n for n in _REMEDIES if os.strerror(n) in str(cause)), None):
+            return found
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _free(path: Path) -> str:
     if in_bucket(path):
-        path.write_text(text)  # an object appears when it is complete
+        return ""
+    with contextlib.suppress(OSError):
+        there = next(p for p in (path, *path.absolute().parents) if p.exists())
+        return f" ({shutil.disk_usage(there).free / 1e6:,.1f} MB free there)"
+    return ""
+
+
+def beside(path: Path) -> Path:
+    """A name in the folder of `path` that nobody has (`LEFT` matches it), for what will take its place."""
+    while True:
+        new = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.new")
+        if not new.exists():
+            return new
+
+
+LEFT = "." + "{}." + "[0-9a-f]" * 8 + ".new"
+"""Pattern of what was being written in place of the file {} when its writer was killed."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path, then: str = "run the same command again") -> Iterator[Path]:
+    """A name beside `path`: the file that is written there takes its place when the block has ended well.
+
+    So `path` is there whole, or as it was. Raises WriteError as `writing`.
+    """
+    new = beside(path)
+    with writing(path, then):
+        try:
+            yield new
+            new.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str, then: str = "run the same command again") -> None:
+    """Writes a file that is there complete or not at all. Raises WriteError as `writing`."""
+    if in_bucket(path):
+        with writing(path, then):
+            path.write_text(text)  # an object appears when it is complete
         return
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    new.replace(path)
+    with replacing(path, then) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+class Appending:
+    """A file to which is appended, each piece at once and through to the operating system: nothing is left to be
+    written when it is closed. Raises WriteError as `writing`."""
+
+    def __init__(self, path: Path, then: str = "run the same command again") -> None:
+        self._path, self._then = path, then
+        with writing(path, then):
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        with writing(self._path, self._then):
+            left = memoryview(data)
+            while left:  # the last bytes for which there is room may be fewer
+                left = left[self._file.write(left) :]
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def remove(folder: Path) -> None:

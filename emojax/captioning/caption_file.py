@@ -9,14 +9,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emojax.captioning.decoding import Decoding
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.storage import read_object, write_atomically
-from emojax.training import checkpoint
+from emojax.storage import RESUME, Appending, read_object, write_atomically, writing
+from emojax.training import checkpoint, lock
 from emojax.training.run import differences
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def write(
       RunError: what `out` holds was written by another model or with other settings; or `ordered`, and it is not how
         the captions of these clips begin.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    settings = _settings(model, decoding)
-    done = _take_up(out, settings, [clip.id for clip in clips] if decoding.ordered else None) if resume else set()
-    if not done:
-        out.write_bytes(b"")  # emptied before the settings change: no line is ever said to be of other settings
-        write_atomically(_beside(out), json.dumps(settings, indent=2))
-    left = [clip for clip in clips if clip.id not in done] if done else clips
-    began, errors, compiling = time.perf_counter(), 0, []
-    records = model.records(left, decoding, compiling.append)
-    with out.open("a", buffering=1, encoding="utf-8", newline="\n") as file:
-        for n, record in enumerate(records if left else (), 1):
-            file.write(line(record, "utf-8") + "\n")
-            errors += "error" in record
-            progress(n, len(left))
+    with lock.held(out.with_name(out.name + ".lock"), out):
+        settings = _settings(model, decoding)
+        done = _take_up(out, settings, [clip.id for clip in clips] if decoding.ordered else None) if resume else set()
+        if not done:
+            with writing(out):
+                out.write_bytes(b"")  # emptied before the settings change: no line is ever said to be of other settings
+            write_atomically(beside(out), json.dumps(settings, indent=2), RESUME)
+        left = [clip for clip in clips if clip.id not in done] if done else clips
+        began, errors, compiling = time.perf_counter(), 0, []
+        with closing(Appending(out, RESUME)) as file:
+            for n, record in enumerate(model.records(left, decoding, compiling.append) if left else (), 1):
+                file.write(line(record, "utf-8").encode() + b"\n")
+                errors += "error" in record
+                progress(n, len(left))
     seconds = time.perf_counter() - began - sum(compiling)
     return {
         "clips": len(left),
@@ -93,7 +94,15 @@ def _settings(model: "Captioner", decoding: Decoding) -> dict[str, Any]:
     }
 
 
-def _beside(out: Path) -> Path:
+def require_free(out: Path) -> None:
+    """Raises RunError where captions would replace what lies there, the file of their settings included."""
+    for path in (out, beside(out)):
+        if path.exists():
+            raise RunError(f"{path} exists; resume {out} with --resume, or replace it by --overwrite")
+
+
+def beside(out: Path) -> Path:
+    """The file of the settings."""
     return out.with_name(out.name + ".settings.json")
 
 
@@ -101,12 +110,14 @@ def _take_up(out: Path, settings: dict[str, Any], order: Sequence[str] | None) -
     """The ids in `out`; none where there is nothing to go on with."""
     done = written(out)
     if not done:
+        if beside(out).exists() and "weights" not in read_object(beside(out)):
+            raise RunError(f"{beside(out)} is not of captions; move it away, or replace it by --overwrite")
         return set()
-    if not _beside(out).is_file():
+    if not beside(out).is_file():
         raise RunError(
-            f"{out}: {_beside(out).name} is not beside it, so what wrote it is not known; replace it by --overwrite"
+            f"{out}: {beside(out).name} is not beside it, so what wrote it is not known; replace it by --overwrite"
         )
-    differ = differences(read_object(_beside(out)), settings)
+    differ = differences(read_object(beside(out)), settings)
     if differ:
         raise RunError(
             f"{out} was begun by another model or with other settings:\n"

@@ -1,5 +1,6 @@
 """Features of clips, made once by the frozen encoders of a captioner and kept in files: `emojax encode`."""
 
+import fnmatch
 import functools
 import importlib.metadata
 import logging
@@ -21,7 +22,8 @@ from emojax.data.reader import beyond
 from emojax.decoder.captioner import cast, compute_dtype, matmul_precision
 from emojax.encoders import media
 from emojax.parallel import sharding
-from emojax.training import freeze
+from emojax.storage import LEFT
+from emojax.training import freeze, lock
 from emojax.training.features import extractors
 from emojax.types import Array, Batch
 
@@ -76,44 +78,49 @@ def encode(
     if not streams:
         raise ConfigError("the configuration has no encoder: model.audio and model.video are None or files of features")
     about = extractors(cfg, streams, encoders) | {"stored": encoding.stored, "versions": _versions()}
-    there = open_features(out) if out.is_dir() else None
-    if there is None and out.exists() and (not out.is_dir() or any(p.suffix != ".new" for p in out.iterdir())):
-        raise ConfigError(f"{out} holds something that is no features; name a new or an empty directory by --out")
-    if there is not None and (wrong := differences(there.extractors, about)):
-        raise ConfigError(f"{out} holds features that differ from these; name another --out:\n" + "\n".join(wrong))
-    left = list(clips)
-    if there is not None:
-        left = [c for c in clips if lacks(there, c) is not None or (encoding.retry and c.id in there.broken)]
-    out.mkdir(parents=True, exist_ok=True)
+    with lock.folder(out):
+        there = open_features(out) if out.is_dir() else None
+        if there is None and out.exists() and (not out.is_dir() or not all(_ours(p) for p in out.iterdir())):
+            raise ConfigError(f"{out} holds something that is no features; name a new or an empty directory by --out")
+        if there is not None and (wrong := differences(there.extractors, about)):
+            raise ConfigError(f"{out} holds features that differ from these; name another --out:\n" + "\n".join(wrong))
+        left = list(clips)
+        if there is not None:
+            left = [c for c in clips if lacks(there, c) is not None or (encoding.retry and c.id in there.broken)]
+        run = functools.partial(_features, freeze.kept(encoders, cfg), cfg=cfg, streams=streams)
+        number, done, failed = 0 if there is None else there.next, 0, 0
+        facts: dict[str, Facts] = {}
+        tensors: dict[str, np.ndarray] = {}
+        broken: dict[str, Broken] = {}
+        truncated = 0
+        with jax.set_mesh(mesh):
+            for work, made in _prefetch(encoding_batches(left, cfg.data, encoding.batch, encoding.file), run, mesh):
+                broken |= work.broken
+                for row, (clip, decoded, seconds) in enumerate(work.clips):
+                    held = {"audio": decoded.samples, "video": decoded.frames}
+                    own = {name: _valid(name, made[name], row, clip, encoding.stored) for name in streams}
+                    own = {name: x for name, x in own.items() if held[name]}
+                    named = tuple(name for name in ("audio", "video") if getattr(clip, name) is not None)
+                    digests = {name: digest(x) for name, x in own.items()}
+                    truncated += bool(beyond(decoded.seconds, cfg.data))
+                    facts[clip.id] = Facts(named, decoded.samples, decoded.frames, seconds, digests)
+                    tensors |= {f"{name}/{clip.id}": x for name, x in own.items()}
+                if work.closes:
+                    write_features(out, number, about, facts, tensors, broken)
+                    number, done, failed = number + 1, done + len(facts) + len(broken), failed + len(broken)
+                    facts, tensors, broken = {}, {}, {}
+                    progress(done, len(left))
+        if truncated:
+            log.warning(
+                "clips longer than the last of data.audio_seconds, %g s, of whose sound only so much is encoded: %d",
+                *(cfg.data.audio_seconds[-1], truncated),
+            )
+        return {"clips": done, "broken": failed}
 
-    run = functools.partial(_features, freeze.kept(encoders, cfg), cfg=cfg, streams=streams)
-    number, done, failed = 0 if there is None else there.next, 0, 0
-    facts: dict[str, Facts] = {}
-    tensors: dict[str, np.ndarray] = {}
-    broken: dict[str, Broken] = {}
-    truncated = 0
-    with jax.set_mesh(mesh):
-        for work, made in _prefetch(encoding_batches(left, cfg.data, encoding.batch, encoding.file), run, mesh):
-            broken |= work.broken
-            for row, (clip, decoded, seconds) in enumerate(work.clips):
-                own = {stream: _valid(stream, made[stream], row, clip, encoding.stored) for stream in streams}
-                own = {name: x for name, x in own.items() if (decoded.samples if name == "audio" else decoded.frames)}
-                named = tuple(name for name in ("audio", "video") if getattr(clip, name) is not None)
-                digests = {name: digest(x) for name, x in own.items()}
-                truncated += bool(beyond(decoded.seconds, cfg.data))
-                facts[clip.id] = Facts(named, decoded.samples, decoded.frames, seconds, digests)
-                tensors |= {f"{name}/{clip.id}": x for name, x in own.items()}
-            if work.closes:
-                write_features(out, number, about, facts, tensors, broken)
-                number, done, failed = number + 1, done + len(facts) + len(broken), failed + len(broken)
-                facts, tensors, broken = {}, {}, {}
-                progress(done, len(left))
-    if truncated:
-        log.warning(
-            "clips longer than the last of data.audio_seconds, %g s, of whose sound only so much is encoded: %d",
-            *(cfg.data.audio_seconds[-1], truncated),
-        )
-    return {"clips": done, "broken": failed}
+
+def _ours(path: Path) -> bool:
+    """Left by an `emojax encode` that was killed before its first file was complete."""
+    return fnmatch.fnmatchcase(path.name, LEFT.format("features-*.safetensors")) or path.name == lock.FILE
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "streams"))

@@ -172,11 +172,12 @@ def _train_and_report(run: Run, ablate: bool) -> None:
     from emojax.commands import experiment
     from emojax.commands.progress import bars
     from emojax.parallel import hosts
+    from emojax.training import lock
     from emojax.training.session import Session
 
     cfg = _configuration(run, "train")
     options, out = run_options(run, began), run.out or Path("runs", cfg.name)
-    with bars(hosts.first()) as track:
+    with lock.run(out), bars(hosts.first()) as track:
         experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, options=options)
         with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
             with session.doing("evaluation"):

@@ -63,8 +63,8 @@ def caption(
         raise ConfigError("give either media files or --manifest")
     if features and not manifest:
         raise ConfigError("--features holds clips by the ids of a manifest; give --manifest, or leave it out")
-    if out is not None and out.exists() and not (resume or overwrite):
-        raise RunError(f"{out} exists; resume it with --resume, or replace it by --overwrite")
+    if out is not None and not (resume or overwrite):
+        caption_file.require_free(out)
     clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
     sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
     decoding = captioning.Decoding(min(batch_size, max(1, len(clips))), samples, sampling, seed, ordered, workers)
@@ -93,6 +93,7 @@ def evaluate(
     config: str = "demo",
     set_: Set = (),
     out: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Score captions (JSONL with `id` and `caption`) against a manifest, beside the floors.
 
@@ -103,14 +104,17 @@ def evaluate(
         train_split: that the floors are made of.
         config: preset or file whose `reward` and `data` are used.
         out: directory for report.json and report.md.
+        overwrite: replace the report in `out`.
     """
     from rich.console import Console
 
     from emojax.commands import experiment
     from emojax.config import presets
-    from emojax.evaluate import table, write_report
+    from emojax.evaluate import report, table, write_report
     from emojax.parallel import compile_cache
 
+    if out is not None and not overwrite:
+        report.require_free(out)
     compile_cache.use()
     cfg = presets.load(config, set_)
     rows = experiment.score(cfg, captions, manifest, split, train_split)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from emojax import storage
 from emojax.config import Config, ConfigError
 from emojax.corpus import synthetic
 from emojax.data.clips import Clip, read_manifest
@@ -32,8 +33,10 @@ def _alone(lock: Path) -> Iterator[None]:
     """Waits until no other process of this machine is in here; one that dies is out."""
     import fcntl
 
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    with storage.writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -9,17 +9,18 @@ clip from its own stream of random numbers, so that the files do not depend on h
 """
 
 import dataclasses
+import io
 import json
 import multiprocessing
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from emojax import storage
 from emojax.config import ConfigError, Corpus
 from emojax.config.concepts import CONCEPTS
 from emojax.corpus import face, voice, wording
@@ -70,18 +71,20 @@ def make_corpus(
     if _holds(out, spec):
         return out / "manifest.jsonl"
     plans = _plan(corpus, seed)
-    making = out.parent / f".{out.name}.{os.getpid()}"
-    (making / "media").mkdir(parents=True)
+    making = storage.beside(out)
+    with storage.writing(out):
+        (making / "media").mkdir(parents=True)
     try:
         jobs = [(plan, corpus, seed, making / "media") for plan in plans]
         for done, _ in enumerate(_map(_render, jobs, processes), start=1):
             if progress:
                 progress(done, len(plans))
-        _write_lines(making / "manifest.jsonl", map(_record, plans))
-        _write_lines(making / "facts.jsonl", map(_facts, plans))
-        (making / "corpus.json").write_text(spec)
-        if not _holds(out, spec):  # or another process was faster
-            making.replace(out)
+        with storage.writing(out):
+            _write_lines(making / "manifest.jsonl", map(_record, plans))
+            _write_lines(making / "facts.jsonl", map(_facts, plans))
+            (making / "corpus.json").write_text(spec)
+            if not _holds(out, spec):  # or another process was faster
+                making.replace(out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return out / "manifest.jsonl"
@@ -210,20 +213,29 @@ def _render(job: tuple[Plan, Corpus, int, Path]) -> None:
     plan, corpus, seed, media = job
     rng = np.random.default_rng([seed, 2, plan.number])
     sound = voice.speak(plan.speaker.voice, plan.manner, plan.timing, rng)
-    soundfile.write(media / f"{plan.name}.wav", sound, voice.RATE, subtype="PCM_16")
+    wav = io.BytesIO()  # libraries that write files hide why they could not, or that they could not
+    soundfile.write(wav, sound, voice.RATE, format="WAV", subtype="PCM_16")
+    _write(media / f"{plan.name}.wav", wav)
     if plan.scene.filmed:
         times = np.arange(max(round(plan.seconds * corpus.fps), 1)) / corpus.fps
         strength = 0.0 if plan.scene.told == "voice" else STRENGTH[plan.scene.intensity]
         actions = face.act(plan.speaker.face, plan.scene.emotion, strength, times, rng)
         frames = face.draw(plan.speaker.face, actions, voice.opening(plan.timing, times), corpus.frame_size, rng)
-        _write_video(media / f"{plan.name}.mp4", frames, corpus.fps)
+        mp4 = io.BytesIO()
+        _encode_video(mp4, frames, corpus.fps)
+        _write(media / f"{plan.name}.mp4", mp4)
 
 
-def _write_video(path: Path, frames: np.ndarray, fps: int) -> None:
+def _write(path: Path, content: io.BytesIO) -> None:
+    with storage.writing(path):
+        path.write_bytes(content.getbuffer())
+
+
+def _encode_video(file: BinaryIO, frames: np.ndarray, fps: int) -> None:
     """MPEG-4 Part 2, which every build of FFmpeg encodes, in one thread, so that the bytes are always the same."""
     import av
 
-    with av.open(path, "w") as container:
+    with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=fps, options={"qmin": "2", "qmax": "4", "threads": "1"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"

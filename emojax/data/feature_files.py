@@ -12,7 +12,6 @@ the directory's others and renamed, so what is there is complete.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from emojax.config import ConfigError
 from emojax.config.aliases import family_now
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
+from emojax.storage import replacing
 
 FORMAT = 1
 _ANEW = "delete it and run `emojax encode` again: what is missing is made anew"
@@ -77,9 +77,8 @@ def write_features(
         "broken": json.dumps({name: asdict(b) for name, b in broken.items()}, ensure_ascii=False),
     }
     path = folder / f"features-{number:06}.safetensors"
-    new = path.with_name(path.name + ".new")
-    new.write_bytes(save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, about))
-    os.replace(new, path)
+    with replacing(path, "run the same command again: it goes on") as new:
+        new.write_bytes(save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, about))
 
 
 def digest(x: np.ndarray) -> str:

@@ -9,13 +9,16 @@ import numpy as np
 
 from emojax.config import ConfigError
 from emojax.config.concepts import Concept
+from emojax.errors import RunError
 from emojax.evaluate.emotion_words import emotion_accuracy
 from emojax.evaluate.floors import Reward
 from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
+from emojax.storage import write_atomically, writing
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+FILES = ("report.json", "report.md")
 Row = Mapping[str, Any]  # what `evaluate` returns
 
 _COLUMNS = {  # key of a row -> (heading, digits after the point)
@@ -150,6 +153,14 @@ def write_report(out: Path, rows: Mapping[str, Row], facts: Mapping[str, Any], t
     if both := sorted(rows.keys() & facts.keys()):
         raise ValueError(f"report: {both} name both a row and a fact; rename one of each")
     report = json.dumps({**facts, **rows}, indent=2, ensure_ascii=False, allow_nan=False)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(report + "\n", encoding="utf-8")
-    (out / "report.md").write_text(markdown(rows) + (f"\n{text.strip()}\n" if text else ""), encoding="utf-8")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    json_file, md_file = (out / name for name in FILES)
+    write_atomically(json_file, report + "\n")
+    write_atomically(md_file, markdown(rows) + (f"\n{text.strip()}\n" if text else ""))
+
+
+def require_free(out: Path) -> None:
+    """Raises RunError where a report would replace one that lies in `out`."""
+    if found := next((out / name for name in FILES if (out / name).exists()), None):
+        raise RunError(f"{found} exists; replace it by --overwrite, or name another directory by --out")

@@ -8,18 +8,22 @@ A part that was trained by adapters is merged into one model; or, where that is 
 adapters, as peft reads them, and the name of the published model that they belong to.
 """
 
+import contextlib
 import dataclasses
+import fnmatch
+import functools
 import json
 import operator
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from emojax import param
+from emojax import param, storage
 from emojax.config import Config, FeatureFilesConfig, Lora, Mesh, presets
 from emojax.decoder import captioner, pretrained
 from emojax.errors import RunError
@@ -36,6 +40,13 @@ if TYPE_CHECKING:
 
 CONFIG, OWN = "emojax.json", "captioner.safetensors"
 FILES = (CONFIG, "*.json", "*.safetensors", "README.md")
+PARTS = ("audio", "video", "decoder")
+OURS = (
+    *(CONFIG, OWN, "README.md", "config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"),
+    *("tokenizer_config.json", "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *(peft_files.CONFIG, peft_files.MODEL),
+)
+"""What an export writes into its directory and its folders; all else in them is the user's."""
 
 
 def write(
@@ -59,9 +70,54 @@ def write(
             raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
         if not overwrite:
             raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
-    new = out.with_name(out.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    with storage.writing(out), _new_folder(out) as new:
+        _fill(new, cfg, params, tokenizer, card, adapted)
+        if out.exists():
+            shutil.copytree(
+                out, new, ignore=functools.partial(_ours, out), copy_function=_link, dirs_exist_ok=True, symlinks=True
+            )
+            for part in PARTS:
+                with contextlib.suppress(OSError):  # it is a part of this one, or holds what is the user's
+                    (new / part).rmdir()
+            shutil.rmtree(out)
+        new.rename(out)
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` under a name that nobody has; removed unless it was renamed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    new = storage.beside(out)
+    new.mkdir()
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _ours(out: Path, folder: str, names: Sequence[str]) -> set[str]:
+    """What an export writes, in the directory or in the folder of one of its parts; all else is kept."""
+    if Path(folder) not in (out, *(out / part for part in PARTS)):
+        return set()
+    return {name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in OURS)}
+
+
+def _link(there: str, here: str) -> None:
+    """A second name of a file: nothing is copied."""
+    try:
+        os.link(there, here, follow_symlinks=False)
+    except OSError:  # of a file system that has one name a file
+        shutil.copy2(there, here)
+
+
+def _fill(
+    new: Path,
+    cfg: Config,
+    params: captioner.Params,
+    tokenizer: "Tokenizer",
+    card: str,
+    adapted: Sequence[str],
+) -> None:
     for path, part in pretrained.backbones(cfg).items():
         folder, files = new / _folder(path), pretrained.files(part)
         folder.mkdir()
@@ -82,8 +138,6 @@ def write(
     _write_tokenizer(tokenizer, cfg, new / "decoder")
     (new / CONFIG).write_text(presets.dumps(_portable(cfg, adapted)) + "\n", encoding="utf-8")
     (new / "README.md").write_text(card, encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    new.rename(out)
 
 
 def read(at: Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:

@@ -12,13 +12,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 from unittest import mock
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-from emojax.errors import ConfigError
+from emojax.errors import ConfigError, RunError
 
 _LONG = 7 * 24 * 3600  # seconds; only live processes are waited for so long
 _SLACK = 10  # seconds that a process waits beyond the timeout, for process 0 to say who is missing
@@ -90,6 +92,29 @@ def barrier(name: str) -> None:
     client = _state().client
     if client is not None:
         client.wait_at_barrier(f"emojax/{name}", _LONG * 1000)
+
+
+def by_first(do: Callable[[], None], what: str) -> None:
+    """The first process does it while the others wait; where it fails, all fail.
+
+    Raises:
+      RunError: in the others. What `do` raises, in the first one.
+    """
+    if jax.process_count() == 1:
+        do()
+        return
+    failed: Exception | None = None
+    if first():
+        try:
+            do()
+        except Exception as e:  # whatever it is, the others must hear of it before it is raised
+            failed = e
+    barrier(what)  # which waits for as long as it takes; a broadcast does not
+    bad = bool(multihost_utils.broadcast_one_to_all(np.array(failed is not None)))
+    if failed is not None:
+        raise failed
+    if bad:
+        raise RunError(f"process 0 could not {what}: it says why")
 
 
 def agree(name: str, facts: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from emojax.errors import RunError
+from emojax.storage import replacing
 from emojax.training.aot import LoweredBuckets
 
 MAGIC = b"emojax executable 1\n"
@@ -44,9 +45,8 @@ def save(
     for name, programs in blobs.items():
         stages[name]["sizes"] = [len(blob) for blob in programs]
     body = json.dumps(stages).encode() + b"\n" + b"".join(blob for name in stages for blob in blobs[name])
-    new = path.with_name(path.name + ".new")
-    new.write_bytes(sealed(body))
-    new.replace(path)
+    with replacing(path) as new:
+        new.write_bytes(sealed(body))
 
 
 def sealed(body: bytes) -> bytes:

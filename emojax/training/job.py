@@ -14,12 +14,13 @@ from emojax.data.feature_files import FeatureFolder
 from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
+from emojax.parallel import hosts
 from emojax.parallel.meshes import Stage
 from emojax.storage import write_atomically
 from emojax.training import executable, trace
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import stage_steps
-from emojax.training.run import RunOptions, by_first, open_run, trained
+from emojax.training.run import RunOptions, open_run, trained
 from emojax.training.run_files import require_apart
 from emojax.types import References
 
@@ -110,5 +111,5 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | No
             text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
         write_atomically(path, text)
 
-    by_first(make, f"write {path}")
+    hosts.by_first(make, f"write {path}")
     return Tokenizer.from_str(path.read_text())

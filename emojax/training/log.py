@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from emojax.storage import in_bucket
+from emojax.storage import RESUME, Appending, in_bucket, write_atomically, writing
+from emojax.training.board import Board
 
 
 def cut_after(path: Path, step: int) -> None:
@@ -21,9 +22,7 @@ def cut_after(path: Path, step: int) -> None:
                 kept.append(line)
         except (json.JSONDecodeError, KeyError):
             continue
-    new = path.with_suffix(".new")
-    new.write_text("".join(line + "\n" for line in kept))
-    new.replace(path)
+    write_atomically(path, "".join(line + "\n" for line in kept), RESUME)
 
 
 class Log:
@@ -34,37 +33,35 @@ class Log:
     """
 
     def __init__(self, run: Path, last_step: int) -> None:
-        from tensorboardX import SummaryWriter
-
         self._run, self._here = run, Path(tempfile.mkdtemp(prefix="emojax-")) if in_bucket(run) else run
         for name in ("metrics.jsonl", "samples.jsonl"):
             if in_bucket(run) and (run / name).exists():
                 (self._here / name).write_text((run / name).read_text())
             cut_after(self._here / name, last_step)
-        self._metrics = (self._here / "metrics.jsonl").open("a", buffering=1)
-        self._samples = (self._here / "samples.jsonl").open("a", buffering=1)
-        self._board = SummaryWriter(str(self._here / "tensorboard"), purge_step=last_step + 1 if last_step else None)
+        self._metrics = Appending(self._here / "metrics.jsonl", RESUME)
+        self._samples = Appending(self._here / "samples.jsonl", RESUME)
+        self._board = Board(self._here / "tensorboard", last_step)
 
     def metrics(self, step: int, values: dict[str, float], facts: dict[str, Any]) -> None:
         """Numbers that are not finite are written as null: JSON has no word for them."""
         numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, **numbers, **facts}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._metrics.write(json.dumps({"step": step, **numbers, **facts}).encode() + b"\n")
+        self._board.scalars(step, values)
 
     def samples(self, step: int, captions: list[dict[str, Any]]) -> None:
-        self._samples.write(json.dumps({"step": step, "captions": captions}, ensure_ascii=False) + "\n")
+        line = json.dumps({"step": step, "captions": captions}, ensure_ascii=False) + "\n"
+        self._samples.write(line.encode(errors="backslashreplace"))
 
     def keep(self) -> None:
         """What was written so far is in the run: to be called before a checkpoint, which goes on from there."""
         if not in_bucket(self._run):
             return
-        self._board.flush()
         for path in self._here.rglob("*"):
             if path.is_file():
                 at = self._run / str(path.relative_to(self._here))
-                at.parent.mkdir(parents=True, exist_ok=True)
-                at.write_bytes(path.read_bytes())
+                with writing(at, RESUME):
+                    at.parent.mkdir(parents=True, exist_ok=True)
+                    at.write_bytes(path.read_bytes())
 
     def close(self) -> None:
         self._metrics.close()

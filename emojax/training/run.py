@@ -12,7 +12,6 @@ lies on storage that all of them see.
 import json
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from emojax.training import run_files
 log = logging.getLogger(__name__)
 _WHERE = ("mesh",)  # fields that say where a run is computed, not what
 _SEEN = "processes"  # while a run is opened by several processes: a number that all of them must find
-_BEGUN = (_SEEN, "config.json", "config.json.new", "run.json.new")  # left by a run killed before it was one
 
 
 @dataclass(frozen=True)
@@ -50,41 +48,19 @@ def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) 
       RunError: a run is there and neither `resume` nor `overwrite` is asked for; or it has another configuration; or
         `out` holds something that is no run; or not all processes see it.
     """
-    by_first(lambda: _open(out, stage, cfg, resume, overwrite), f"open {out}")
+    hosts.by_first(lambda: _open(out, stage, cfg, resume, overwrite), f"open {out}")
     if jax.process_count() > 1:
         _require_shared(out)
-
-
-def by_first(do: Callable[[], None], what: str) -> None:
-    """The first process does it while the others wait; where it fails, all fail.
-
-    Raises:
-      RunError: in the others. What `do` raises, in the first one.
-    """
-    if jax.process_count() == 1:
-        do()
-        return
-    failed: Exception | None = None
-    if hosts.first():
-        try:
-            do()
-        except Exception as e:  # whatever it is, the others must hear of it before it is raised
-            failed = e
-    bad = bool(multihost_utils.broadcast_one_to_all(np.array(failed is not None)))
-    if failed is not None:
-        raise failed
-    if bad:
-        raise RunError(f"process 0 could not {what}: it says why")
 
 
 def _require_shared(out: Path) -> None:
     """Raises RunError in every process where one does not see what the first one wrote."""
     path = out / _SEEN
     token = int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31))))
-    by_first(lambda: write_atomically(path, str(token)), f"write {path}")
+    hosts.by_first(lambda: write_atomically(path, str(token)), f"write {path}")
     sees = path.exists() and path.read_text() == str(token)
     unseen = np.flatnonzero(~multihost_utils.process_allgather(np.array(sees)).ravel()).tolist()
-    by_first(path.unlink, f"remove {path}")
+    hosts.by_first(path.unlink, f"remove {path}")
     if unseen:
         who = f"process {unseen[0]} does" if len(unseen) == 1 else f"processes {', '.join(map(str, unseen))} do"
         raise RunError(f"{who} not see {out} as process 0 wrote it: --out must be on storage that all processes share")
@@ -99,7 +75,7 @@ def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> 
         else:
             _same(out, stage, cfg)
             return
-    elif out.exists() and (not out.is_dir() or any(p.name not in _BEGUN for p in out.iterdir())):
+    elif out.exists() and not (out.is_dir() and run_files.only_begun(out)):
         raise RunError(f"{out} holds something that is no run; name a new or an empty directory by --out")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "config.json", presets.dumps(cfg))

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from emojax.errors import RunError
-from emojax.storage import parse_json, write_atomically
+from emojax.storage import RESUME, parse_json, write_atomically
 from emojax.training.goodput import Mark, Span, from_json, spent, to_json
 from emojax.types import Tree
 
@@ -95,4 +95,4 @@ class Session:
     def _write(self, mark: Mark) -> None:
         self._marks.append(mark)
         if jax.process_index() == 0:
-            write_atomically(self._run / FILE, "".join(json.dumps(to_json(m)) + "\n" for m in self._marks))
+            write_atomically(self._run / FILE, "".join(json.dumps(to_json(m)) + "\n" for m in self._marks), RESUME)

@@ -21,7 +21,7 @@ from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
 from emojax.rewards.sentence import load_tokenizer
-from emojax.training import adapters, aot, checkpoint, freeze
+from emojax.training import adapters, aot, checkpoint, freeze, lock
 from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
 from emojax.training.job import Job, Progress, begin
@@ -50,24 +50,25 @@ def sft(
       Stopped: SIGTERM came; `resume` goes on.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
-    job = begin("sft", cfg, out, init=None, resume=resume, overwrite=overwrite, options=options, progress=progress)
-    cfg = job.cfg
-    program = sft_program(cfg, stage_mesh(cfg, "sft"))
-    _agree(program, "sft")
-    state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
-    if state is None:
-        like = adapters.plain(param.merge(program.state.params, frozen))
-        start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
-        learnt, frozen = freeze.split(start, cfg.sft.freeze)
-        if jax.tree.leaves(frozen):
-            checkpoint.save_tree(out / "start", frozen)
-        state = new_state(program, learnt)
-        del start, learnt
-    elif jax.tree.leaves(frozen):
-        frozen = checkpoint.restore_tree(out / "start", frozen)
-    check_weights(job.folder, frozen.encoders, cfg)
-    frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
-    _run(job, program, state, _kept(frozen, program.frozen, cfg))
+    with lock.run(out):
+        job = begin("sft", cfg, out, init=None, resume=resume, overwrite=overwrite, options=options, progress=progress)
+        cfg = job.cfg
+        program = sft_program(cfg, stage_mesh(cfg, "sft"))
+        _agree(program, "sft")
+        state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
+        if state is None:
+            like = adapters.plain(param.merge(program.state.params, frozen))
+            start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
+            learnt, frozen = freeze.split(start, cfg.sft.freeze)
+            if jax.tree.leaves(frozen):
+                checkpoint.save_tree(out / "start", frozen)
+            state = new_state(program, learnt)
+            del start, learnt
+        elif jax.tree.leaves(frozen):
+            frozen = checkpoint.restore_tree(out / "start", frozen)
+        check_weights(job.folder, frozen.encoders, cfg)
+        frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
+        _run(job, program, state, _kept(frozen, program.frozen, cfg))
 
 
 @listening()
@@ -82,26 +83,27 @@ def grpo(
     progress: Progress,
 ) -> None:
     """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
-    job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
-    cfg = job.cfg
-    assert job.tokenizer is not None, "a job that `begin` made has one"
-    model, static = rewards.build(cfg.reward, job.tokenizer)
-    program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
-    _agree(program, "grpo")
-    start = _start(cfg, out, init, program)
-    check_weights(job.folder, start.encoders, cfg)
-    frozen = Frozen(
-        encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
-        reference=_kept(start.decoder, program.frozen.reference, cfg),
-        reward=sharding.everywhere(model, program.mesh),
-    )
-    captions = [clip.captions for clip in job.clips]
-    references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
-    state = checkpoint.restore(out, program.state)
-    if state is None:
-        state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
-    del start
-    _run(dataclasses.replace(job, references=references), program, state, frozen)
+    with lock.run(out):
+        job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
+        cfg = job.cfg
+        assert job.tokenizer is not None, "a job that `begin` made has one"
+        model, static = rewards.build(cfg.reward, job.tokenizer)
+        program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
+        _agree(program, "grpo")
+        start = _start(cfg, out, init, program)
+        check_weights(job.folder, start.encoders, cfg)
+        frozen = Frozen(
+            encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
+            reference=_kept(start.decoder, program.frozen.reference, cfg),
+            reward=sharding.everywhere(model, program.mesh),
+        )
+        captions = [clip.captions for clip in job.clips]
+        references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
+        state = checkpoint.restore(out, program.state)
+        if state is None:
+            state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
+        del start
+        _run(dataclasses.replace(job, references=references), program, state, frozen)
 
 
 def _agree(program: Program, stage: str) -> None:

@@ -52,5 +52,6 @@ class Trace:
     def close(self) -> None:
         """Nothing happens where no trace is being taken."""
         if self._on:
-            jax.profiler.stop_trace()
+            with storage.writing(self._folder, storage.RESUME):
+                jax.profiler.stop_trace()
             self._on = False

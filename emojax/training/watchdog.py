@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from emojax.storage import write_atomically
+
 TIMES = 10.0  # the median of the last steps
 LEAST = 10.0  # seconds that are never a stall
 WINDOW = 50  # last steps
@@ -87,10 +89,18 @@ class Watchdog:
             f"step {step} of {self._who} has taken {seconds:.1f} s so far; the median of the last {len(before)} "
             f"is {statistics.median(before):.2f} s. It goes on. The stacks of all threads, in {self._file}, too:\n"
         )
-        with tempfile.TemporaryFile() as stacks:  # faulthandler wants a file of the operating system
-            faulthandler.dump_traceback(stacks, all_threads=True)
-            stacks.seek(0)
-            text += stacks.read().decode(errors="replace")
-        print(text, file=sys.stderr, flush=True)
-        earlier = self._file.read_text() if self._file.exists() else ""
-        self._file.write_text(f"{earlier}{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        try:
+            with tempfile.TemporaryFile() as stacks:  # faulthandler wants a file of the operating system
+                faulthandler.dump_traceback(stacks, all_threads=True)
+                stacks.seek(0)
+                text += stacks.read().decode(errors="replace")
+        except OSError as e:
+            text += f"(there is no room for them: {e})"
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+        try:
+            earlier = self._file.read_text() if self._file.exists() else ""
+            write_atomically(self._file, f"{earlier}{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        except OSError as e:  # the run goes on, and so does this thread
+            with contextlib.suppress(OSError):
+                print(f"emojax: {e}", file=sys.stderr, flush=True)
