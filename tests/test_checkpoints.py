@@ -16,7 +16,7 @@ import pytest
 from emojax.config import Mesh
 from emojax.errors import RunError, Stopped
 from emojax.parallel import sharding
-from emojax.training import checkpoint
+from emojax.training import checkpoint, saved_tree
 from emojax.training.program import new_state
 from emojax.training.stop import listening
 from emojax.types import TrainState
@@ -90,7 +90,7 @@ def test_want_of_memory_is_not_a_damaged_checkpoint(tmp_path: Path, monkeypatch:
     def full(*_: Any) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes")
 
-    monkeypatch.setattr(checkpoint, "_read", full)
+    monkeypatch.setattr(saved_tree, "_read", full)
     with pytest.raises(RuntimeError, match=r"^RESOURCE_EXHAUSTED"):
         run(tmp_path)
     assert checkpoint.steps(tmp_path) == [2, 4, 6]
@@ -151,7 +151,7 @@ KILLED = """
 import os, signal, sys, threading, time
 import jax, jax.numpy as jnp
 from pathlib import Path
-from emojax.training import checkpoint
+from emojax.training import checkpoint, saved_tree
 from emojax.types import TrainState
 run = Path(sys.argv[1])
 run.mkdir()

@@ -3,12 +3,10 @@
 A run directory holds `checkpoints/STEP`, the whole TrainState, and for Emo-GRPO `start`, the captioner that it began
 with: its encoders stay frozen and its decoder is the reference policy, so both belong to what the next step depends on.
 
-All processes write; each reads by itself what its devices hold, from the storage that all of them see, so that a
-checkpoint does not care how many processes and devices wrote it, and one process alone may read it, too.
+How they are written and read, and how damage is noticed: `saved_tree.py`.
 """
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +22,8 @@ from jax.experimental import multihost_utils
 from emojax import storage
 from emojax.errors import RunError
 from emojax.parallel import hosts
-from emojax.param import dotted
+from emojax.training import saved_tree
+from emojax.training.saved_tree import hosts_of
 from emojax.types import TrainState, Tree
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def save(
         step,
         args=ocp.args.StandardSave(state),
         metrics=None if mean is None else {"score": mean},  # for the policy, while the file is being written
-        custom_metadata={"score": mean, "since": [*left]},  # a copy: it is written while the loop goes on
+        custom_metadata=saved_tree.sealed({"score": mean, "since": [*left]}, state),  # a copy: the loop goes on
     ):
         raise RunError(
             f"{checkpoints.directory} already has checkpoint {checkpoints.latest_step()}, {step} is not written; does "
@@ -161,41 +160,25 @@ def _sound(run: Path, wanted: Sequence[int], tree: Tree) -> tuple[Any, list[int]
 
     Nothing is raised for one that is damaged, unless all are: then a RunError.
     """
-    together = hosts_of(tree) > 1
     bad: dict[int, str] = {}
+    together = hosts_of(tree) > 1
     while True:
         step = next((step for step in wanted if step not in bad), -1)
         if together:
             step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
         if step < 0:
             break
-        restored, why = None, ""
         try:
-            restored = _read(_folder(run) / str(step) / "default", tree)
-        except MemoryError:
-            raise
-        except Exception as e:  # Orbax and TensorStore raise of many kinds for a damaged file
-            if "RESOURCE_EXHAUSTED" in str(e):
-                raise
-            why = f"{type(e).__name__}: {str(e).split('[tensorstore_spec')[0].strip()}"[:300]
-        if together and not multihost_utils.process_allgather(np.array(not why)).all():
-            why = why or "another process could not read it"
-        if not why:
-            return restored, list(bad)
-        bad[step] = why
-        log.warning("%s cannot be read, the one before it is taken: %s", _folder(run) / str(step), why)
+            return saved_tree.load(_folder(run) / str(step), tree, "default"), list(bad)
+        except ValueError as e:
+            bad[step] = str(e)
+        log.warning("%s cannot be read, the one before it is taken: %s", _folder(run) / str(step), bad[step])
     if bad:
         each = "\n".join(f"  {step}: {why}" for step, why in bad.items())
         raise RunError(
             f"no checkpoint in {_folder(run)} can be read:\n{each}\nput a copy back, or begin again by --overwrite"
         )
     return None, []
-
-
-def hosts_of(tree: Tree) -> int:
-    """Number of processes that the arrays of a tree, or their shapes, lie on."""
-    devices = {device for leaf in jax.tree.leaves(tree) for device in leaf.sharding.device_set}
-    return len({device.process_index for device in devices})
 
 
 def _ranked(scores: Mapping[int, float | None]) -> list[int]:
@@ -210,12 +193,8 @@ def _score_of(run: Path, step: int) -> float | None:
 
 
 def _facts(run: Path, step: int) -> dict[str, Any]:
-    """What `save` handed to Orbax beside the state; nothing where the file is damaged, which the state need not be."""
-    path = _folder(run) / str(step) / "_CHECKPOINT_METADATA"  # Orbax's reader warns of all else that it does not read
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["custom_metadata"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    """What `save` handed to Orbax beside the state; nothing where the file is damaged."""
+    return saved_tree.facts_or_none(_folder(run) / str(step))
 
 
 def _folder(run: Path) -> Path:
@@ -224,8 +203,7 @@ def _folder(run: Path) -> Path:
 
 def save_tree(path: Path, tree: Tree) -> None:
     """Writes a tree of arrays; returns when it is complete."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(storage.absolute(path), tree, force=True)
+    saved_tree.save(path, tree)
 
 
 def has_tree(path: Path) -> bool:
@@ -234,35 +212,11 @@ def has_tree(path: Path) -> bool:
 
 
 def restore_tree(path: Path, tree: Tree) -> Tree:
-    """Reads it back with the shapes and shardings of `tree` (abstract)."""
-    return _read(storage.absolute(path), tree)
-
-
-def _read(path: Path, tree: Tree) -> Any:
-    """Without waiting for other processes.
-
-    Partial: a part that is None in `tree` may not have had a name yet when the checkpoint was written. What else the
-    checkpoint holds is not looked at: whether it is of the same model, the configuration says.
-    """
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
-    )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    args = ocp.checkpoint_utils.construct_restore_args(tree)
-    wanted = ocp.args.PyTreeRestore(tree, restore_args=args, partial_restore=True)
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        return _whole(checkpointer.restore(path, args=wanted))
-
-
-def _whole(restored: Any) -> Any:
-    """Raises ValueError where the checkpoint lacked leaves: Orbax leaves their shapes in their place."""
-    leaves = jax.tree_util.tree_leaves_with_path(restored)
-    lacking = [dotted(at) for at, leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)]
-    if lacking:
-        more = ", ..." if len(lacking) > 5 else ""
-        raise ValueError(f"it is the checkpoint of another model: it has no {', '.join(lacking[:5])}{more}")
-    return restored
+    """Reads it back with the shapes and shardings of `tree` (abstract). Raises RunError where it is damaged."""
+    try:
+        return saved_tree.load(path, tree)
+    except ValueError as e:
+        raise RunError(f"{path} cannot be read: {e}; put a copy back, or begin again by --overwrite") from None
 
 
 def sha256(params: Tree) -> str:
