@@ -6,10 +6,11 @@ with: its encoders stay frozen and its decoder is the reference policy, so both 
 How they are written and read, and how damage is noticed: `saved_tree.py`.
 """
 
+import contextlib
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,15 @@ from emojax.types import TrainState, Tree
 log = logging.getLogger(__name__)
 
 
-def manager(run: Path, keep: int, keep_best: int = 0) -> ocp.CheckpointManager:
+@contextlib.contextmanager
+def manager(run: Path, keep: int, keep_best: int = 0) -> Iterator[ocp.CheckpointManager]:
     """Keeps the last `keep` checkpoints of a run, and the `keep_best` of the highest score.
 
     Saving returns at once and is finished in the background. What a killed run left half written is removed, so there
     may be one manager of a run at a time; whoever only reads needs none.
+
+    Raises:
+      WriteError: a checkpoint could not be written. It is noticed when the next one is begun, or at the end.
     """
     policies = [ocp.checkpoint_managers.LatestN(keep), Best(run, keep_best)]
     options = ocp.CheckpointManagerOptions(
@@ -41,7 +46,15 @@ def manager(run: Path, keep: int, keep_best: int = 0) -> ocp.CheckpointManager:
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
     )
-    return ocp.CheckpointManager(_folder(run), options=options)
+    with saved_tree.quiet():
+        with saved_tree.writing(_folder(run)):
+            checkpoints = ocp.CheckpointManager(_folder(run), options=options)
+        try:
+            yield checkpoints
+            finish(checkpoints)
+        finally:
+            with contextlib.suppress(Exception):  # what went wrong was raised above, or something else before it
+                checkpoints.close()
 
 
 @dataclass(frozen=True)
@@ -75,17 +88,25 @@ def save(
     finite = [score for score in since if math.isfinite(score)]
     mean = math.fsum(finite) / len(finite) if ranked and finite else None
     left = [] if ranked else finite
-    if not checkpoints.save(
-        step,
-        args=ocp.args.StandardSave(state),
-        metrics=None if mean is None else {"score": mean},  # for the policy, while the file is being written
-        custom_metadata=saved_tree.sealed({"score": mean, "since": [*left]}, state),  # a copy: the loop goes on
-    ):
+    with saved_tree.writing(storage.path_of(str(checkpoints.directory))):
+        saved = checkpoints.save(
+            step,
+            args=ocp.args.StandardSave(state),
+            metrics=None if mean is None else {"score": mean},  # for the policy, while the file is being written
+            custom_metadata=saved_tree.sealed({"score": mean, "since": [*left]}, state),  # a copy: the loop goes on
+        )
+    if not saved:
         raise RunError(
             f"{checkpoints.directory} already has checkpoint {checkpoints.latest_step()}, {step} is not written; does "
             "another process train there?"
         )
     return left
+
+
+def finish(checkpoints: ocp.CheckpointManager) -> None:
+    """Returns when all that was begun is written. Raises WriteError where it could not be."""
+    with saved_tree.writing(storage.path_of(str(checkpoints.directory))):
+        checkpoints.wait_until_finished()
 
 
 def since(run: Path, step: int) -> list[float]:

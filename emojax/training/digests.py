@@ -31,7 +31,9 @@ def digests(tree: Tree) -> dict[str, str]:
 
     A bfloat16 number has the digest of the float32 that it is equal to, for it may be read back as one.
     """
-    leaves = {dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves: dict[str, Array] = {dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    if not leaves:
+        return {}
     devices = {device for leaf in leaves.values() for device in leaf.sharding.device_set}
     if {device.platform for device in devices} == {"cpu"}:  # the memory is the host's: nothing is compiled for it
         sums = np.stack([_on_host(leaf) for leaf in leaves.values()])

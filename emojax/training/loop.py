@@ -98,13 +98,13 @@ def train(
                 with slow("checkpoint"), jax.transfer_guard("allow"):  # Orbax fetches the arrays its own way
                     recorder.scores = checkpoint.save(checkpoints, state, step, recorder.scores, ranked)
                     if todo is Wish.STOP:
-                        checkpoints.wait_until_finished()
+                        checkpoint.finish(checkpoints)
                 clock_of_saves.saved()
                 session.mark(step)
             if todo is Wish.STOP:
                 raise _stopped(run, step)
         with slow("checkpoint"):
-            checkpoints.wait_until_finished()
+            checkpoint.finish(checkpoints)
         session.mark(job.steps)
     return state
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def load(path: Path, tree: Tree, item: str = ".") -> Any:
     restored, there, why = None, {}, ""
     try:
         there = facts(path)
-        with _quiet():
+        with quiet():
             restored = _read(path / item, tree)
     except MemoryError:
         raise
@@ -87,9 +88,11 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def facts_or_none(path: Path) -> dict[str, Any]:
-    """The same; nothing, and a warning, where they are damaged."""
+    """The same; nothing where there are none yet, or, with a warning, where they are damaged."""
     try:
         return facts(path)
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError) as e:
         _warn_once(str(path), f"{path / _FACTS} cannot be read: {e}")
         return {}
@@ -98,7 +101,7 @@ def facts_or_none(path: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """While Orbax writes there; raises WriteError as `storage.writing`."""
-    with storage.writing(path, storage.RESUME), _quiet():
+    with storage.writing(path, storage.RESUME), quiet():
         yield
 
 
@@ -113,17 +116,23 @@ def _warn_once(key: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Meanwhile Orbax does not log the errors that it raises."""
+def quiet() -> Iterator[None]:
+    """Meanwhile Orbax does not show the errors that it raises, nor what comes too late for its event loop."""
 
     def raised(record: logging.LogRecord) -> bool:
         return record.levelno < logging.ERROR and not record.exc_info
 
-    logger = logging.getLogger("absl")
+    def late(what: Any) -> None:
+        if str(what.exc_value) != "Event loop is closed":
+            hook(what)
+
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
     logger.addFilter(raised)
+    sys.unraisablehook = late
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         logger.removeFilter(raised)
 
 
