@@ -143,6 +143,13 @@ def restore(run: Path, state: TrainState) -> TrainState | None:
     return restored
 
 
+def set_aside_after(run: Path, step: int) -> None:
+    """Moves the checkpoints of later steps to `damaged/`."""
+    for later in steps(run):
+        if later > step:
+            _set_aside(run, later)
+
+
 def _set_aside(run: Path, step: int) -> None:
     there = storage.absolute(run) / "damaged" / str(step)
     there.parent.mkdir(exist_ok=True)

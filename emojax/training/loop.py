@@ -7,13 +7,13 @@ from pathlib import Path
 
 import jax
 
-from emojax.errors import Stopped
+from emojax.errors import RunError, Stopped
 from emojax.parallel import hosts, sharding
 from emojax.training import aot, checkpoint, executable
 from emojax.training.job import Job
 from emojax.training.log import Log
 from emojax.training.program import Program
-from emojax.training.recorder import Recorder, Words
+from emojax.training.recorder import Diverged, Recorder, Words
 from emojax.training.session import Session
 from emojax.training.stop import Agreement, Clock, Wish, told
 from emojax.training.trace import Trace
@@ -40,8 +40,32 @@ def train(
       batches: from the state's step on.
     Raises:
       Stopped: SIGTERM came to a process, and the checkpoint of the step that it came in, or of the next, is complete.
-      RunError: more than `max_skipped` updates in a row were not finite; or `executable` holds another program.
+      RunError: more than `max_skipped` updates in a row were not finite, and the last checkpoint from before them is
+        the last one now; or `executable` holds another program.
     """
+    try:
+        return _steps(job, program, state, frozen, batches, key, words)
+    except Diverged as e:
+        raise RunError(f"{e}; {_only_valid(job.out, e.valid)}") from None
+
+
+def _only_valid(run: Path, step: int) -> str:
+    """Sets aside checkpoints of weights that did not train; says which is the last one that did."""
+    hosts.by_first(lambda: checkpoint.set_aside_after(run, step), "set checkpoints aside")
+    if left := checkpoint.steps(run):
+        return f"the last valid state is checkpoint {left[-1]} of {run / 'checkpoints'}"
+    return f"no checkpoint in {run} is from before them: begin again by --overwrite"
+
+
+def _steps(
+    job: Job,
+    program: Program,
+    state: TrainState,
+    frozen: Tree,
+    batches: Iterator[Batch],
+    key: jax.Array,
+    words: Words,
+) -> TrainState:
     first, cfg, run, options = int(state.step), job.cfg, job.out, job.options
     with (
         closing(Session(run, options.began or time.time(), first)) as session,
@@ -93,6 +117,8 @@ def train(
             todo, ranked = agreement.on(wish()), step % cfg.checkpoint_every == 0 or step == job.steps
             if ranked or todo is not Wish.GO_ON:
                 recorder.settle(state.params)
+            wanted = (ranked or todo is Wish.SAVE) and not recorder.skipped  # else nobody should go on from there
+            if wanted or todo is Wish.STOP or step == job.steps:
                 if log is not None:
                     log.keep()
                 with slow("checkpoint"), jax.transfer_guard("allow"):  # Orbax fetches the arrays its own way

@@ -18,8 +18,17 @@ Words = Callable[[Samples], list[dict[str, Any]]]
 """What a step sampled of one clip (no axis B) -> captions for `samples.jsonl`."""
 
 
+class Diverged(RunError):
+    """More updates in a row than allowed were not finite. `valid`: the last step whose weights trained."""
+
+    def __init__(self, text: str, valid: int) -> None:
+        super().__init__(text)
+        self.valid = valid
+
+
 class Recorder:
-    """Holds the metrics of one step until the next is dispatched. `scores` rank the steps since the last checkpoint."""
+    """Holds the metrics of one step until the next is dispatched. `scores` rank the steps since the last checkpoint,
+    `skipped` counts the updates until now that were not finite, in a row."""
 
     def __init__(
         self, job: Job, words: Words, log: Log | None, session: Session, watchdog: Watchdog, first: int
@@ -27,7 +36,7 @@ class Recorder:
         self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
-        self.scores = checkpoint.since(job.out, first)
+        self.scores, self.skipped = checkpoint.since(job.out, first), 0
 
     def hold(self, step: int, metrics: Metrics) -> None:
         self._held = step, metrics
@@ -36,7 +45,7 @@ class Recorder:
         """Waits for the metrics that are held, and records them; `params` are those after their step.
 
         Raises:
-          RunError: more than `max_skipped` updates in a row were not finite.
+          Diverged: more than `max_skipped` updates in a row were not finite.
         """
         if self._held is None:
             return
@@ -53,9 +62,10 @@ class Recorder:
             if samples is not None and (step % cfg.sample_every == 0 or last):
                 self._log.samples(step, self._words(sharding.first_here(samples)))
         self._job.progress(step, self._job.steps, values)
-        if values["skipped"] > cfg.max_skipped:
-            raise RunError(
-                f"step {step}: the loss or a gradient was not finite for {values['skipped']:.0f} updates in a row "
-                f"(max_skipped={cfg.max_skipped}); the last valid state is in {self._job.out / 'checkpoints'}; try a "
-                "lower learning rate or precision=float32"
+        self.skipped = int(values["skipped"])
+        if self.skipped > cfg.max_skipped:
+            raise Diverged(
+                f"step {step}: the loss or a gradient was not finite for {self.skipped} updates in a row "
+                f"(max_skipped={cfg.max_skipped}); try a lower learning rate or precision=float32",
+                step - self.skipped - 1,  # the step after it was finite: the first that was not had other weights
             )

@@ -48,7 +48,8 @@ class Session:
         self._number = self._marks[-1].session + 1 if self._marks else 1
         self._spans: list[Span] = []
         self._dispatched: queue.Queue[tuple[float, list[Any]] | None] = queue.Queue()
-        threading.Thread(target=self._wait, name="step-times", daemon=True).start()
+        self._thread = threading.Thread(target=self._wait, name="step-times", daemon=True)
+        self._thread.start()
         self._began = self._since = began
         self._write(Mark(self._number, began, step, {}))
 
@@ -81,7 +82,10 @@ class Session:
         self._spans, self._since = [], now
 
     def close(self) -> None:
+        """Returns when the steps that were dispatched are done: a thread that waits inside C++ while Python ends takes
+        the process with it (signal 6)."""
         self._dispatched.put(None)
+        self._thread.join()
 
     def _wait(self) -> None:
         while (step := self._dispatched.get()) is not None:
