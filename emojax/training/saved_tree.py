@@ -126,14 +126,16 @@ def quiet() -> Iterator[None]:
         if str(what.exc_value) != "Event loop is closed":
             hook(what)
 
-    logger, hook = logging.getLogger("absl"), sys.unraisablehook
-    logger.addFilter(raised)
+    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
+    for logger in loggers:
+        logger.addFilter(raised)
     sys.unraisablehook = late
     try:
         yield
     finally:
         sys.unraisablehook = hook
-        logger.removeFilter(raised)
+        for logger in loggers:
+            logger.removeFilter(raised)
 
 
 def hosts_of(tree: Tree) -> int:
