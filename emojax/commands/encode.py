@@ -47,9 +47,12 @@ def encode(
     from emojax.decoder import captioner, pretrained
     from emojax.parallel import compile_cache, sharding
     from emojax.training.program import abstract_weights
+    from emojax.training.run_files import reads, require_apart
 
     if (config is None) == (model is None) or (model is not None and set_):
         raise ConfigError("give either --config, with any --set, or --model")
+    where = {"--manifest": manifest, "--model": model if Path(model or "").exists() else None}
+    require_apart(out, where, read_manifest(manifest) if manifest else ())
     compile_cache.use()
     if model is not None:
         cfg, params, _, mesh = captioning.restore(model)
@@ -67,6 +70,7 @@ def encode(
     with bars() as track:
         bar = track("features")
         clips = read_manifest(source.manifest(cfg, lambda n, m: bar(n, m, {})))
+        require_apart(out, reads(cfg), clips)
         how = encode_clips.Encoding(min(batch_size, file), file, stored, retry)
         done = encode_clips.encode(cfg, encoders, clips, out, how, mesh=mesh, progress=lambda n, m: bar(n, m, {}))
     print(f"{done['clips']} clips, {done['broken']} broken files, {out}", file=sys.stderr)

@@ -12,7 +12,7 @@ from emojax import captioning, rewards
 from emojax.captioning import caption_file
 from emojax.config import Config
 from emojax.corpus import source
-from emojax.data.clips import Clip
+from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
@@ -22,7 +22,7 @@ from emojax.training import checks, executable, stages, trace
 from emojax.training.features import check_features
 from emojax.training.program import stage_steps
 from emojax.training.run import RunOptions, open_run
-from emojax.training.run_files import require_apart
+from emojax.training.run_files import reads, require_apart
 from emojax.training.stop import listening
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def train(
     resolved = pretrained.resolve(cfg, fetch=not resume)  # what is missing or wrong is told before a run is begun
     check_features(resolved, "sft")
     if not (resume and (out / "config.json").exists()):  # a run that began has what it needs of them
-        require_apart(out, None, cfg.data.manifest)
+        require_apart(out, reads(cfg), read_manifest(Path(cfg.data.manifest)) if cfg.data.manifest else ())
         checks.check(resolved)
     for stage in ("sft", "grpo"):
         trace.check(options.profile, stage_steps(cfg, stage), stage)

@@ -58,6 +58,7 @@ def caption(
     from emojax.data.clips import clips_of_files, read_manifest
     from emojax.errors import RunError
     from emojax.parallel import compile_cache
+    from emojax.training.run_files import require_apart
 
     if bool(files) == bool(manifest):
         raise ConfigError("give either media files or --manifest")
@@ -66,6 +67,10 @@ def caption(
     if out is not None and not (resume or overwrite):
         caption_file.require_free(out)
     clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
+    if out is not None:
+        read = {"--manifest": manifest, "--features": features, "--model": model if Path(model).exists() else None}
+        for path in (out, caption_file.beside(out)):
+            require_apart(path, read, clips)
     sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
     decoding = captioning.Decoding(min(batch_size, max(1, len(clips))), samples, sampling, seed, ordered, workers)
     compile_cache.use()
@@ -110,11 +115,15 @@ def evaluate(
 
     from emojax.commands import experiment
     from emojax.config import presets
+    from emojax.data.clips import read_manifest
     from emojax.evaluate import report, table, write_report
     from emojax.parallel import compile_cache
+    from emojax.training.run_files import require_apart
 
-    if out is not None and not overwrite:
-        report.require_free(out)
+    if out is not None:
+        require_apart(out, {"--captions": captions, "--manifest": manifest}, read_manifest(manifest))
+        if not overwrite:
+            report.require_free(out)
     compile_cache.use()
     cfg = presets.load(config, set_)
     rows = experiment.score(cfg, captions, manifest, split, train_split)
@@ -146,9 +155,12 @@ def export(
     from emojax.export import card
     from emojax.export import directory as exporting
     from emojax.training.run import stage_of, trained
+    from emojax.training.run_files import reads, require_apart
 
+    require_apart(out, {"the run": run})
     stage = stage_of(trained(run))
     cfg, params, tokenizer, _ = captioning.restore(run, merge=not adapter, checkpoint=checkpoint)
+    require_apart(out, reads(cfg))
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
     text = card.model_card(cfg, stage, card.read_report(storage.path_of(run)), license)

@@ -27,9 +27,13 @@ class Board:
         with writing(folder, RESUME):
             folder.mkdir(parents=True, exist_ok=True)
         self._file = Appending(folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}", RESUME)
-        self._write(file_version="brain.Event:2")
-        if last_step:
-            self._write(step=last_step + 1, session_log=SessionLog(status=SessionLog.START))
+        try:
+            self._write(file_version="brain.Event:2")
+            if last_step:
+                self._write(step=last_step + 1, session_log=SessionLog(status=SessionLog.START))
+        except BaseException:
+            self._file.close()
+            raise
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         from tensorboardX.proto.summary_pb2 import Summary

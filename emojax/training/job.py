@@ -21,7 +21,7 @@ from emojax.training import executable, trace
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import stage_steps
 from emojax.training.run import RunOptions, open_run, trained
-from emojax.training.run_files import require_apart
+from emojax.training.run_files import reads, require_apart
 from emojax.types import References
 
 if TYPE_CHECKING:
@@ -81,14 +81,17 @@ def begin(
     source.check(cfg)
     begun = resume and (out / "run.json").exists()
     if not begun:
-        require_apart(out, init, cfg.data.manifest)
+        require_apart(out, {"--init": init, **reads(cfg)})
     fresh = init is None and not begun
     cfg = pretrained.resolve(cfg, fetch=fresh)
     folder = check_features(cfg, stage)
-    open_run(out, stage, cfg, resume, overwrite)
-    clips = [clip for clip in source.split(source.manifest(cfg), "train") if clip.captions]
+    clips = source.split(source.manifest(cfg), "train")
+    if not begun:
+        require_apart(out, {}, clips)
+    clips = [clip for clip in clips if clip.captions]
     if not clips:
         raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
+    open_run(out, stage, cfg, resume, overwrite)
     features = feature_source(cfg, clips, folder)
     tokenizer = run_tokenizer(out, cfg, clips, init)
     return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder)

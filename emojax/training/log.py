@@ -1,9 +1,11 @@
 """What a run writes of itself: `metrics.jsonl`, a line a step; TensorBoard files; `samples.jsonl`, sampled captions."""
 
+import contextlib
 import json
 import math
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,11 @@ class Log:
             if in_bucket(run) and (run / name).exists():
                 (self._here / name).write_text((run / name).read_text())
             cut_after(self._here / name, last_step)
-        self._metrics = Appending(self._here / "metrics.jsonl", RESUME)
-        self._samples = Appending(self._here / "samples.jsonl", RESUME)
-        self._board = Board(self._here / "tensorboard", last_step)
+        with contextlib.ExitStack() as files:
+            self._metrics = files.enter_context(closing(Appending(self._here / "metrics.jsonl", RESUME)))
+            self._samples = files.enter_context(closing(Appending(self._here / "samples.jsonl", RESUME)))
+            self._board = files.enter_context(closing(Board(self._here / "tensorboard", last_step)))
+            self._files = files.pop_all()
 
     def metrics(self, step: int, values: dict[str, float], facts: dict[str, Any]) -> None:
         """Numbers that are not finite are written as null: JSON has no word for them."""
@@ -64,9 +68,7 @@ class Log:
                     at.write_bytes(path.read_bytes())
 
     def close(self) -> None:
-        self._metrics.close()
-        self._samples.close()
-        self._board.close()
+        self._files.close()
         self.keep()
         if in_bucket(self._run):
             shutil.rmtree(self._here)

@@ -1,11 +1,13 @@
 """What lies in a run's directory, and what may lie there: `--overwrite` removes what runs write, and nothing else."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from emojax import storage
+from emojax.config import Config, FeatureFilesConfig
+from emojax.data.clips import Clip
 from emojax.errors import RunError
 from emojax.training import lock
 
@@ -54,18 +56,35 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def require_apart(out: Path, init: Path | None, manifest: str) -> None:
-    """Raises RunError where a new run would lie where it reads: it must not hold its manifest, nor be, hold or lie in
-    the run that it starts from."""
+def require_apart(out: Path, read: Mapping[str, str | Path | None], clips: Iterable[Clip] = ()) -> None:
+    """Raises RunError where `out` is, holds or lies in what is read: a file or directory by what names it ("--init",
+    "data.manifest"; None or nothing: there is none), or the media of clips."""
     here = _whole(out)
-    if init is not None:
-        there = _whole(init)
-        if here == there or here in there.parents or there in here.parents:
-            raise RunError(
-                f"--out {out} must not be, hold or lie in --init {init}, which is read; name another directory"
-            )
-    if manifest and here in _whole(storage.path_of(manifest)).parents:
-        raise RunError(f"--out {out} must not hold data.manifest={manifest}, which is read; name another directory")
+    for name, path in read.items():
+        there = _whole(storage.path_of(path)) if path else None
+        if there and (here == there or here in there.parents or there in here.parents):
+            raise RunError(f"--out {out} must not be, hold or lie in {name} {path}, which is read; name another place")
+    folders: dict[Path, Path] = {}  # of the media: there are far fewer
+    for clip in clips:
+        for path in (clip.audio, clip.video):
+            if path is None:
+                continue
+            folder = folders.get(path.parent) or folders.setdefault(path.parent, path.parent.resolve())
+            if here == folder or here in folder.parents or (here.name == path.name and here.parent == folder):
+                raise RunError(
+                    f"--out {out} must not be or hold media that are read: {path} of clip {clip.id!r}; name another "
+                    "place"
+                )
+
+
+def reads(cfg: Config) -> dict[str, str]:
+    """What a configuration reads, by the name of its field: the manifest, features, weights that are no hub's."""
+    model = cfg.model
+    parts = {"model.audio": model.audio, "model.video": model.video, "model.decoder": model.decoder}
+    files = {"data.manifest": cfg.data.manifest, "data.features": cfg.data.features}
+    files |= {f"{name}.weights": part.weights for name, part in parts.items() if part}
+    files |= {f"{name}.path": part.path for name, part in parts.items() if isinstance(part, FeatureFilesConfig)}
+    return {name: path for name, path in (files | {"reward.model": cfg.reward.model}).items() if Path(path).exists()}
 
 
 def _whole(path: Path) -> Path:
