@@ -1,14 +1,19 @@
 """`--overwrite` removes what runs write and nothing else, and a run never lies where it reads."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from emojax import param
 from emojax.commands import encode, experiment, use
 from emojax.config import presets
-from emojax.errors import RunError
+from emojax.data.text import train_tokenizer
+from emojax.decoder import captioner
+from emojax.errors import RunError, WriteError
+from emojax.export import directory
 from emojax.storage import beside, replacing, write_atomically
 from emojax.training import stages
 from emojax.training.job import silent
@@ -146,3 +151,34 @@ def test_what_a_killed_run_left_half_written_is_its_own(tmp_path: Path) -> None:
     (tmp_path / ".notes.01234567.new").write_text("theirs")
     open_run(tmp_path, "sft", TINY, resume=False, overwrite=True)
     assert files(tmp_path).keys() == {"config.json", "run.json", ".notes.01234567.new"}
+
+
+def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(new: Path, *_: object) -> None:
+        (new / "decoder").mkdir()
+        for name in ("emojax.json", "README.md", "decoder/config.json"):
+            (new / name).write_text(says[0])
+
+    says, params = ["old"], param.abstract(captioner.declare(TINY))
+    monkeypatch.setattr(directory, "_fill", fill)
+    directory.write(TINY, params, train_tokenizer(["calm"], 300), "card", tmp_path / "cap")
+    theirs = ["cap.new/notes", "cap/.git/config.json", "cap/decoder/notes", "cap/figure.png"]
+    for name in [*theirs, "cap/audio/model.safetensors"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("theirs")
+    says[:] = ["new"]
+    directory.write(TINY, params, train_tokenizer(["calm"], 300), "card", tmp_path / "cap", overwrite=True)
+    ours = dict.fromkeys(("cap/emojax.json", "cap/README.md", "cap/decoder/config.json"), b"new")
+    assert files(tmp_path) == {**ours, **dict.fromkeys(theirs, b"theirs")}
+    assert not (tmp_path / "cap" / "audio").exists(), "this one has no such part"
+
+    def full(new: Path, *_: object) -> None:
+        fill(new)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(directory, "_fill", full)
+    with pytest.raises(WriteError, match="cap could not be written: No space left on device"):
+        directory.write(TINY, params, train_tokenizer(["calm"], 300), "card", tmp_path / "cap", overwrite=True)
+    assert files(tmp_path) == {**ours, **dict.fromkeys(theirs, b"theirs")}
