@@ -109,7 +109,7 @@ def by_first(do: Callable[[], None], what: str) -> None:
             do()
         except Exception as e:  # whatever it is, the others must hear of it before it is raised
             failed = e
-    barrier(what)  # which waits for as long as it takes; a broadcast does not
+    barrier("the first is done")  # which waits for as long as it takes; a broadcast does not
     bad = bool(multihost_utils.broadcast_one_to_all(np.array(failed is not None)))
     if failed is not None:
         raise failed

@@ -5,6 +5,7 @@ does not care how many processes and devices wrote it, and one process alone may
 """
 
 import contextlib
+import gc
 import hashlib
 import json
 import logging
@@ -44,16 +45,18 @@ def load(path: Path, tree: Tree, item: str = ".") -> Any:
     """
     together = hosts_of(tree) > 1
     restored, there, why = None, {}, ""
-    try:
-        there = facts(path)
-        with quiet():
+    with quiet():
+        try:
+            there = facts(path)
             restored = _read(path / item, tree)
-    except MemoryError:
-        raise
-    except Exception as e:  # Orbax and TensorStore raise of many kinds for a damaged file
-        if "RESOURCE_EXHAUSTED" in str(e):
+        except MemoryError:
             raise
-        why = " ".join(f"{type(e).__name__}: {str(e).split('[tensorstore_spec')[0]}".split())[:300]
+        except Exception as e:  # Orbax and TensorStore raise of many kinds for a damaged file
+            if "RESOURCE_EXHAUSTED" in str(e):
+                raise
+            why = " ".join(f"{type(e).__name__}: {str(e).split('[tensorstore_spec')[0]}".split())[:300]
+        if why:
+            gc.collect()  # what asyncio says of errors that nobody fetched, it says when they are collected
     if together and not multihost_utils.process_allgather(np.array(not why)).all():
         why = why or "another process could not read it"
     if why:
