@@ -97,11 +97,12 @@ def test_no_damage_is_read_in_silence(
     states = [small(1), small(2)]
     write(tmp_path / "whole", states)
     with caplog.at_level(logging.WARNING, "emojax"):
-        assert flips(tmp_path / "whole", tmp_path / "work", states, 24, lambda: caplog.text) > 10
+        assert flips(tmp_path / "whole", tmp_path / "work", states, 16, lambda: caplog.text) > 6
     assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_no_damage_to_the_state_of_a_stage_is_read_in_silence(
     stage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
