@@ -22,7 +22,7 @@ class Board:
         Args:
           last_step: what other files say of later steps is void: they are made again.
         """
-        from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboardX.proto.event_pb2 import SessionLog  # pyright: ignore[reportAttributeAccessIssue] protobuf names it at run time
 
         with writing(folder, RESUME):
             folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ class Board:
             raise
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] protobuf names it at run time
 
         each = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(step=step, summary=Summary(value=each))
@@ -45,7 +45,7 @@ class Board:
         self._file.close()
 
     def _write(self, **fields: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] protobuf names it at run time
 
         event = Event(wall_time=time.time(), **fields).SerializeToString()
         length = struct.pack("<Q", len(event))
