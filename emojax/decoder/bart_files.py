@@ -6,26 +6,26 @@ from typing import Any
 from emojax.config import BartConfig
 from emojax.decoder import special_tokens
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ANY, HEADS, LAYERS, ROWS, TOKEN, WIDTH, optional
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
 _TABLE: options.Table = {
     "model_type": ("bart", ("bart",)),
-    "vocab_size": (50_265, ANY),
-    "d_model": (1024, ANY),
-    "encoder_layers": (12, ANY),
-    "decoder_layers": (12, ANY),
-    "encoder_attention_heads": (16, ANY),
-    "decoder_attention_heads": (16, ANY),
-    "encoder_ffn_dim": (4096, ANY),
-    "decoder_ffn_dim": (4096, ANY),
+    "vocab_size": (50_265, ROWS),
+    "d_model": (1024, WIDTH),
+    "encoder_layers": (12, LAYERS),
+    "decoder_layers": (12, LAYERS),
+    "encoder_attention_heads": (16, HEADS),
+    "decoder_attention_heads": (16, HEADS),
+    "encoder_ffn_dim": (4096, WIDTH),
+    "decoder_ffn_dim": (4096, WIDTH),
     "activation_function": ("gelu", tuple(ACTIVATIONS)),
-    "max_position_embeddings": (1024, ANY),
+    "max_position_embeddings": (1024, ROWS),
     "scale_embedding": (False, ANY),
     "is_encoder_decoder": (True, (True,)),
     "tie_word_embeddings": (True, (True,)),
-    "decoder_start_token_id": (2, ANY),
+    "decoder_start_token_id": (2, optional(TOKEN)),
     "eos_token_id": (2, special_tokens.END),
 }
 

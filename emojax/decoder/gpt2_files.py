@@ -7,25 +7,25 @@ from emojax.config import Gpt2Config
 from emojax.decoder import special_tokens
 from emojax.decoder.special_tokens import generation_json as generation_json
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ANY, HEADS, LAYERS, ROWS, TOKEN, WIDTH, optional
 from emojax.hub.weights import Names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
 _TABLE: options.Table = {
     "model_type": ("gpt2", ("gpt2",)),
-    "vocab_size": (50_257, ANY),
-    "n_embd": (768, ANY),
-    "n_layer": (12, ANY),
-    "n_head": (12, ANY),
-    "n_inner": (None, ANY),
+    "vocab_size": (50_257, ROWS),
+    "n_embd": (768, WIDTH),
+    "n_layer": (12, LAYERS),
+    "n_head": (12, HEADS),
+    "n_inner": (None, optional(WIDTH)),
     "activation_function": ("gelu_new", tuple(ACTIVATIONS)),
-    "n_positions": (1024, ANY),
+    "n_positions": (1024, ROWS),
     "layer_norm_epsilon": (1e-5, ANY),
     "scale_attn_weights": (True, (True,)),
     "scale_attn_by_inverse_layer_idx": (False, (False,)),
     "add_cross_attention": (False, (False,)),
     "tie_word_embeddings": (True, (True,)),
-    "bos_token_id": (50_256, ANY),
+    "bos_token_id": (50_256, optional(TOKEN)),
     "eos_token_id": (50_256, special_tokens.END),
 }
 

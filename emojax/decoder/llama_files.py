@@ -11,76 +11,90 @@ from emojax.config import LlamaConfig, RopeScaling
 from emojax.decoder import special_tokens
 from emojax.decoder.special_tokens import generation_json as generation_json
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import (
+    ANY,
+    HEADS,
+    LAYERS,
+    NOT_BELOW_0,
+    OBJECT,
+    POSITIVE,
+    ROWS,
+    TEXT,
+    TOKEN,
+    WIDTH,
+    each,
+    optional,
+)
 from emojax.hub.weights import Names, linear_names
 from emojax.nn.layers import ACTIVATIONS
 
 TYPES = ("qwen2", "qwen3", "llama", "mistral")
+_BASE = options.Kind("a number above 1", lambda base: POSITIVE.holds(base) and base > 1)
 _ROPE: options.Table = {
     "rope_type": ("default", ("default", "linear", "llama3", "yarn")),
-    "rope_theta": (10_000.0, ANY),
+    "rope_theta": (10_000.0, _BASE),
     "partial_rotary_factor": (1, (1,)),
     "truncate": (True, (True,)),
-    "factor": (None, ANY),
-    "original_max_position_embeddings": (None, ANY),
-    "low_freq_factor": (None, ANY),
-    "high_freq_factor": (None, ANY),
-    "beta_fast": (None, ANY),
-    "beta_slow": (None, ANY),
-    "mscale": (None, ANY),
-    "mscale_all_dim": (None, ANY),
-    "attention_factor": (None, ANY),
+    "factor": (None, optional(POSITIVE)),
+    "original_max_position_embeddings": (None, optional(ROWS)),
+    "low_freq_factor": (None, optional(POSITIVE)),
+    "high_freq_factor": (None, optional(POSITIVE)),
+    "beta_fast": (None, optional(POSITIVE)),
+    "beta_slow": (None, optional(POSITIVE)),
+    "mscale": (None, optional(NOT_BELOW_0)),
+    "mscale_all_dim": (None, optional(NOT_BELOW_0)),
+    "attention_factor": (None, optional(POSITIVE)),
 }
 
 
 def _table(kind: str) -> options.Table:
     """The options of a kind."""
     table: options.Table = {
-        "vocab_size": (151_936, ANY),
-        "hidden_size": (4096, ANY),
-        "intermediate_size": (22_016, ANY),
-        "num_hidden_layers": (32, ANY),
-        "num_attention_heads": (32, ANY),
-        "num_key_value_heads": (32, ANY),
-        "head_dim": (128 if kind == "qwen3" else None, ANY),
+        "vocab_size": (151_936, ROWS),
+        "hidden_size": (4096, WIDTH),
+        "intermediate_size": (22_016, WIDTH),
+        "num_hidden_layers": (32, LAYERS),
+        "num_attention_heads": (32, HEADS),
+        "num_key_value_heads": (32, optional(HEADS)),
+        "head_dim": (128 if kind == "qwen3" else None, optional(options.whole(2**14))),
         "hidden_act": ("silu", tuple(ACTIVATIONS)),
-        "max_position_embeddings": (32_768, ANY),
+        "max_position_embeddings": (32_768, ROWS),
         "rms_norm_eps": (1e-6, ANY),
         "attention_bias": (False, ANY),  # a Qwen2 has no such option
         "tie_word_embeddings": (False, ANY),
-        "bos_token_id": (None, ANY),
+        "bos_token_id": (None, optional(TOKEN)),
         "eos_token_id": (None, special_tokens.END),
-        "rope_scaling": (None, ANY),
-        "rope_parameters": (None, ANY),
-        "original_max_position_embeddings": (None, ANY),
+        "rope_scaling": (None, optional(OBJECT)),
+        "rope_parameters": (None, optional(OBJECT)),
+        "original_max_position_embeddings": (None, optional(ROWS)),
     }
     if kind == "llama":
         return table | {
-            "vocab_size": (32_000, ANY),
-            "intermediate_size": (11_008, ANY),
-            "num_key_value_heads": (None, ANY),
-            "max_position_embeddings": (2048, ANY),
+            "vocab_size": (32_000, ROWS),
+            "intermediate_size": (11_008, WIDTH),
+            "num_key_value_heads": (None, optional(HEADS)),
+            "max_position_embeddings": (2048, ROWS),
             "mlp_bias": (False, ANY),
-            "bos_token_id": (1, ANY),
+            "bos_token_id": (1, optional(TOKEN)),
             "eos_token_id": (2, special_tokens.END),
         }
     if kind == "mistral":
         return table | {
-            "vocab_size": (32_000, ANY),
-            "intermediate_size": (14_336, ANY),
-            "num_key_value_heads": (8, ANY),
-            "max_position_embeddings": (131_072, ANY),
+            "vocab_size": (32_000, ROWS),
+            "intermediate_size": (14_336, WIDTH),
+            "num_key_value_heads": (8, optional(HEADS)),
+            "max_position_embeddings": (131_072, ROWS),
             "attention_bias": (False, (False,)),
-            "sliding_window": (4096, ANY),
+            "sliding_window": (4096, optional(ROWS)),
             "layer_types": (None, (None,)),
-            "bos_token_id": (1, ANY),
+            "bos_token_id": (1, optional(TOKEN)),
             "eos_token_id": (2, special_tokens.END),
         }
     return table | {
         "use_sliding_window": (False, ANY),
-        "sliding_window": (4096, ANY),
-        "max_window_layers": (28, ANY),
-        "layer_types": (None, ANY),
+        "sliding_window": (4096, optional(ROWS)),
+        "max_window_layers": (28, options.whole(1000, 0)),
+        "layer_types": (None, optional(each(TEXT))),
     }
 
 
@@ -147,6 +161,10 @@ def _rope(json: Mapping[str, Any], c: Mapping[str, Any], wrong: list[str]) -> tu
     if kind == "llama3":
         lacking = [name for name in ("low_freq_factor", "high_freq_factor") if r[name] is None]
         wrong += [f"{name}=None (implemented: a number)" for name in lacking]
+        if not lacking and r["low_freq_factor"] >= r["high_freq_factor"]:
+            wrong.append(
+                f"low_freq_factor={r['low_freq_factor']} is not below high_freq_factor={r['high_freq_factor']}"
+            )
     if nested or kind not in ("linear", "llama3", "yarn"):
         return theta, None
     positions = c["max_position_embeddings"]
@@ -180,7 +198,9 @@ def _window(c: Mapping[str, Any], wrong: list[str]) -> tuple[int | None, int]:
     types = ["full_attention" if t == "attention" else t for t in given]
     start = types.index("sliding_attention") if "sliding_attention" in types else layers
     if types != ["full_attention"] * start + ["sliding_attention"] * (layers - start):
-        wrong.append(f"layer_types={given!r} (implemented: full_attention, then sliding_attention, {layers} in all)")
+        wrong.append(
+            f"layer_types={options.shown(given)} (implemented: full_attention, then sliding_attention, {layers} in all)"
+        )
     if start == layers:
         return None, 0
     if window is None:

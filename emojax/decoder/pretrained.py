@@ -5,11 +5,9 @@ family and sizes, and their preprocessor how the host prepares frames; a preset'
 hand. Every family's file says how its `config.json` and its weights' names are read.
 """
 
-import contextlib
 import dataclasses
 import operator
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +33,7 @@ from emojax.decoder import bart, captioner, gpt2, llama, lm
 from emojax.encoders import media, videomae, vit, wav2vec2, whisper
 from emojax.hub import weights
 from emojax.hub.locate import local, locate, read_json
+from emojax.hub.options import naming, read_config, shown
 from emojax.types import Tree
 
 if TYPE_CHECKING:
@@ -55,25 +54,16 @@ def resolve(cfg: Config, fetch: bool) -> Config:
     """
     model, data = cfg.model, cfg.data
     if model.audio and (at := _find(model.audio.weights, fetch)):
-        with _naming(at):
+        with naming(at):
             model = dataclasses.replace(model, audio=_audio_config(at, model.audio))
     if model.video and (at := _find(model.video.weights, fetch)):
-        with _naming(at):
+        with naming(at):
             video, prepared = _video_config(at, model.video)
         model, data = dataclasses.replace(model, video=video), dataclasses.replace(data, **prepared)
     if at := _find(model.decoder.weights, fetch):
-        with _naming(at):
+        with naming(at):
             model = dataclasses.replace(model, decoder=_decoder_config(at, model.decoder))
     return dataclasses.replace(cfg, model=model, data=data)
-
-
-@contextlib.contextmanager
-def _naming(at: Path) -> Iterator[None]:
-    """Makes errors name the directory that they are about."""
-    try:
-        yield
-    except ValueError as e:
-        raise ConfigError(f"{at}: {e}") from e
 
 
 def _find(model: str, fetch: bool) -> Path | None:
@@ -84,10 +74,12 @@ def _find(model: str, fetch: bool) -> Path | None:
 
 def _read(at: Path, part: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Model type, configuration and preprocessor; the latter is a `part` of transformers 5's file of all processors."""
-    json = read_json(at / "config.json")
+    json = read_config(at)
     preprocessor = read_json(at / "preprocessor_config.json", optional=True)
     if not preprocessor:
         preprocessor = read_json(at / "processor_config.json", optional=True).get(part, {})
+        if not isinstance(preprocessor, dict):
+            raise ValueError(f"{at}/processor_config.json: {part}={shown(preprocessor)} (wanted an object)")
     return json.get("model_type", "none"), json, preprocessor
 
 
@@ -123,7 +115,7 @@ def _video_config(at: Path, was: VideoConfig) -> tuple[VideoConfig, dict[str, An
 
 
 def _decoder_config(at: Path, was: DecoderConfig) -> DecoderConfig:
-    json = read_json(at / "config.json")
+    json = read_config(at)
     kind = json.get("model_type", "none")
     match kind:
         case _ if kind in llama.TYPES:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from emojax.config import DecoderConfig
-from emojax.hub.options import Rule
+from emojax.hub.options import TOKEN, Rule, each
 
-END = Rule("a token's id, which ends a caption", lambda end: end is not None and end != [] and None not in _listed(end))
+END = Rule("a token's id, which ends a caption", lambda end: each(TOKEN).holds(_listed(end)))
 
 
 def _listed(end: int | list[int]) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from emojax.config import BertConfig
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ANY, HEADS, LAYERS, ROWS, WIDTH
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
@@ -26,7 +26,7 @@ _DISTILBERT = {  # its options, and what the others call them
     "hidden_dim": "intermediate_size",
     "activation": "hidden_act",
 }
-_PADDING = options.Rule("a token's id, from which positions are counted", lambda token: isinstance(token, int))
+_PADDING = options.Rule("a token's id, from which positions are counted", options.whole(2**24, 0).holds)
 LAYER = "encoder.layer.{l}"
 MLP_NAMES = (
     *linear_names(f"{LAYER}.intermediate.dense", "layers.mlp.up"),
@@ -37,11 +37,11 @@ OLD_NORMS = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerN
 TEXT: options.Table = {  # of every encoder of text; MPNet's, too
     "hidden_act": ("gelu", tuple(ACTIVATIONS)),
     "position_embedding_type": ("absolute", ("absolute",)),
-    "hidden_size": (768, ANY),
-    "num_hidden_layers": (12, ANY),
-    "num_attention_heads": (12, ANY),
-    "intermediate_size": (3072, ANY),
-    "max_position_embeddings": (512, ANY),
+    "hidden_size": (768, WIDTH),
+    "num_hidden_layers": (12, LAYERS),
+    "num_attention_heads": (12, HEADS),
+    "intermediate_size": (3072, WIDTH),
+    "max_position_embeddings": (512, ROWS),
     "layer_norm_eps": (1e-12, ANY),
 }
 
@@ -61,12 +61,13 @@ def config(json: Mapping[str, Any]) -> BertConfig:
         "model_type": ("bert", TYPES),
         "is_decoder": (False, (False,)),
         "add_cross_attention": (False, (False,)),
-        "vocab_size": (_VOCAB.get(kind), ANY),
-        "type_vocab_size": (2, ANY),
-        "pad_token_id": (1, _PADDING if kind in _COUNTED else ANY),
+        "vocab_size": (_VOCAB.get(kind), ROWS),
+        "type_vocab_size": (2, options.whole(2**24, 0)),
         "use_task_id": (False, ANY),
-        "task_type_vocab_size": (3, ANY),
+        "task_type_vocab_size": (3, ROWS),
     }
+    if kind in _COUNTED:
+        table["pad_token_id"] = (1, _PADDING)
     c, wrong = options.read(json, table | TEXT)
     options.require_none(wrong + options.not_multiples(c, "hidden_size", "num_attention_heads"), "BERT")
     return BertConfig(

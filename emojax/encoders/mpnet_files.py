@@ -6,14 +6,14 @@ from typing import Any
 from emojax.config import MpnetConfig
 from emojax.encoders.bert_files import LAYER, MLP_NAMES, OLD_NORMS, TEXT, text_sizes
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ROWS
 from emojax.hub.weights import Names, linear_names, norm_names
 
 BUCKETS = 32  # of distances, half of them for what lies behind, half for what lies ahead
 _TABLE: options.Table = {
     "model_type": ("mpnet", ("mpnet",)),
     "relative_attention_num_buckets": (BUCKETS, (BUCKETS,)),
-    "vocab_size": (30_527, ANY),
+    "vocab_size": (30_527, ROWS),
 } | TEXT
 
 

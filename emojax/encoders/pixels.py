@@ -12,23 +12,27 @@ import jax.numpy as jnp
 
 from emojax.config import Data
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ANY, NOT_BELOW_0, PIXELS, POSITIVE, TEXT, each, either, optional
 from emojax.types import Array
 
 Filter = Literal["bilinear", "bicubic"]
 _FILTERS: dict[int, Filter] = {2: "bilinear", 3: "bicubic"}  # by Pillow's codes
-_CHANNELS = options.Rule("three numbers", lambda x: isinstance(x, list | tuple) and len(x) == 3)
+_CHANNELS = options.Rule("three numbers", lambda x: each(NOT_BELOW_0).holds(x) and len(x) == 3)
+_DEVIATIONS = options.Rule("three numbers above 0", lambda x: each(POSITIVE).holds(x) and len(x) == 3)
+_SIDES = options.Kind(
+    "an object of sides in pixels", lambda x: isinstance(x, Mapping) and all(map(optional(PIXELS).holds, x.values()))
+)
 _TABLE: options.Table = {  # with the defaults of CLIP's processor
     "do_resize": (True, (True,)),
-    "size": ({"shortest_edge": 224}, ANY),
-    "resample": (3, options.Rule("2, bilinear, and 3, bicubic", lambda code: code in _FILTERS)),
+    "size": ({"shortest_edge": 224}, either(PIXELS, _SIDES)),
+    "resample": (3, options.Rule("2, bilinear, and 3, bicubic", lambda code: type(code) is int and code in _FILTERS)),
     "do_center_crop": (True, ANY),
-    "crop_size": (224, ANY),
+    "crop_size": (224, optional(either(PIXELS, _SIDES))),
     "do_rescale": (True, (True,)),
-    "rescale_factor": (1 / 255, options.Rule("1/255", lambda factor: abs(255 * factor - 1) <= 1e-6)),
+    "rescale_factor": (1 / 255, options.Rule("1/255", lambda x: POSITIVE.holds(x) and abs(255 * x - 1) <= 1e-6)),
     "do_normalize": (True, ANY),
     "image_mean": ((0.48145466, 0.4578275, 0.40821073), _CHANNELS),
-    "image_std": ((0.26862954, 0.26130258, 0.27577711), _CHANNELS),
+    "image_std": ((0.26862954, 0.26130258, 0.27577711), _DEVIATIONS),
     "do_convert_rgb": (True, ANY),
 }
 _SQUEEZED = {"size": {"height": 224, "width": 224}, "do_center_crop": False, "crop_size": None}
@@ -61,7 +65,10 @@ def read(json: Mapping[str, Any], kind: str, size: int) -> Pixels:
     Raises:
       ValueError: names every option that is not implemented.
     """
-    processor = json.get("image_processor_type") or json.get("feature_extractor_type") or f"{kind}ImageProcessor"
+    told, _ = options.read(
+        json, dict.fromkeys(("image_processor_type", "feature_extractor_type"), (None, optional(TEXT)))
+    )
+    processor = told["image_processor_type"] or told["feature_extractor_type"] or f"{kind}ImageProcessor"
     name = re.sub("(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", processor)
     given: dict[str, Any] = {key: value for key, value in json.items() if value is not None}
     if not json:
@@ -90,7 +97,7 @@ def read(json: Mapping[str, Any], kind: str, size: int) -> Pixels:
 def _shape(c: Mapping[str, Any], squeezes: bool) -> tuple[int, int | None] | None:
     """Pixels of a frame, and of the shortest edge before it is cropped; None: not implemented."""
     size, crop = (
-        {"height": n, "width": n} if isinstance(n, int) else n
+        {"height": n, "width": n} if isinstance(n, int) else n and {side: m for side, m in n.items() if m is not None}
         for n in (c["size"], c["crop_size"] if c["do_center_crop"] else None)
     )
     if isinstance(c["size"], int) and not squeezes:

@@ -5,15 +5,15 @@ from typing import Any
 
 from emojax.config import Data, VideoMaeConfig
 from emojax.encoders import pixels
-from emojax.encoders.vit_files import IMAGES, side
+from emojax.encoders.vit_files import IMAGES, no_patch, side
 from emojax.hub import options
 from emojax.hub.options import ANY
 from emojax.hub.weights import Names, linear_names, norm_names
 
 _TABLE: options.Table = IMAGES | {
     "model_type": (None, ("videomae",)),
-    "num_frames": (16, ANY),
-    "tubelet_size": (2, ANY),
+    "num_frames": (16, options.whole(2**12)),
+    "tubelet_size": (2, options.whole(2**12)),
     "use_mean_pooling": (True, ANY),
 }
 
@@ -31,6 +31,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VideoMae
     wrong += options.not_multiples(c, "hidden_size", "num_attention_heads")
     wrong += options.not_multiples(c, "num_frames", "tubelet_size")
     options.require_none(wrong, "VideoMAE")
+    options.require_none(no_patch(c), "VideoMAE")
     size = side(c["image_size"])
     frame = pixels.read(preprocessor, "VideoMAE", size)
     if frame.size != size:

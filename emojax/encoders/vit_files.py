@@ -8,7 +8,7 @@ from typing import Any, Literal
 from emojax.config import Data, VitConfig
 from emojax.encoders import pixels
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ANY, HEADS, LAYERS, PIXELS, POSITIVE, WIDTH
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
@@ -26,16 +26,17 @@ _KINDS: dict[str, Literal["clip", "vit", "dinov2", "siglip"]] = {  # by model_ty
 TYPES = tuple(_KINDS)
 _WHOLE = ("clip", "chinese_clip", "siglip")  # model types of an image and a text encoder
 _PROCESSOR = {"clip": "CLIP", "vit": "ViT", "dinov2": "Bit", "siglip": "Siglip"}
-_SQUARE = options.Rule("a square", lambda size: isinstance(size, int) or len(set(size)) == 1)
+_SIDES = options.each(PIXELS, 2)
+_SQUARE = options.Rule("a square", lambda size: PIXELS.holds(size) or (_SIDES.holds(size) and size[0] == size[-1]))
 IMAGES: options.Table = {  # of every encoder of images or videos; VideoMAE's, too
     "hidden_act": ("gelu", tuple(ACTIVATIONS)),
     "num_channels": (3, (3,)),
     "image_size": (224, _SQUARE),
     "patch_size": (16, _SQUARE),
-    "hidden_size": (768, ANY),
-    "num_hidden_layers": (12, ANY),
-    "num_attention_heads": (12, ANY),
-    "intermediate_size": (3072, ANY),
+    "hidden_size": (768, WIDTH),
+    "num_hidden_layers": (12, LAYERS),
+    "num_attention_heads": (12, HEADS),
+    "intermediate_size": (3072, WIDTH),
     "layer_norm_eps": (1e-12, ANY),
     "qkv_bias": (True, ANY),
 }
@@ -53,7 +54,7 @@ _TABLES: dict[str, options.Table] = {
     | {
         "patch_size": (14, _SQUARE),
         "layer_norm_eps": (1e-6, ANY),
-        "mlp_ratio": (4, ANY),
+        "mlp_ratio": (4, POSITIVE),
         "use_swiglu_ffn": (False, ANY),
     },
 }
@@ -73,11 +74,13 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfi
     name = found["model_type"]
     kind = _KINDS[name]
     if name in _WHOLE:  # transformers lets a `vision_config_dict`, where there is one, stand for all of it
-        vision = json.get("vision_config_dict")
-        json = vision if vision is not None else json.get("vision_config") or {}
+        parts = dict.fromkeys(("vision_config_dict", "vision_config"), (None, options.optional(options.OBJECT)))
+        told, _ = options.read(json, parts)
+        json = told["vision_config"] or {} if told["vision_config_dict"] is None else told["vision_config_dict"]
     registers = name == "dinov2_with_registers"
     c, wrong = options.read(json, _TABLES[kind] | (_REGISTERS if registers else {}))
     options.require_none(wrong + options.not_multiples(c, "hidden_size", "num_attention_heads"), name)
+    options.require_none(no_patch(c), name)
     trained, dino = side(c["image_size"]), kind == "dinov2"
     frame = pixels.read(preprocessor, _PROCESSOR[kind], trained)
     if not dino and frame.size != trained:
@@ -104,6 +107,12 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfi
 def side(size: int | Sequence[int]) -> int:
     """Pixels of the side of a square that a `config.json` gives as one number or as two."""
     return size if isinstance(size, int) else size[0]
+
+
+def no_patch(c: Mapping[str, Any]) -> list[str]:
+    """A message where a patch is larger than the image."""
+    image, patch = side(c["image_size"]), side(c["patch_size"])
+    return [f"patch_size={patch} is above image_size={image}"] if patch > image else []
 
 
 def _ff(width: int, ratio: float, swiglu: bool) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from emojax.config import Wav2Vec2Config
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import ANY, HEADS, LAYERS, ROWS, WIDTH, each
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
@@ -19,6 +19,7 @@ _CLASSES = {
 }
 TYPES = tuple(_CLASSES)
 _BASE = Wav2Vec2Config()
+_STRIDE = options.whole(2**12)  # positions
 _TABLE: options.Table = {
     "model_type": (None, tuple(_CLASSES)),
     "hidden_act": ("gelu", tuple(ACTIVATIONS)),
@@ -27,21 +28,21 @@ _TABLE: options.Table = {
     "add_adapter": (False, (False,)),
     "adapter_attn_dim": (None, (None,)),
     "conv_pos_batch_norm": (False, (False,)),
-    "conv_dim": (_BASE.conv_width, ANY),
-    "conv_kernel": (_BASE.conv_kernel, ANY),
-    "conv_stride": (_BASE.conv_stride, ANY),
+    "conv_dim": (_BASE.conv_width, each(WIDTH)),
+    "conv_kernel": (_BASE.conv_kernel, each(_STRIDE)),
+    "conv_stride": (_BASE.conv_stride, each(_STRIDE)),
     "conv_bias": (False, ANY),
     "feat_proj_layer_norm": (True, ANY),  # HuBERT's
-    "hidden_size": (768, ANY),
-    "num_hidden_layers": (12, ANY),
-    "num_attention_heads": (12, ANY),
-    "intermediate_size": (3072, ANY),
+    "hidden_size": (768, WIDTH),
+    "num_hidden_layers": (12, LAYERS),
+    "num_attention_heads": (12, HEADS),
+    "intermediate_size": (3072, WIDTH),
     "do_stable_layer_norm": (False, ANY),
     "layer_norm_eps": (1e-5, ANY),
-    "num_conv_pos_embeddings": (128, ANY),
-    "num_conv_pos_embedding_groups": (16, ANY),
-    "num_buckets": (320, ANY),  # this and the next are WavLM's
-    "max_bucket_distance": (800, ANY),
+    "num_conv_pos_embeddings": (128, _STRIDE),
+    "num_conv_pos_embedding_groups": (16, HEADS),
+    "num_buckets": (320, ROWS),  # this and the next are WavLM's
+    "max_bucket_distance": (800, ROWS),
 }
 _DATA2VEC: options.Table = {  # what it has otherwise
     "feat_extract_norm": ("layer", ("layer",)),

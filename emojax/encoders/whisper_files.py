@@ -10,20 +10,20 @@ from typing import Any
 from emojax.config import WhisperConfig
 from emojax.encoders.audio import HOP, SAMPLE_RATE, WINDOW
 from emojax.hub import options
-from emojax.hub.options import ANY
+from emojax.hub.options import HEADS, LAYERS, WIDTH
 from emojax.hub.weights import Names, linear_names, norm_names
 from emojax.nn.layers import ACTIVATIONS
 
 POSITION = 2 * HOP  # samples from one encoder position to the next
 _TABLE: options.Table = {
     "model_type": (None, ("whisper",)),
-    "num_mel_bins": (80, ANY),
-    "d_model": (384, ANY),
-    "encoder_layers": (4, ANY),
-    "encoder_attention_heads": (6, ANY),
-    "encoder_ffn_dim": (1536, ANY),
+    "num_mel_bins": (80, options.whole(2**10)),
+    "d_model": (384, WIDTH),
+    "encoder_layers": (4, LAYERS),
+    "encoder_attention_heads": (6, HEADS),
+    "encoder_ffn_dim": (1536, WIDTH),
     "activation_function": ("gelu", tuple(ACTIVATIONS)),
-    "max_source_positions": (1500, ANY),
+    "max_source_positions": (1500, options.whole(2**16)),
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emojax.storage import parse_json
+from emojax.storage import read_object
 
 FILES = (
     *("*.json", "model.safetensors", "model-*.safetensors", "*/model.safetensors"),  # a star matches slashes, too
@@ -67,16 +67,16 @@ def local(model: str, needs: Sequence[str] = ("config.json",)) -> Path | None:
     return None if _lacking(path, needs) else path
 
 
-def read_json(path: Path, optional: bool = False) -> Any:
-    """What a JSON file holds; {} where an optional one is not there.
+def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
+    """The object that a JSON file holds; {} where an optional one is not there.
 
-    Raises FileNotFoundError, and ValueError for a file that is not JSON; both name it.
+    Raises FileNotFoundError, and ValueError for a file that is no JSON object; both name it.
     """
     if not path.is_file():
         if optional:
             return {}
         raise FileNotFoundError(f"{path}: no such file; a directory that `save_pretrained` wrote has it")
-    return parse_json(path.read_bytes(), path)
+    return read_object(path)
 
 
 def is_path(model: str) -> bool:
