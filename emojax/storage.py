@@ -80,8 +80,7 @@ def parse_json(data: bytes, what: object) -> Any:
             raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
         return dict(pairs)
 
-    if data.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{what}: a Git LFS pointer, not the file itself; get it by `git lfs pull`")
+    refuse_pointer(data, what)
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
     except UnicodeDecodeError as e:
@@ -94,6 +93,12 @@ def parse_json(data: bytes, what: object) -> Any:
         raise ValueError(f"{what}: nested too deep to be read") from None
     except ValueError as e:  # of a number with more digits than Python reads, or of `unique`
         raise ValueError(f"{what}: {str(e).split(';')[0]}") from None
+
+
+def refuse_pointer(data: bytes, what: object) -> None:
+    """Raises ValueError for what Git leaves in place of a large file where Git LFS is not installed."""
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{what}: a Git LFS pointer, not the file itself; get it by `git lfs pull`")
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def config(json: Mapping[str, Any]) -> LlamaConfig:
     c, wrong = options.read(json, _table(kind))
     c["num_key_value_heads"] = c["num_key_value_heads"] or c["num_attention_heads"]
     wrong += options.not_multiples(c, "num_attention_heads", "num_key_value_heads")
-    if (head_width := c["head_dim"] or c["hidden_size"] // c["num_attention_heads"]) % 2:
+    if (head_width := c["head_dim"] or c["hidden_size"] // c["num_attention_heads"]) % 2 or not head_width:
         wrong.append(f"head_dim={head_width} (implemented: even numbers)")
     theta, scaling = _rope(json, c, wrong)
     if kind in ("llama", "mistral"):
@@ -161,10 +161,8 @@ def _rope(json: Mapping[str, Any], c: Mapping[str, Any], wrong: list[str]) -> tu
     if kind == "llama3":
         lacking = [name for name in ("low_freq_factor", "high_freq_factor") if r[name] is None]
         wrong += [f"{name}=None (implemented: a number)" for name in lacking]
-        if not lacking and r["low_freq_factor"] >= r["high_freq_factor"]:
-            wrong.append(
-                f"low_freq_factor={r['low_freq_factor']} is not below high_freq_factor={r['high_freq_factor']}"
-            )
+        if not lacking and (low := r["low_freq_factor"]) >= (high := r["high_freq_factor"]):
+            wrong.append(f"low_freq_factor={low} is not below high_freq_factor={high}")
     if nested or kind not in ("linear", "llama3", "yarn"):
         return theta, None
     positions = c["max_position_embeddings"]
@@ -198,9 +196,8 @@ def _window(c: Mapping[str, Any], wrong: list[str]) -> tuple[int | None, int]:
     types = ["full_attention" if t == "attention" else t for t in given]
     start = types.index("sliding_attention") if "sliding_attention" in types else layers
     if types != ["full_attention"] * start + ["sliding_attention"] * (layers - start):
-        wrong.append(
-            f"layer_types={options.shown(given)} (implemented: full_attention, then sliding_attention, {layers} in all)"
-        )
+        told = f"full_attention, then sliding_attention, {layers} in all"
+        wrong.append(f"layer_types={options.shown(given)} (implemented: {told})")
     if start == layers:
         return None, 0
     if window is None:

@@ -69,10 +69,13 @@ def config(json: Mapping[str, Any]) -> BertConfig:
     if kind in _COUNTED:
         table["pad_token_id"] = (1, _PADDING)
     c, wrong = options.read(json, table | TEXT)
+    first = 0 if kind not in _COUNTED or wrong else c["pad_token_id"] + 1
+    if first >= c["max_position_embeddings"]:
+        wrong.append(f"pad_token_id={first - 1}, from which positions are counted, leaves none of them")
     options.require_none(wrong + options.not_multiples(c, "hidden_size", "num_attention_heads"), "BERT")
     return BertConfig(
         kind=kind,
-        first_position=c["pad_token_id"] + 1 if kind in _COUNTED else 0,
+        first_position=first,
         types=c["type_vocab_size"],
         tasks=c["task_type_vocab_size"] if kind == "ernie" and c["use_task_id"] else 0,
         **text_sizes(c),
