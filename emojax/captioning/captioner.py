@@ -22,6 +22,7 @@ from emojax.captioning.ordered import in_order, repeated
 from emojax.config import Config, ConfigError, Mesh, Sampling, presets
 from emojax.decoder import captioner
 from emojax.encoders.features import drop_encoders
+from emojax.hub import tokenizer_files
 from emojax.parallel import sharding
 from emojax.training.features import check_features, check_weights, feature_source
 from emojax.training.program import abstract_batch, with_shardings
@@ -250,7 +251,6 @@ def restore(
     model: str | Path, merge: bool = True, checkpoint: str = "last"
 ) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
     """What `load` reads, without the reward model; raises as it does. `merge` False: a run keeps its adapters apart."""
-    from tokenizers import Tokenizer
 
     from emojax.errors import RunError
     from emojax.export import directory
@@ -265,7 +265,7 @@ def restore(
         mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
         params = load_params(at, cfg, mesh, checkpoint)
         params = adapters.merged(params) if merge else params
-        return cfg, params, Tokenizer.from_str((at / "tokenizer.json").read_text(encoding="utf-8")), mesh
+        return cfg, params, tokenizer_files.read(at / "tokenizer.json"), mesh
     if checkpoint != "last":
         raise RunError(
             f"{model} is an exported captioner, which has one checkpoint; leave out --checkpoint {checkpoint}"

@@ -75,18 +75,20 @@ def check_text(policy: Path, reward: Path, text: Path, sequences: int = 20_000, 
 
     Args:
         policy: tokenizer.json of the policy, or the directory of a pretrained decoder.
-        reward: directory of the sentence-transformers model.
+        reward: directory of the sentence-transformers model, read as training reads it; or a tokenizer.json.
         text: file of text, a caption a line.
         sequences: random token sequences to try besides.
         seed: of those.
     """
     from emojax.data.text import pretrained_tokenizer
+    from emojax.rewards import modules, sentence
     from emojax.text.check import check, read_tokenizer
 
-    bare = policy.is_dir() and not (policy / "tokenizer.json").is_file()  # vocab.txt, or a SentencePiece model
-    writer = pretrained_tokenizer(policy) if bare else read_tokenizer(policy)
+    writer = pretrained_tokenizer(policy) if policy.is_dir() else read_tokenizer(policy)
+    whole = any((reward / name).is_file() for name in ("modules.json", "config.json"))
+    reader = sentence.load_tokenizer(str(reward)) if whole else modules.as_text(read_tokenizer(reward))
     lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = check(writer, read_tokenizer(reward), lines, random_sequences=sequences, seed=seed)
+    found = check(writer, reader, lines, random_sequences=sequences, seed=seed)
     for mismatch in found[:10]:
         print(mismatch)
     print(f"{len(found)} mismatches in {len(lines)} lines and {sequences} random sequences")

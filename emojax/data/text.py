@@ -5,11 +5,14 @@ Whatever the tokenizer, text that spells a special token is text: a transcript t
 """
 
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emojax.hub import tokenizer_files
+from emojax.hub.options import shown
 from emojax.storage import read_object
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 PAD, START, END = 0, 1, 2
 SPECIAL = ("<pad>", "<start>", "<end>")  # their ids are their places here
+_ENDS = ("bos_token", "eos_token", "cls_token", "sep_token")  # what published tokenizers call the ends of a text
 
 
 def train_tokenizer(texts: Iterable[str], vocab: int) -> "Tokenizer":
@@ -48,21 +52,11 @@ def pretrained_tokenizer(directory: Path) -> "Tokenizer":
     else what transformers makes of the other files.
 
     Raises:
-      FileNotFoundError: the directory has none.
+      FileNotFoundError: the directory has none, or one that takes a library that is not installed.
+      ValueError: a tokenizer.json that is none.
     """
-    from tokenizers import Tokenizer
-
     path = directory / "tokenizer.json"
-    if path.is_file():
-        tokenizer = Tokenizer.from_file(str(path))
-    else:
-        from transformers import AutoTokenizer, BertTokenizer
-
-        bert = (directory / "vocab.txt").is_file() and not (directory / "vocab.json").is_file()
-        try:
-            tokenizer = (BertTokenizer if bert else AutoTokenizer).from_pretrained(directory).backend_tokenizer
-        except (OSError, ValueError, AttributeError) as e:
-            raise FileNotFoundError(f"{directory} has no tokenizer that can be read: no tokenizer.json, and {e}") from e
+    tokenizer = tokenizer_files.read(path) if path.is_file() else _other_files(directory)
     if tokenizer.get_vocab_size(with_added_tokens=True) <= len(tokenizer.get_added_tokens_decoder()):
         raise FileNotFoundError(  # what transformers makes of a model's name alone
             f"{directory} has no tokenizer that can be read: nothing but special tokens; wanted a tokenizer.json,"
@@ -90,6 +84,27 @@ def with_special(tokenizer: "Tokenizer", tokens: Sequence[str]) -> "Tokenizer":
     return Tokenizer.from_str(tokenizer.to_str())  # tokens that are there already change when they are read
 
 
+def _other_files(directory: Path) -> "Tokenizer":
+    """The tokenizer of a directory without a tokenizer.json."""
+    vocabulary = [name for name in ("vocab.txt", "vocab.json") if (directory / name).is_file()]
+    pieces = [path.name for pattern in ("*.model", "*.spm") for path in sorted(directory.glob(pattern))]
+    if not vocabulary and pieces and find_spec("sentencepiece") is None:
+        raise FileNotFoundError(
+            f"{directory}: its tokenizer is {pieces[0]} alone, without a tokenizer.json, and takes sentencepiece: pip"
+            " install 'emojax[sentencepiece]'"
+        )
+    from transformers import AutoTokenizer, BertTokenizer
+
+    kind = BertTokenizer if vocabulary == ["vocab.txt"] else AutoTokenizer
+    try:
+        return kind.from_pretrained(directory, local_files_only=True, trust_remote_code=False).backend_tokenizer
+    except Exception as e:  # whatever that library makes of files that are damaged
+        why = str(e).strip().partition("\n")[0][:300]
+        raise FileNotFoundError(
+            f"{directory} has no tokenizer that can be read: no tokenizer.json, and {type(e).__name__}: {why}"
+        ) from e
+
+
 def bounds(directory: Path) -> tuple[int | None, int | None]:
     """The ids of the tokens that begin and end a text, as the files of a pretrained tokenizer name them.
 
@@ -106,14 +121,22 @@ def bounds(directory: Path) -> tuple[int | None, int | None]:
     named: dict[str, Any] = {"cls_token": "[CLS]", "sep_token": "[SEP]"} if bert else {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         if (path := directory / file).is_file():
-            named |= {name: token for name, token in read_object(path).items() if token is not None}
+            told = {name: token for name, token in read_object(path).items() if name in _ENDS and token is not None}
+            named |= {name: _spelled(token, f"{path}: {name}") for name, token in told.items()}
 
     def find(*names: str) -> int | None:
-        tokens = (named[name] for name in names if name in named)
-        ids = (tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token) for token in tokens)
+        ids = (tokenizer.token_to_id(named[name]) for name in names if name in named)
         return next((i for i in ids if i is not None), None)
 
     return find("bos_token", "cls_token"), find("eos_token", "sep_token")
+
+
+def _spelled(token: Any, what: str) -> str:
+    """The text of a token that a file names, by itself or as an object with its "content"."""
+    text = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(text, str):
+        raise ValueError(f'{what}={shown(token)} (wanted a text, or an object with "content")')
+    return text
 
 
 def encode(tokenizer: "Tokenizer", text: str, length: int, end: int = END) -> tuple[np.ndarray, np.ndarray]:

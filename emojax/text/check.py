@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
+from emojax.hub import tokenizer_files
 from emojax.text.convert import Tables, build, retokenize
 from emojax.text.policy import added_bytes, build_policy, spell
 
@@ -99,16 +100,11 @@ def read_tokenizer(path: str | Path) -> "tokenizers.Tokenizer":
       FileNotFoundError: there is none.
       ValueError: it is not a tokenizer.
     """
-    from tokenizers import Tokenizer
-
     file = Path(path)
     file = file / "tokenizer.json" if file.is_dir() else file
     if not file.is_file():
         raise FileNotFoundError(f"no tokenizer at {file}; give a tokenizer.json or a directory that holds one")
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"{file} is not a tokenizer of the `tokenizers` library: {error}") from None
+    return tokenizer_files.read(file)
 
 
 def plain(tokenizer: "tokenizers.Tokenizer") -> "tokenizers.Tokenizer":

@@ -14,6 +14,7 @@ from emojax.data.feature_files import FeatureFolder
 from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
+from emojax.hub import tokenizer_files
 from emojax.parallel import hosts
 from emojax.parallel.meshes import Stage
 from emojax.storage import write_atomically
@@ -99,15 +100,13 @@ def begin(
 
 def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | None) -> "Tokenizer":
     """The run's own tokenizer, kept in the run: read, or taken from `init` or the pretrained decoder, or trained."""
-    from tokenizers import Tokenizer
-
     path = out / "tokenizer.json"
 
     def make() -> None:
         if path.exists():
             return
         if init is not None:
-            text = (trained(init) / "tokenizer.json").read_text()
+            text = (trained(init) / "tokenizer.json").read_text(encoding="utf-8")
         elif cfg.model.decoder.weights:
             text = pretrained.tokenizer(cfg).to_str()
         else:
@@ -115,4 +114,4 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | No
         write_atomically(path, text)
 
     hosts.by_first(make, f"write {path}")
-    return Tokenizer.from_str(path.read_text())
+    return tokenizer_files.read(path)
