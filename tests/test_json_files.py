@@ -1,51 +1,16 @@
 """JSON that is not what it says: one error that names the file, never a traceback of something else."""
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from emojax.config import ConfigError, presets
-from emojax.errors import RunError
+from emojax.config import presets
 from emojax.storage import parse_json, read_object
 from emojax.training import goodput, run, session
-
-ODD = [None, True, -1, 10**9, 10**400, 1e308, float("nan"), "", "x", "\ud83d", [], [[]], {}, {"a": 1}, "none", -0.5]
-
-
-def changed(value: Any, r: random.Random) -> Any:
-    """With one part replaced, left out or added, anywhere."""
-    if isinstance(value, dict | list) and value and r.random() < 0.8:
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        key, made = r.choice(keys), value.copy()
-        if r.random() < 0.1:
-            made.pop(key)
-        elif r.random() < 0.1 and isinstance(made, dict):
-            made[str(r.choice(ODD))] = r.choice(ODD)
-        else:
-            made[key] = changed(value[key], r)
-        return made
-    return r.choice(ODD)
-
-
-def mutated(text: bytes, r: random.Random) -> bytes:
-    """Bytes that may be anything from a part of the wrong type to noise."""
-    kind = r.randrange(10)
-    if kind < 5:
-        return json.dumps(changed(json.loads(text), r)).encode()
-    at = r.randrange(len(text))
-    if kind == 5:
-        return text[:at]
-    if kind == 6:
-        return text[:at] + bytes([r.randrange(256)]) + text[at + 1 :]
-    if kind == 7:
-        return r.choice([b"\xef\xbb\xbf", b"\xff\xfe", b"version https://git-lfs.github.com/spec/v1\n", b"["]) + text
-    if kind == 8:
-        return text[:at] + r.choice([b"9" * 5000, b"[" * 100_000, b'{"a":' * 100_000, b"\x00", b"NaN"]) + text[at:]
-    return r.choice([b"", b"null", b"3", b"[]", b'"x"', b"{}", text.decode().encode("utf-16")])
+from support.mutations import refusals
 
 
 def mark(folder: Path) -> bytes:
@@ -63,24 +28,13 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
 }
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reader", READERS)
 def test_a_mutated_file_is_read_or_named(reader: str, count: int, tmp_path: Path) -> None:
     name, write, read = READERS[reader]
-    path, r = tmp_path / name, random.Random(7)
-    whole = write(tmp_path)
-    path.write_bytes(whole)
+    (tmp_path / name).write_bytes(write(tmp_path))
     read(tmp_path)
-    refused = 0
-    for _ in range(count):
-        path.write_bytes(data := mutated(whole, r))
-        try:
-            read(tmp_path)
-        except Exception as e:
-            refused += 1
-            if type(e) not in (ConfigError, RunError, ValueError):
-                raise AssertionError(f"{type(e).__name__} of {data[:300]!r}") from e
-    assert refused > count // 4
+    assert len(refusals(tmp_path / name, lambda: read(tmp_path), count)) > count // 4
 
 
 @pytest.mark.parametrize(

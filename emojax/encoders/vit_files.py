@@ -27,6 +27,7 @@ TYPES = tuple(_KINDS)
 _WHOLE = ("clip", "chinese_clip", "siglip")  # model types of an image and a text encoder
 _PROCESSOR = {"clip": "CLIP", "vit": "ViT", "dinov2": "Bit", "siglip": "Siglip"}
 _SIDES = options.each(PIXELS, 2)
+_RATIO = options.Kind("a number from 1 to 64", lambda x: POSITIVE.holds(x) and 1 <= x <= 64)
 _SQUARE = options.Rule("a square", lambda size: PIXELS.holds(size) or (_SIDES.holds(size) and size[0] == size[-1]))
 IMAGES: options.Table = {  # of every encoder of images or videos; VideoMAE's, too
     "hidden_act": ("gelu", tuple(ACTIVATIONS)),
@@ -54,7 +55,7 @@ _TABLES: dict[str, options.Table] = {
     | {
         "patch_size": (14, _SQUARE),
         "layer_norm_eps": (1e-6, ANY),
-        "mlp_ratio": (4, POSITIVE),
+        "mlp_ratio": (4, _RATIO),
         "use_swiglu_ffn": (False, ANY),
     },
 }

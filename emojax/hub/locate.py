@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from emojax.hub.pickles import conversion
 from emojax.storage import read_object
 
 FILES = (
@@ -43,10 +44,12 @@ def locate(
             f"({type(error).__name__}). To get it, where the hub can be reached: hf download {model}"
         ) from error
     if lacking := _lacking(path, needs):
+        name = Path(model).name
         raise FileNotFoundError(
             f"{wanted} {model!r}: {path} has no {', '.join(lacking)}. Where files were left out: hf download {model}. "
-            "Where the weights are published as a pickle only, which can run code when it is read: load the model "
-            "where torch is installed, `save_pretrained` it to a directory, and give that"
+            "Where the weights are published as a pickle only, which can run code when it is read, make safetensors of "
+            f"it where torch is installed, and give that directory: hf download {model} --local-dir {name} && "
+            f"{conversion(path / 'config.json', name)}"
         )
     return path
 
@@ -79,6 +82,15 @@ def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
     return read_object(path)
 
 
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index of safetensors tells, beside it; ValueError where it tells anything else."""
+    table = read_object(index).get("weight_map")
+    names = list(table.values()) if isinstance(table, dict) else []
+    if not names or not all(isinstance(name, str) and name and Path(name).name == name for name in names):
+        raise ValueError(f'{index}: wanted "weight_map", an object of file names; cut off in a copy? Get it again')
+    return sorted(set(names))
+
+
 def is_path(model: str) -> bool:
     """Whether a name cannot be a hub id (owner/model, or model): whoever mistypes a path shall not ask the hub."""
     return model[0] in "./~\\" or model[-1] in "/\\" or model.count("/") > 1 or Path(model).exists()
@@ -87,6 +99,6 @@ def is_path(model: str) -> bool:
 def _lacking(path: Path, needs: Sequence[str]) -> list[str]:
     """Files that a snapshot should have; an interrupted download leaves some of several shards."""
     lacking = [name for name in needs if not (path / name).is_file()]
-    if index := read_json(path / "model.safetensors.index.json", optional=True):
-        return lacking + [name for name in sorted(set(index["weight_map"].values())) if not (path / name).is_file()]
+    if (index := path / "model.safetensors.index.json").is_file():
+        return lacking + [name for name in shards(index) if not (path / name).is_file()]
     return lacking if any(path.rglob("*.safetensors")) else [*lacking, "model.safetensors"]

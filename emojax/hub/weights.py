@@ -14,6 +14,7 @@ tensor after tensor goes straight to where it lies on the mesh.
 import fnmatch
 import functools
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,11 +28,13 @@ import numpy as np
 from einops import rearrange
 from jax.sharding import NamedSharding, PartitionSpec
 
+from emojax.hub.tensor_files import Tensor, files, load, tensors
 from emojax.param import dotted
-from emojax.storage import read_object
 from emojax.types import Tree
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
+log = logging.getLogger(__name__)
+SHOWN = 20  # weights that do not fit and that an error lists
 SHARD = 5_000_000_000  # bytes, the most that one file of a directory holds
 
 
@@ -81,11 +84,13 @@ def read(path: str | Path, tree: Tree, names: Names) -> Tree:
         which give arrays of that type, laid out so: the host holds one tensor of the file at a time.
     Raises:
       FileNotFoundError: there is no safetensors file, or a shard is missing; says how to convert a pickle.
-      ValueError: a damaged file; names that are missing, unused, or of another shape or kind of number: all of them,
-        one a line. Nothing is loaded then.
+      ValueError: a damaged file; names that are missing, unused, or of another shape or kind of number: how many, the
+        first of them one a line. Nothing is loaded then.
     """
     leaves = {dotted(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    unread = {_bare(tensor.name, names): tensor for file in _files(Path(path)) for tensor in _tensors(file)}
+    there = [tensor for file in files(Path(path)) for tensor in tensors(file)]
+    there.sort(key=lambda tensor: tensor.name.startswith(names.prefix))  # the last of two with one bare name counts
+    unread = {_bare(tensor.name, names): tensor for tensor in there}
     found, faults = [], []
     for line in _lines({ours: leaf.shape for ours, leaf in leaves.items()}, names):
         tensor = unread.pop(_bare(line.theirs, names), None)
@@ -96,16 +101,39 @@ def read(path: str | Path, tree: Tree, names: Names) -> Tree:
             faults.append(f"misshapen  {tensor.name}: expected floats {list(line.shape)}, got {got}")
         else:
             found.append((line, tensor))
-    for key, tensor in unread.items():
-        if not any(fnmatch.fnmatchcase(key, harmless) for harmless in names.ignore):
+    unused = [t for key, t in unread.items() if not any(fnmatch.fnmatchcase(key, name) for name in names.ignore)]
+    heads = _heads(unused, [tensor for _, tensor in found], names)
+    for tensor in unused:
+        if tensor not in heads:
             faults.append(f"unused     {tensor.name}: got {list(tensor.shape)}, the model has no such weight")
     if faults:
-        raise ValueError(f"{path}: {len(faults)} weights do not fit the model\n  " + "\n  ".join(faults))
+        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise ValueError(
+            f"{path}: {len(faults)} weights do not fit the model\n  " + "\n  ".join([*faults[:SHOWN], *more])
+        )
+    if heads:
+        listed = ", ".join(sorted({f"{_first(tensor)}.*" for tensor in heads}))
+        log.warning("%s: heads beside the model are left out: %s", path, listed)
     weights: dict[str, Any] = {}
     for line, tensor in found:
-        x = _forwards(_load(tensor), line.pattern)
+        x = _forwards(load(tensor), line.pattern)
         weights[line.ours] = _put(weights.get(line.ours), x, line.layer, leaves[line.ours])
     return jax.tree_util.tree_map_with_path(lambda at, _: weights[dotted(at)], tree)
+
+
+def _first(tensor: Tensor) -> str:
+    return tensor.name.partition(".")[0]
+
+
+def _heads(unused: list[Tensor], found: list[Tensor], names: Names) -> set[Tensor]:
+    """The tensors of heads, whatever they are called: all beside a backbone whose names carry its prefix.
+
+    What stands beside a tensor that is known (an `lm_head.bias`) is none.
+    """
+    if not any(tensor.name.startswith(names.prefix) for tensor in found):
+        return set()
+    known = {_first(tensor) for tensor in found} | {name.partition(".")[0] for name in names.ignore if "*" not in name}
+    return {tensor for tensor in unused if _first(tensor) not in known}
 
 
 def write(path: str | Path, weights: Tree, names: Names) -> None:
@@ -215,57 +243,3 @@ def _bare(name: str, names: Names) -> str:
     """A name as it is compared: without a prefix, as newer files have it."""
     name = next((name.removeprefix(p) for p in names.prefix if name.startswith(p)), name)
     return next((name.removesuffix(old) + new for old, new in names.old if name.endswith(old)), name)
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """A tensor of a file, as its header tells."""
-
-    file: Path
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-
-
-def _tensors(path: Path) -> Iterator[_Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - not a mapping, it cannot be iterated
-                about = file.get_slice(name)
-                yield _Tensor(path, name, about.get_dtype(), tuple(about.get_shape()))
-    except SafetensorError as e:
-        raise ValueError(f"{path}: not a whole safetensors file ({e}); cut off in a copy? Get it again") from e
-
-
-def _load(tensor: _Tensor) -> np.ndarray:
-    from safetensors import safe_open
-
-    with safe_open(tensor.file, framework="np") as file:  # anew for each: what is mapped of a file counts as memory
-        return file.get_tensor(tensor.name)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file() and path.suffix == ".safetensors":
-        return [path]
-    index, whole = path / "model.safetensors.index.json", path / "model.safetensors"
-    if index.is_file():
-        table = read_object(index).get("weight_map")
-        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
-            raise ValueError(f'{index}: wanted "weight_map", an object of file names; cut off in a copy? Get it again')
-        shards = [path / name for name in sorted(set(table.values()))]
-        if missing := [shard.name for shard in shards if not shard.is_file()]:
-            raise FileNotFoundError(f"{index} names files that are not there: {', '.join(missing)}; get them, too")
-        return shards
-    if whole.is_file():
-        return [whole]
-    pickles = sorted([path] if path.is_file() else [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")])
-    if pickles:
-        raise FileNotFoundError(
-            f"{path}: the weights are a pickle ({pickles[0].name}), which can run code when it is read; wanted "
-            f'safetensors. Convert it where torch is installed: python -c "import transformers as t; '
-            f"d='{pickles[0].parent}'; name = t.AutoConfig.from_pretrained(d).architectures[0]; "
-            f'getattr(t, name).from_pretrained(d).save_pretrained(d)"'
-        )
-    raise FileNotFoundError(f"{path}: no such safetensors file, and no model.safetensors in such a directory")
