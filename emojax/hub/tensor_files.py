@@ -37,11 +37,18 @@ def tensors(path: Path) -> Iterator[Tensor]:
 
 
 def load(tensor: Tensor) -> np.ndarray:
-    """The numbers of a tensor, as the file has them."""
+    """The numbers of a tensor, as the file has them; float64 as float32, and ValueError where it is beyond that."""
     from safetensors import safe_open
 
     with safe_open(tensor.file, framework="np") as file:  # anew for each: what is mapped of a file counts as memory
-        return file.get_tensor(tensor.name)
+        x = file.get_tensor(tensor.name)
+    if x.dtype != np.float64:
+        return x
+    with np.errstate(over="ignore"):  # told of below
+        narrow = x.astype(np.float32)
+    if (np.isfinite(x) & ~np.isfinite(narrow)).any():
+        raise ValueError(f"{tensor.file}: {tensor.name} holds numbers beyond float32; get the file again")
+    return narrow
 
 
 def files(path: Path) -> list[Path]:

@@ -214,7 +214,6 @@ def _put(whole: Any, x: np.ndarray, layer: int | EllipsisType, leaf: Any) -> Any
         return whole
     spec = tuple(leaf.sharding.spec) + (None,) * (len(leaf.shape) - len(leaf.sharding.spec))
     where = NamedSharding(leaf.sharding.mesh, PartitionSpec(*(spec if layer is ... else spec[1:])))
-    x = x.astype(np.float32) if x.dtype == np.float64 else x
     there = jax.make_array_from_callback(one, where, lambda part: x[part])
     if layer is ...:
         return _cast(there, leaf.dtype)

@@ -71,8 +71,8 @@ def read(root: Path) -> Modules:
         module_files.plain_head(path)
         head.append(module_files.dense(path, width) if kind == "Dense" else "normalize")
         width = head[-1].width if kind == "Dense" else width
-    settings = module_files.transformer(paths[0])
-    limit = settings["max_seq_length"] or module_files.longest(paths[0])
+    settings, told = module_files.transformer(paths[0]), module_files.longest(paths[0])
+    limit = settings["max_seq_length"] or told
     return Modules(
         encoder=encoder,
         encoder_at=paths[0],
