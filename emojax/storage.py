@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 from emojax.errors import WriteError
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # what epath reaches each through
 
 
@@ -61,13 +63,15 @@ def absolute(path: Path) -> Path:
     return path if in_bucket(path) else path.absolute()
 
 
-def parse_json(data: bytes, what: object) -> Any:
+def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
     """The one reader of JSON: UTF-8, with or without a byte order mark.
 
     Args:
       what: the file, or the file and line, that an error names.
+      halves: lone surrogates are read: bytes that are not UTF-8 in a file's name are written so.
     Raises:
-      ValueError: not UTF-8, not JSON, a key that is there twice, numbers or nesting without measure, a Git LFS pointer.
+      ValueError: not UTF-8, not JSON, a key that is there twice, numbers or nesting without measure, half a character
+        (a lone surrogate, which nothing can write again), a Git LFS pointer.
 
     >>> parse_json(b'{"a": 1, "a": 2}', "run.json")
     Traceback (most recent call last):
@@ -82,9 +86,14 @@ def parse_json(data: bytes, what: object) -> Any:
 
     refuse_pointer(data, what)
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
+        found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
+        if not halves and _SURROGATE.search(data):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except UnicodeDecodeError as e:
         raise ValueError(f"{what}: not UTF-8 (byte {e.start + 1})") from None
+    except UnicodeEncodeError as e:
+        raise ValueError(f"{what}: half a character ({e.object[e.start]!a}), as of an emoji that was cut") from None
     except json.JSONDecodeError as e:
         raise ValueError(
             f"{what}: not JSON ({e.msg}, line {e.lineno}, column {e.colno}); cut off in a copy? Get it again"

@@ -260,7 +260,7 @@ def test_an_error_of_the_user_is_one_line(tmp_path: Path) -> None:
     one_line(emojax("synth", "--out", ".", cwd=tmp_path), "holds no corpus of ours")
     (tmp_path / "notes.txt").write_text("{}")
     files = ("--policy", "notes.txt", "--reward", "notes.txt", "--text", "notes.txt")
-    one_line(emojax("check-text", *files, cwd=tmp_path), "notes.txt is not a tokenizer")
+    one_line(emojax("check-text", *files, cwd=tmp_path), "notes.txt: no tokenizer of the")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -47,6 +47,7 @@ def test_a_mutated_file_is_read_or_named(reader: str, count: int, tmp_path: Path
         (b'{"a": ' + b"9" * 5000 + b"}", "run.json: Exceeds the limit .* digits"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "run.json: a Git LFS pointer"),
         (b"[]", "run.json: wanted an object, got list"),
+        (b'{"a": ["so sad \\ud83d"]}', "run.json: half a character .*ud83d.*, as of an emoji that was cut"),
     ],
 )
 def test_what_is_wrong_is_told(data: bytes, message: str, tmp_path: Path) -> None:

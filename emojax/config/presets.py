@@ -230,8 +230,10 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
         return value
     elif hint is float and type(value) is int and abs(value) < 2**63:
         return float(value)
-    elif hint is str and not isinstance(value, str):
+    elif hint is str and type(value) in (bool, int, float):
         return str(value)
+    elif hint is str and isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ConfigError(f"{path} wants text that can be written as UTF-8, got {value!a}")
     elif type(value) is hint:
         return value
     raise ConfigError(f"{path} wants {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -56,7 +56,7 @@ def pretrained_tokenizer(directory: Path) -> "Tokenizer":
       ValueError: a tokenizer.json that is none.
     """
     path = directory / "tokenizer.json"
-    tokenizer = tokenizer_files.read(path) if path.is_file() else _other_files(directory)
+    tokenizer = tokenizer_files.read(path) if path.exists() else _other_files(directory)
     if tokenizer.get_vocab_size(with_added_tokens=True) <= len(tokenizer.get_added_tokens_decoder()):
         raise FileNotFoundError(  # what transformers makes of a model's name alone
             f"{directory} has no tokenizer that can be read: nothing but special tokens; wanted a tokenizer.json,"

@@ -27,7 +27,9 @@ def parse(data: bytes, what: object) -> "Tokenizer":
     try:
         tokenizer = Tokenizer.from_str(data.decode("utf-8-sig"))
         largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
-    except Exception as e:  # the library raises bare Exception
+    except BaseException as e:  # the library raises bare Exception, and Rust's panics are not even that
+        if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
+            raise
         why = str(e).partition("\n")[0][:200]
         raise ValueError(f"{what}: no tokenizer of the `tokenizers` library ({why}); get the file again") from None
     if largest >= _IDS:
