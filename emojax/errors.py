@@ -1,7 +1,8 @@
-"""The errors of emojax, and how a suggestion is made of what may have been meant."""
+"""The errors of emojax, and what their messages are made of: values, and what may have been meant."""
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 
 class ConfigError(ValueError):
@@ -36,3 +37,16 @@ def nearest(name: str, names: Sequence[str]) -> str:
     """
     close = difflib.get_close_matches(name, names, 1, 0.5)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it, in no more than a line.
+
+    >>> len(shown("x" * 10**6))
+    80
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # a number with more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."

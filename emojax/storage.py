@@ -95,8 +95,9 @@ def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
     except UnicodeEncodeError as e:
         raise ValueError(f"{what}: half a character ({e.object[e.start]!a}), as of an emoji that was cut") from None
     except json.JSONDecodeError as e:
+        line = f"line {e.lineno}, " if b"\n" in data.strip() else ""
         raise ValueError(
-            f"{what}: not JSON ({e.msg}, line {e.lineno}, column {e.colno}); cut off in a copy? Get it again"
+            f"{what}: not JSON ({e.msg}, {line}column {e.colno}); cut off in a copy? Get it again"
         ) from None
     except RecursionError:
         raise ValueError(f"{what}: nested too deep to be read") from None

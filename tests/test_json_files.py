@@ -42,7 +42,7 @@ def test_a_mutated_file_is_read_or_named(reader: str, count: int, tmp_path: Path
     [
         (b'{"a": 1, "a": 2}', "run.json: the key 'a' is there twice"),
         (b"\xff\xfe{", r"run.json: not UTF-8 \(byte 1\)"),
-        (b'{"a": ', r"run.json: not JSON \(Expecting value, line 1, column 7\)"),
+        (b'{"a": ', r"run.json: not JSON \(Expecting value, column 7\)"),
         (b"[" * 100_000, "run.json: nested too deep"),
         (b'{"a": ' + b"9" * 5000 + b"}", "run.json: Exceeds the limit .* digits"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "run.json: a Git LFS pointer"),

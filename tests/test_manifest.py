@@ -57,7 +57,7 @@ def test_every_fault_is_listed_with_its_line(tmp_path: Path) -> None:
         (9, "no stream"),
         (10, '"id" is missing'),
         (12, "a clip is a JSON object, got a list"),
-        (13, 'field "id" is given more than once'),
+        (13, "the key 'id' is there twice"),
         (14, '"caption" and "captions" are both given'),
         (14, '"seconds" must be a number above 0, got -1'),
         (15, '"transcript" is empty'),

@@ -8,8 +8,8 @@ Only `id` and one stream (audio, video or transcript) are required; `caption` is
 
 import difflib
 import json
-import math
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +19,10 @@ from emojax.config import ConfigError
 from emojax.config.concepts import Concept
 from emojax.data.container import MediaError, probe
 from emojax.data.isolated import call
+from emojax.storage import parse_json, refuse_pointer
 
+_LONGEST = 200  # characters of a name or a value that a fault shows
+_MOST_SECONDS = 10_000_000
 _SHOWN = 20  # faults that an error prints; check_manifest gives them all
 
 
@@ -135,9 +138,15 @@ def clips_of_files(paths: Iterable[Path]) -> list[Clip]:
 
 def _read(path: Path) -> tuple[list[Clip], list[Fault]]:
     try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        data = path.read_bytes()
+        refuse_pointer(data, "it is")
     except OSError as e:
         return [], [Fault(0, f"cannot be read: {e.strerror}")]
+    except ValueError as e:
+        return [], [Fault(0, str(e))]
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:
+        return [], [Fault(0, f"is UTF-16, wanted UTF-8: iconv -f utf-16 -t utf-8 {path.name}")]
+    lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
     clips: list[Clip] = []
     faults: list[Fault] = []
     first: dict[str, int] = {}  # line of an id
@@ -166,24 +175,17 @@ def _read(path: Path) -> tuple[list[Clip], list[Fault]]:
 
 def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
     """One line's clip (None: nothing can be made of it) and what is wrong with it."""
-    wrong: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        wrong.extend(f'field "{n}" is given more than once' for n in sorted({n for n in names if names.count(n) > 1}))
-        return dict(pairs)
-
     try:
-        record = json.loads(line.decode("utf-8"), object_pairs_hook=unique)
-    except UnicodeDecodeError as e:
-        return None, [f"not UTF-8 (byte {e.start + 1})"]
-    except json.JSONDecodeError as e:
-        return None, [f"not JSON: {e.msg} (column {e.colno})"]
+        record = parse_json(line, "")
+    except ValueError as e:
+        return None, [str(e).removeprefix(": ")]
     if not isinstance(record, dict):
         return None, [f"a clip is a JSON object, got {_kind(record)}"]
+    wrong: list[str] = []
 
     known = [f.name for f in fields(Clip)]
     for name in record.keys() - {*known, "caption"}:
+        name = name[:_LONGEST]
         near = difflib.get_close_matches(name, known, 1, 0.5)
         hint = f'; did you mean "{near[0]}"?' if near else f"; known are: {', '.join(known)}"
         wrong.append(f'unknown field "{name}"{hint}')
@@ -205,8 +207,13 @@ def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
         value = text(name)
         if value is None:
             return None
-        if not (folder / value).is_file():
-            wrong.append(f'"{name}" names a file that is not there: {value}')
+        try:
+            there = (folder / value).is_file()
+        except OSError as e:
+            wrong.append(f'"{name}" names no file ({e.strerror}): {value[:_LONGEST]}')
+            return None
+        if not there:
+            wrong.append(f'"{name}" names a file that is not there: {value[:_LONGEST]}')
         return folder / value
 
     name = text("id")
@@ -218,10 +225,9 @@ def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
     words = {n: text(n) for n in ("emotion", "speaker", "split", "language")}
     captions = _captions(given, wrong)
     seconds = given.get("seconds")
-    if seconds is not None and (
-        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0
-    ):
-        wrong.append(f'"seconds" must be a number above 0, got {json.dumps(seconds)}')
+    if seconds is not None and not (type(seconds) in (int, float) and 0 < seconds < _MOST_SECONDS):
+        above = f", below {_MOST_SECONDS:,}" if type(seconds) in (int, float) and seconds > 0 else ""
+        wrong.append(f'"seconds" must be a number above 0{above}, got {json.dumps(seconds)[:_LONGEST]}')
         seconds = None
     if name is None:
         return None, wrong
@@ -244,7 +250,14 @@ def _captions(given: dict[str, Any], wrong: list[str]) -> tuple[str, ...]:
             wrong.append(f'"{name}" must be {wanted}, got {_kind(caption)}')
         elif not caption.strip():
             wrong.append("empty caption")
+        elif not _visible(caption):
+            wrong.append(f"a caption of characters that show nothing by themselves: {ascii(caption)[:_LONGEST]}")
     return tuple(c for c in captions if isinstance(c, str))
+
+
+def _visible(text: str) -> bool:
+    """Whether a letter, a number, a sign or a picture is in it: combining and zero-width characters are no words."""
+    return any(unicodedata.category(c)[0] in "LNPS" for c in text)
 
 
 def _kind(value: object) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emojax.errors import shown
 from emojax.hub import tokenizer_files
-from emojax.hub.options import shown
 from emojax.storage import read_object
 
 if TYPE_CHECKING:

@@ -31,9 +31,10 @@ from emojax.config import (
 from emojax.data.text import bounds, pretrained_tokenizer, with_special
 from emojax.decoder import bart, captioner, gpt2, llama, lm
 from emojax.encoders import media, videomae, vit, wav2vec2, whisper
+from emojax.errors import shown
 from emojax.hub import weights
 from emojax.hub.locate import local, locate, read_json
-from emojax.hub.options import naming, read_config, shown
+from emojax.hub.options import naming, read_config
 from emojax.types import Tree
 
 if TYPE_CHECKING:

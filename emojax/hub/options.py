@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emojax.errors import ConfigError
+from emojax.errors import ConfigError, shown
 from emojax.storage import read_object
 
 
@@ -128,19 +128,6 @@ def _kind_of(default: Any) -> Kind:
             return TEXT
         case _:
             return ANY
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it, in no more than a line.
-
-    >>> len(shown("x" * 10**6))
-    80
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # a number with more digits than Python writes
-        text = "a number of thousands of digits"
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def not_multiples(options: Mapping[str, Any], name: str, *of: str) -> list[str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from emojax.errors import shown
 from emojax.hub import options
 from emojax.hub.locate import read_json
-from emojax.hub.options import FLAG, OBJECT, POSITIVE, TEXT, WIDTH, Kind, naming, optional, shown
+from emojax.hub.options import FLAG, OBJECT, POSITIVE, TEXT, WIDTH, Kind, naming, optional
 from emojax.storage import parse_json
 
 Pooling = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]

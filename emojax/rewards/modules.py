@@ -16,9 +16,10 @@ from emojax.config import BertConfig, LlamaConfig, MpnetConfig, TextConfig
 from emojax.data.text import with_special
 from emojax.decoder import llama
 from emojax.encoders import bert, mpnet
+from emojax.errors import shown
 from emojax.hub import tokenizer_files, weights
 from emojax.hub.locate import read_json
-from emojax.hub.options import naming, read_config, shown
+from emojax.hub.options import naming, read_config
 from emojax.hub.weights import Names
 from emojax.nn.layers import Linear, declare_linear
 from emojax.rewards import module_files
