@@ -1,20 +1,36 @@
 """JSON that is not what it says: one error that names the file, never a traceback of something else."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emojax.captioning import caption_file
+from emojax.commands import experiment
 from emojax.config import presets
+from emojax.export import card
 from emojax.storage import parse_json, read_object
-from emojax.training import goodput, run, session
-from support.mutations import refusals
+from emojax.training import executable, goodput, run, session
+from emojax.training.log import cut_after
+from support.mutations import mutated, refusals
 
 
 def mark(folder: Path) -> bytes:
     return json.dumps(goodput.to_json(goodput.Mark(1, 1.5, 3, {"step": 2.0}))).encode()
+
+
+def report(_: Path) -> bytes:
+    row = dict.fromkeys(("reward", "bleu1", "bleu4", "rouge_l", "meteor", "sbert", "emotion_similarity"), 0.5)
+    row |= {"emotion_accuracy": None, "vocabulary": 7, "distinct2": 0.1, "clips": 3, "tokenization": "en: words"}
+    return json.dumps({"seed": 0, "grpo": row, "sft": row}).encode()
+
+
+def programs(_: Path) -> bytes:
+    told = dict.fromkeys(("config", "topology", "fingerprint", "jax", "jaxlib", "compiler", "device"), "x")
+    return executable.sealed(json.dumps({"sft": {**told, "devices": 1, "sizes": [2, 1]}}).encode() + b"\nabc")
 
 
 READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] = {
@@ -25,7 +41,25 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
     ),
     "run": ("run.json", lambda _: b'{"stage": "sft"}', run.stage_of),
     "sessions": ("sessions.jsonl", mark, session.marks),
+    "report": ("report.json", report, card.read_report),
+    "captions to go on with": (
+        "captions.jsonl",
+        lambda _: b'{"id": "a", "caption": "sad"}\n',
+        lambda folder: caption_file.written(folder / "captions.jsonl"),
+    ),
+    "captions to score": (
+        "captions.jsonl",
+        lambda _: b'{"id": "a", "caption": "sad"}',
+        lambda folder: experiment.captions_of(folder / "captions.jsonl"),
+    ),
+    "compiled programs": ("programs", programs, lambda folder: executable.check(folder / "programs", "sft")),
 }
+
+
+def resealed(content: bytes, r: random.Random) -> bytes:
+    """A file of programs with another header and a sum that is right."""
+    header, newline, rest = content[len(executable.MAGIC) + 65 :].partition(b"\n")
+    return executable.sealed(mutated(header, r) + newline + rest)
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
@@ -34,7 +68,21 @@ def test_a_mutated_file_is_read_or_named(reader: str, count: int, tmp_path: Path
     name, write, read = READERS[reader]
     (tmp_path / name).write_bytes(write(tmp_path))
     read(tmp_path)
-    assert len(refusals(tmp_path / name, lambda: read(tmp_path), count)) > count // 4
+    mutate = resealed if name == "programs" else mutated
+    assert len(refusals(tmp_path / name, lambda: read(tmp_path), count, mutate=mutate)) > count // 5
+
+
+def test_lines_of_a_damaged_log_are_left_out(tmp_path: Path) -> None:
+    """A run is gone on with whatever its log has become: what cannot be read is written again or is lost."""
+    path, r = tmp_path / "metrics.jsonl", random.Random(7)
+    line = b'{"step": 2, "loss": 1.5}'
+    for _ in range(150):
+        path.write_bytes(b'{"step": 1, "loss": 2.0}\n' + mutated(line, r) + b'\n{"step": 3}\n{"step": 9}\n{"st')
+        cut_after(path, 3)
+        kept = [json.loads(one) for one in path.read_text().splitlines()]
+        assert [one["step"] for one in kept if one["step"] != 2][-1] == 3
+        assert kept[0] == {"step": 1, "loss": 2.0}
+        assert all(one["step"] <= 3 for one in kept)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from emojax.captioning.decoding import Decoding
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.storage import RESUME, Appending, read_object, write_atomically, writing
+from emojax.storage import RESUME, Appending, parse_json, read_object, write_atomically, writing
 from emojax.training import checkpoint, lock
 from emojax.training.run import differences
 
@@ -143,11 +143,14 @@ def written(out: Path) -> list[str]:
             if not line.endswith(b"\n"):
                 break
             try:
-                ids.append(json.loads(line)["id"])
+                name = parse_json(line, "line", halves=True)["id"]
             except (ValueError, TypeError, KeyError):
+                name = None
+            if not isinstance(name, str):
                 raise RunError(
                     f"{out}: line {len(ids) + 1} is no caption: {line[:80]!r}; replace the file by --overwrite"
-                ) from None
+                )
+            ids.append(name)
             whole += len(line)
     if whole < out.stat().st_size:
         os.truncate(out, whole)

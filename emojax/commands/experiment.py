@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ from emojax.corpus import source
 from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
+from emojax.errors import shown
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.parallel import hosts
 from emojax.rewards.sentence import load_tokenizer
+from emojax.storage import parse_json
 from emojax.training import checks, executable, stages, trace
 from emojax.training.features import check_features
 from emojax.training.program import stage_steps
@@ -139,15 +140,14 @@ def captions_of(path: Path) -> dict[str, str]:
       ValueError: a line that is no such record.
     """
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            if "caption" in record or "error" not in record:
-                found[record["id"]] = record["caption"]
-        except (json.JSONDecodeError, TypeError, KeyError):
-            raise ValueError(
-                f'{path}: line {number}: wanted an object with "id" and "caption" (or "error"), got {line[:80]!r}'
-            ) from None
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        what = f"{path}: line {number}"
+        record = parse_json(line, what, halves=True)
+        told = [record.get(name) for name in ("id", "caption")] if isinstance(record, dict) else [None]
+        if all(isinstance(text, str) for text in told):
+            found[told[0]] = told[1]
+        elif not (isinstance(record, dict) and "error" in record and "caption" not in record):
+            raise ValueError(f'{what}: wanted an object with "id" and "caption" (or "error"), got {shown(record)}')
     return found
 
 

@@ -12,6 +12,7 @@ the directory's others and renamed, so what is there is complete.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from emojax.config import ConfigError
 from emojax.config.aliases import family_now
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
-from emojax.storage import replacing
+from emojax.storage import parse_json, refuse_pointer, replacing
 
 FORMAT = 1
 _ANEW = "delete it and run `emojax encode` again: what is missing is made anew"
@@ -95,6 +96,8 @@ def open_features(folder: Path) -> FeatureFolder | None:
     clips: dict[str, tuple[str, Facts]] = {}
     broken: dict[str, Broken] = {}
     paths = sorted(folder.glob("features-*.safetensors"))
+    if strange := [path for path in paths if not re.fullmatch(r"features-\d{1,18}", path.stem)]:
+        raise ValueError(f"{strange[0]}: `emojax encode` gives no such name; wanted features-NUMBER.safetensors")
     for path in paths:
         theirs, facts, failed, names = _header(path)
         if extractors and (wrong := differences(theirs, extractors)):
@@ -118,21 +121,46 @@ def open_features(folder: Path) -> FeatureFolder | None:
 def _header(path: Path) -> tuple[dict[str, Any], dict[str, Facts], dict[str, Broken], set[str]]:
     from safetensors import SafetensorError, safe_open
 
+    with path.open("rb") as beginning:
+        refuse_pointer(beginning.read(64), path)
     try:
         with safe_open(path, framework="np") as file:
             about, names = file.metadata() or {}, set(file.keys())
     except SafetensorError as e:
         raise ValueError(f"{path}: not a whole safetensors file ({e}); {_ANEW}") from e
     try:
-        extractors, clips, broken = (json.loads(about[part]) for part in ("extractors", "clips", "broken"))
+        extractors, clips, broken = (
+            parse_json(about[part].encode(), f"{path}: {part}", halves=True)
+            for part in ("extractors", "clips", "broken")
+        )
         if extractors["format"] != FORMAT:
             raise ValueError(f"{path} is of format {extractors['format']}, this emojax reads {FORMAT}; encode anew")
         for stream in extractors["streams"].values():
             stream["family"] = family_now(stream["family"])
-        facts = {name: Facts(**known | {"named": tuple(known["named"])}) for name, known in clips.items()}
-        return extractors, facts, {name: Broken(**b) for name, b in broken.items()}, names
-    except (KeyError, TypeError, json.JSONDecodeError) as e:
+        facts = {name: _facts(**known) for name, known in clips.items()}
+        return extractors, facts, {name: _broken(**b) for name, b in broken.items()}, names
+    except (KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"{path}: not written by `emojax encode` ({e!r}); {_ANEW}") from e
+
+
+def _facts(named: Any, samples: Any, frames: Any, seconds: Any, digests: Any) -> Facts:
+    """Raises TypeError where one of them is of another type."""
+    texts = [*named, *digests, *digests.values()] if isinstance(named, list) and isinstance(digests, dict) else [None]
+    whole = type(samples) is int and 0 <= samples < 2**53 and isinstance(frames, bool) and _is_duration(seconds)
+    if not whole or not all(isinstance(text, str) for text in texts):
+        raise TypeError("facts of a clip")
+    return Facts(tuple(named), samples, frames, seconds, digests)
+
+
+def _broken(path: Any, why: Any, seconds: Any) -> Broken:
+    """Raises TypeError where one of them is of another type."""
+    if not (isinstance(path, str) and isinstance(why, str) and _is_duration(seconds)):
+        raise TypeError("facts of a broken clip")
+    return Broken(path, why, seconds)
+
+
+def _is_duration(seconds: Any) -> bool:
+    return type(seconds) in (int, float) and 0 <= seconds < 1e9
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
     front = ["library_name: emojax", "pipeline_tag: video-text-to-text", f"license: {licence or 'other'}"]
     front += ["base_model:", *(f"- {name}" for name in ids)] if ids else []
     front += ["tags:", "- emotion-captioning", "- jax", "- grpo" if stage == "grpo" else "- sft"]
-    rows = {name: row for name, row in (report or {}).items() if isinstance(row, dict) and "bleu1" in row}
+    rows = _rows(report or {})
     lines = ["---", *front, "---", "", f"# {cfg.name}: an emotion captioner", ""]
     lines += [_what(cfg, stage), "", "```", "emojax caption --model DIRECTORY CLIP.mp4", "```", ""]
     lines += ["## Made of", "", *(f"- {name}: {_part(part)}" for name, part in parts.items()), ""]
@@ -54,9 +54,18 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
 def read_report(run: Path) -> dict[str, Any] | None:
     """The report of a run of `emojax train` or `emojax demo`, or of the one that a stage's directory lies in."""
     for folder in (run, run.parent):
-        if (folder / "report.json").is_file():
-            return read_object(folder / "report.json")
+        if (path := folder / "report.json").is_file():
+            report = read_object(path)
+            try:
+                markdown(_rows(report))
+            except (KeyError, TypeError, ValueError, AttributeError) as e:
+                raise ValueError(f"{path}: no report of an evaluation ({e!r}); take it away, or evaluate again") from e
+            return report
     return None
+
+
+def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row for name, row in report.items() if isinstance(row, dict) and "bleu1" in row}
 
 
 def _what(cfg: Config, stage: str) -> str:

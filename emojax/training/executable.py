@@ -19,10 +19,11 @@ from typing import Any
 import jax
 
 from emojax.errors import RunError
-from emojax.storage import replacing
+from emojax.storage import parse_json, replacing
 from emojax.training.aot import LoweredBuckets
 
 MAGIC = b"emojax executable 1\n"
+_TOLD = ("config", "topology", "fingerprint", "jax", "jaxlib", "compiler", "device", "devices")  # of each stage
 
 
 def save(
@@ -75,6 +76,11 @@ def load(path: Path, stage: str, buckets: LoweredBuckets, mesh: jax.sharding.Mes
             + "\n".join(differ)
             + f"\nanother fingerprint: the configuration, the mesh or emojax is another; {_again(stage, path)}"
         )
+    if len(blobs[stage]) != len(buckets.lowered):
+        raise RunError(
+            f"{path} has {len(blobs[stage])} programs of `{stage}`, this run has {len(buckets.lowered)};"
+            f" {_again(stage, path)}"
+        )
     return {
         shapes: serialize_executable.deserialize_and_load(
             blob, lowered.in_tree, lowered.out_tree, backend=devices[0].client, execution_devices=devices
@@ -101,13 +107,32 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[bytes]]]:
     if hashlib.sha256(body).hexdigest().encode() != total:
         raise RunError(f"{path} is damaged: its SHA-256 is not the one it was written with; {_again('grpo', path)}")
     header, _, rest = body.partition(b"\n")
-    stages, blobs, at = json.loads(header), {}, 0
+    try:
+        stages, blobs, at = _header(header), {}, 0
+    except ValueError as e:
+        raise RunError(f"{path}: {e}; {_again('grpo', path)}") from None
     for name, about in stages.items():
         blobs[name] = []
         for size in about["sizes"]:
             blobs[name].append(rest[at : at + size])
             at += size
+    if at != len(rest):
+        raise RunError(
+            f"{path}: its header tells {at} bytes of programs, there are {len(rest)}; {_again('grpo', path)}"
+        )
     return stages, blobs
+
+
+def _header(line: bytes) -> dict[str, dict[str, Any]]:
+    """What is told of each stage; ValueError where that is of another shape."""
+    stages = parse_json(line, "its header")
+    for about in stages.values() if isinstance(stages, dict) else [None]:
+        sizes = about.get("sizes") if isinstance(about, dict) else None
+        if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
+            raise ValueError('its header wants "sizes", the bytes of each program, for each stage')
+        if lacking := [name for name in _TOLD if name not in about]:
+            raise ValueError(f"its header lacks {', '.join(lacking)}")
+    return stages
 
 
 def _made_with(devices: Sequence[Any]) -> dict[str, str | int]:

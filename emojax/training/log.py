@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from emojax.storage import RESUME, Appending, in_bucket, write_atomically, writing
+from emojax.storage import RESUME, Appending, in_bucket, parse_json, write_atomically, writing
 from emojax.training.board import Board
 
 
@@ -18,13 +18,19 @@ def cut_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError):
-            continue
+    for line in path.read_bytes().split(b"\n"):
+        if (at := _step_of(line)) is not None and at <= step:
+            kept.append(line.decode("utf-8-sig"))
     write_atomically(path, "".join(line + "\n" for line in kept), RESUME)
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step that a line is of; None: it is no whole line of a log."""
+    try:
+        step = parse_json(line, "a line", halves=True)["step"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if type(step) is int else None
 
 
 class Log:

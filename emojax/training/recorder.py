@@ -36,6 +36,8 @@ class Recorder:
         self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
+        labelled = any(clip.emotion is not None for clip in job.clips)
+        self._absent = () if labelled else ("emotion_loss",)  # a mean over no clip, whatever the step
         self.scores, self.skipped = checkpoint.since(job.out, first), 0
 
     def hold(self, step: int, metrics: Metrics) -> None:
@@ -52,7 +54,7 @@ class Recorder:
         (step, metrics), self._held = self._held, None
         cfg, last = self._job.cfg, step == self._job.steps
         samples = metrics.pop("samples", None)
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        values = {name: float(value) for name, value in jax.device_get(metrics).items() if name not in self._absent}
         self._watchdog.finished(step)
         now = self._session.now()
         values["step_seconds"], self._clock = now - self._clock, now
