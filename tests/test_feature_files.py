@@ -154,7 +154,7 @@ WRONG = {
     "empty": (np.zeros((0, 11), np.float32), r"got float32 \[0, 11\]"),
     "not finite": (np.full((4, 11), np.nan), "not finite"),
     "too large": (np.full((4, 11), 1e39), "not finite in float32"),
-    "pickled": (np.array([None, "x"]), "not a whole .npy file"),
+    "pickled": (np.array([None, "x"]), r"got object \[2\]"),
 }
 
 
