@@ -14,6 +14,7 @@ from emojax.config import BertConfig, Config, LlamaConfig, Mesh, Model
 from emojax.decoder import llama
 from emojax.encoders import bert
 from emojax.hub import weights
+from emojax.hub.locate import shards
 from emojax.hub.weights import Names
 from emojax.parallel import sharding
 from emojax.param import Param, normal
@@ -22,6 +23,7 @@ from emojax.training.program import abstract_weights
 from emojax.types import Weight
 
 CFG = BertConfig(vocab=11, width=6, layers=3, heads=2, ff=7, positions=5)
+INDEX = "model.safetensors.index.json"
 NAMES = bert.names(CFG)
 
 
@@ -117,6 +119,61 @@ def test_known_harmless_names_and_prefix(saved):
     tensors |= {"bert.embeddings.position_ids": np.arange(5)[None], "cls.predictions.bias": np.zeros(11, np.float32)}
     save_file(tensors, path)
     assert same(weights.read(path, bert.declare(CFG), NAMES), tree)
+
+
+def test_heads_of_any_name_beside_a_backbone_are_left_out_and_named(saved, caplog):
+    """Where the backbone's names carry its prefix; what stands under the prefix, or beside a known weight, is none."""
+    path, tree = saved
+    bare = load_file(path)
+    tensors = {f"bert.{name}": x for name, x in bare.items()}
+    heads = {"age.dense.weight": np.ones((3, 6), np.float32), "gender.bias": np.ones(3, np.float32)}
+    heads |= {"encoder.weight": np.ones(3, np.float32)}  # called as a part of the backbone is (`WavLMForXVector`)
+    save_file(tensors | heads, path)
+    assert same(weights.read(path, bert.declare(CFG), NAMES), tree)
+    assert "heads beside the model are left out: age.*, encoder.*, gender.*" in caplog.text
+    for strange in (bare | heads, tensors | {"bert.age.weight": np.ones(3, np.float32)}):
+        save_file(strange, path)
+        with pytest.raises(ValueError, match=r"unused     (bert\.)?age"):
+            weights.read(path, bert.declare(CFG), NAMES)
+
+
+def test_a_bias_beside_a_known_weight_is_no_head(tmp_path):
+    cfg = LlamaConfig(vocab=51, width=24, layers=1, heads=4, kv_heads=2, head_width=6, ff=32, tie=True)
+    tree = jax.tree.map(lambda p: np.ones(p.shape, np.float32), llama.declare(cfg))
+    weights.write(tmp_path, tree, llama.names(cfg))
+    tensors = load_file(tmp_path / "model.safetensors") | {"lm_head.bias": np.ones(51, np.float32)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"unused     lm_head.bias"):
+        weights.read(tmp_path, llama.declare(cfg), llama.names(cfg))
+
+
+def test_of_many_faults_the_first_are_listed(saved):
+    path, _ = saved
+    save_file({"nothing": np.ones(3, np.float32)}, path)
+    with pytest.raises(ValueError, match=r"\d\d weights do not fit") as error:
+        weights.read(path, bert.declare(CFG), NAMES)
+    assert len(str(error.value).splitlines()) == 22
+    assert str(error.value).splitlines()[-1].startswith("  and ")
+
+
+@pytest.mark.parametrize(
+    "table", [None, [], {}, {"a": 3}, {"a": "../model-0.safetensors"}, {"a": "/etc/passwd"}, {"a": ""}]
+)
+def test_an_index_of_another_shape_is_named(saved, table):
+    path, _ = saved
+    path.with_name("model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    for read in (lambda: weights.read(path.parent, bert.declare(CFG), NAMES), lambda: shards(path.parent / INDEX)):
+        with pytest.raises(ValueError, match=r'index.json: wanted "weight_map", an object of file names'):
+            read()
+
+
+def test_numbers_beyond_float32_are_refused(saved):
+    path, _ = saved
+    tensors = {name: x.astype(np.float64) for name, x in load_file(path).items()}
+    tensors["embeddings.LayerNorm.bias"][0] = 1e300
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=r"embeddings.LayerNorm.bias holds numbers beyond float32"):
+        weights.read(path, bert.declare(CFG), NAMES)
 
 
 def test_shards_are_read_by_their_index(saved):
