@@ -78,7 +78,7 @@ def read(cfg: Config) -> None:
             weights.read(part.weights, tree, pretrained.files(part).names(part))
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_mutated_configuration_is_read_or_named(family: str, count: int, tmp_path: Path) -> None:
     cfg = write(tmp_path, FAMILIES[family])

@@ -62,7 +62,7 @@ def resealed(content: bytes, r: random.Random) -> bytes:
     return executable.sealed(mutated(header, r) + newline + rest)
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [150, pytest.param(700, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reader", READERS)
 def test_a_mutated_file_is_read_or_named(reader: str, count: int, tmp_path: Path) -> None:
     name, write, read = READERS[reader]

@@ -1,13 +1,16 @@
 """Files of a sentence model that are not what they say: one line that names the file."""
 
+import json
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from emojax.commands import tools
 from emojax.data.text import train_tokenizer
+from emojax.hub.locate import local
 from emojax.rewards import sentence
 from support.mutations import noisy, refusals
 from test_sentence import tiny
@@ -28,7 +31,7 @@ def model(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_mutated_file_is_read_or_named(model: Path, count: int) -> None:
     read(model)
     for name in (*FILES, "2_Normalize/config.json", "tokenizer.json"):
@@ -37,9 +40,21 @@ def test_a_mutated_file_is_read_or_named(model: Path, count: int) -> None:
         assert not [e for e in found if str(model) not in str(e)], name
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
 def test_mutated_weights_are_read_or_named(model: Path, count: int) -> None:
     assert refusals(model / "model.safetensors", lambda: read(model), count, mutate=noisy)
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(700, marks=pytest.mark.slow)])
+def test_a_mutated_index_is_read_or_named(model: Path, count: int) -> None:
+    whole, index = model / "model.safetensors", model / "model.safetensors.index.json"
+    names = load_file(whole)
+    whole.rename(model / "model-1.safetensors")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, "model-1.safetensors")}))
+    read(model)
+    found = refusals(index, lambda: (local(str(model)), read(model)), count)
+    assert len(found) > count // 4
+    assert max(len(str(e)) for e in found) < 1000
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"

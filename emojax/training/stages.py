@@ -208,6 +208,10 @@ def _words(job: Job, samples: Samples) -> list[dict[str, Any]]:
     assert job.tokenizer is not None, "a job that `begin` made has one"
     names = {zlib.crc32(clip.id.encode()): clip.id for clip in job.clips}
     return [
-        {"id": names[int(samples.clip_id)], "caption": decode(job.tokenizer, ids, mask), "reward": float(reward)}
+        {
+            "id": names[int(samples.clip_id)],
+            "caption": decode(job.tokenizer, ids, mask),
+            "reward": float(reward) if np.isfinite(reward) else None,  # JSON has no word for it
+        }
         for ids, mask, reward in zip(samples.ids, samples.mask, samples.reward, strict=True)
     ]
