@@ -11,12 +11,13 @@ import os
 import re
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from emojax.errors import WriteError
+from emojax.errors import WriteError, shown
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # what epath reaches each through
@@ -81,7 +82,8 @@ def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise ValueError(f"the key {shown(twice)} is there twice")
         return dict(pairs)
 
     refuse_pointer(data, what)

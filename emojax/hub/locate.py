@@ -86,9 +86,14 @@ def shards(index: Path) -> list[str]:
     """The names of the files that an index of safetensors tells, beside it; ValueError where it tells anything else."""
     table = read_object(index).get("weight_map")
     names = list(table.values()) if isinstance(table, dict) else []
-    if not names or not all(isinstance(name, str) and name and Path(name).name == name for name in names):
+    if not names or not all(isinstance(name, str) and _is_plain(name) for name in names):
         raise ValueError(f'{index}: wanted "weight_map", an object of file names; cut off in a copy? Get it again')
     return sorted(set(names))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is the name of a file, with no folder in it."""
+    return bool(name) and Path(name).name == name and len(name) < 256 and "\0" not in name
 
 
 def is_path(model: str) -> bool:

@@ -78,7 +78,7 @@ def entries(root: Path) -> list[tuple[str, Path]]:
 
 def _inside(path: str) -> bool:
     """Whether a path leads to nothing outside the directory that it begins in."""
-    return not Path(path).is_absolute() and ".." not in Path(path).parts and "\0" not in path
+    return not Path(path).is_absolute() and ".." not in Path(path).parts and "\0" not in path and len(path) < 256
 
 
 def _kind(path: str) -> str:
