@@ -58,7 +58,7 @@ def read_report(run: Path) -> dict[str, Any] | None:
             report = read_object(path)
             try:
                 markdown(_rows(report))
-            except (KeyError, TypeError, ValueError, AttributeError) as e:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
                 raise ValueError(f"{path}: no report of an evaluation ({e!r}); take it away, or evaluate again") from e
             return report
     return None

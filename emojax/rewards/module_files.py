@@ -70,8 +70,8 @@ def entries(root: Path) -> list[tuple[str, Path]]:
     if not isinstance(found, list):
         raise ValueError(f"{wanted}; got {shown(found)}")
     for entry in found:
-        told = [entry.get(name) for name in ("type", "path")] if isinstance(entry, dict) else [None]
-        if not all(isinstance(text, str) for text in told) or not _inside(told[-1]):
+        kind, at = (entry.get("type"), entry.get("path")) if isinstance(entry, dict) else (None, None)
+        if not (isinstance(kind, str) and isinstance(at, str) and _inside(at)):
             raise ValueError(f"{wanted}; got {shown(entry)}")
     return [(_kind(entry["type"]), root / entry["path"]) for entry in found]
 

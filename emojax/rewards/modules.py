@@ -66,7 +66,8 @@ def read(root: Path) -> Modules:
     prompt = read_json(root / "config_sentence_transformers.json", optional=True).get("default_prompt_name")
     if prompt:
         raise ValueError(f"{root}: default_prompt_name={shown(prompt)}, a prompt before every text, is not implemented")
-    encoder, pooling = _encoder(paths[0]), ("mean",) if plain else module_files.pooling(paths[1])
+    encoder = _encoder(paths[0])
+    pooling: tuple[Pooling, ...] = ("mean",) if plain else module_files.pooling(paths[1])
     width, head = encoder.width * len(pooling), []
     for kind, path in found[2:]:
         module_files.plain_head(path)

@@ -126,8 +126,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[bytes]]]:
 def _header(line: bytes) -> dict[str, dict[str, Any]]:
     """What is told of each stage; ValueError where that is of another shape."""
     stages = parse_json(line, "its header")
-    for about in stages.values() if isinstance(stages, dict) else [None]:
-        sizes = about.get("sizes") if isinstance(about, dict) else None
+    if not isinstance(stages, dict):
+        raise ValueError("its header is no object of stages")
+    for about in stages.values():
+        if not isinstance(about, dict):
+            raise ValueError("its header is no object of stages")
+        sizes = about.get("sizes")
         if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
             raise ValueError('its header wants "sizes", the bytes of each program, for each stage')
         if lacking := [name for name in _TOLD if name not in about]:
