@@ -49,7 +49,7 @@ def last_stream(
 
 def _step(block: Block, mask: Array, positions: Array, sizes: DecoderConfig) -> Callable[[Array, Any], Any]:
     """One layer, for a scan: the stream, and its own keys and values."""
-    visible = jnp.tri(mask.shape[1], dtype=bool) & mask[:, None, :]
+    visible = jnp.tri(mask.shape[1], dtype=bool)[None] & mask[:, None, :]
     distance = positions[:, :, None] - positions[:, None, :]
 
     def step(x: Array, xs: tuple[Any, Array | None]) -> tuple[Array, tuple[Array, Array]]:

@@ -68,8 +68,8 @@ def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, sizes: Decoder
     """
     require_room(prefix_mask.shape[1], ids.shape[-1], sizes)
     t = jnp.arange(ids.shape[-1])
-    positions = family(sizes).first_position(prefix_mask)[:, None, None] + t
-    own, before = t[:, None] - t, positions[..., None] - _numbers(prefix_mask)[:, None, None]
+    positions = family(sizes).first_position(prefix_mask)[:, None, None] + t[None, None]
+    own, before = t[:, None] - t[None], positions[..., None] - _numbers(prefix_mask)[:, None, None]
 
     def block(x: Array, xs: tuple[Any, Array | None, KVCache]) -> tuple[Array, None]:
         layer, reach, shared = xs

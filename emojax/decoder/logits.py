@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from emojax.config import Sampling
+from emojax.nn.layers import beside
 from emojax.types import Array
 
 NEVER = -1e30  # the logit of a token outside the support: its exponential is an exact zero
@@ -48,7 +49,8 @@ def restrict(logits: Array, sampling: Sampling, drawn: Array | None = None) -> A
         floor = logits.max(-1, keepdims=True) + jnp.log(sampling.min_p)
         logits = jnp.where(logits >= floor, logits, NEVER)
     if drawn is not None and logits is not full:
-        logits = jnp.where(jnp.arange(logits.shape[-1]) == drawn[..., None], full, logits)
+        drawn = drawn[..., None]
+        logits = jnp.where(beside(drawn, jnp.arange(logits.shape[-1])) == drawn, full, logits)
     return logits
 
 

@@ -90,7 +90,7 @@ def rollout(
         return jax.lax.while_loop(lambda c: c.t < stop, one_token, c)
 
     c = jax.lax.while_loop(lambda c: (c.t < length) & ~c.ended.all(), some_tokens, carry)
-    is_end = c.ids == sizes.end_token
+    is_end = (c.ids == sizes.end_token).astype(jnp.int32)
     mask = jnp.cumsum(is_end, -1) - is_end == 0  # up to and including the first end token
     return Rollout(ids=c.ids, mask=mask, logp=c.logp, ended=c.ended)
 

@@ -51,13 +51,13 @@ def log_mel(audio: Array, length: Array, mels: int) -> tuple[Array, Array]:
     fixed, not fitted to the clip, because loudness tells emotion.
     """
     frames = audio.shape[1] // HOP
-    audio = jnp.where(jnp.arange(audio.shape[1]) < length[:, None], audio, 0)
+    audio = jnp.where(jnp.arange(audio.shape[1])[None] < length[:, None], audio, 0)
     audio = jnp.pad(audio, ((0, 0), (WINDOW // 2, WINDOW // 2)))
     windows = audio[:, np.arange(frames)[:, None] * HOP + np.arange(WINDOW)]
-    spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[None, None, :-1].astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(mels), precision=jax.lax.Precision.HIGHEST)
-    mask = jnp.arange(frames) * HOP < length[:, None]
+    mask = jnp.arange(frames)[None] * HOP < length[:, None]
     return jnp.where(mask[..., None], (jnp.log10(jnp.maximum(energy, 1e-8)) + 4) / 4, 0), mask
 
 
@@ -71,5 +71,5 @@ def encode(
         mask = mask[:, ::2]
         # normed, or the audio would be small beside the positions that are added to it
         x = jnp.where(mask[..., None], gelu(layer_norm(norm, conv1d(stem, x, width=3, stride=2))), 0)
-    x = x + sinusoids(x.shape[1], sizes.width).astype(dtype)
+    x = x + sinusoids(x.shape[1], sizes.width)[None].astype(dtype)
     return transformer(p.transformer, x, mask, sizes.heads, remat), mask

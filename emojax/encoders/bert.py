@@ -73,11 +73,11 @@ def encode(params: Bert, ids: Array, mask: Array, sizes: BertConfig) -> Array:
       [N T D]
     """
     if sizes.first_position == 0:
-        x = params.tokens[ids] + params.positions[: ids.shape[1]]
+        x = params.tokens[ids] + params.positions[None, : ids.shape[1]]
     else:
         x = params.tokens[ids] + params.positions[counted(ids, mask, sizes.first_position)]
     for table in (params.types, params.tasks):
-        x = x if table is None else x + table[0]
+        x = x if table is None else x + table[None, :1]
     return run(params.layers, layer_norm(params.norm, x, sizes.norm_eps), mask, sizes)
 
 

@@ -14,7 +14,7 @@ from emojax.encoders.bert import Layer, counted, declare_layers, run
 from emojax.encoders.mpnet_files import BUCKETS
 from emojax.encoders.mpnet_files import config as config
 from emojax.encoders.mpnet_files import names as names
-from emojax.nn.layers import Norm, declare_norm, layer_norm
+from emojax.nn.layers import Norm, beside, declare_norm, layer_norm
 from emojax.param import Param, normal
 from emojax.types import Array, Weight
 
@@ -59,4 +59,5 @@ def encode(params: Mpnet, ids: Array, mask: Array, sizes: MpnetConfig) -> Array:
 
 def bucket(ahead: Array) -> Array:
     """The bucket of each distance i32[...] from a query to a key, negative where the key is before it."""
-    return (ahead > 0) * (BUCKETS // 2) + (jnp.abs(ahead)[..., None] >= _NEAREST).sum(-1)
+    away = jnp.abs(ahead)[..., None]
+    return jnp.where(ahead > 0, BUCKETS // 2, 0) + (away >= beside(away, _NEAREST)).sum(-1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from emojax.config import Data
 from emojax.hub import options
 from emojax.hub.options import ANY, NOT_BELOW_0, PIXELS, POSITIVE, TEXT, each, either, optional
+from emojax.nn.layers import beside
 from emojax.types import Array
 
 Filter = Literal["bilinear", "bicubic"]
@@ -139,4 +140,4 @@ def write(kind: str, mean: tuple[float, ...], std: tuple[float, ...], data: Data
 def normalise(video: Array, mean: tuple[float, ...], std: tuple[float, ...], dtype: jnp.dtype) -> Array:
     """Frames u8[... 3] -> [... 3] of mean 0 and deviation 1 over the images that the encoder was trained on."""
     x = video.astype(jnp.float32) / 255
-    return ((x - jnp.array(mean)) / jnp.array(std)).astype(dtype)
+    return ((x - beside(x, jnp.array(mean))) / beside(x, jnp.array(std))).astype(dtype)

@@ -63,7 +63,7 @@ def run(
     if isinstance(p, Queries):
         assert isinstance(sizes, QFormerConfig)
         # frames of an image encoder bear no position; a table of them as in Video-LLaMA, but not learned
-        x = layer_norm(p.norm, frames) + sinusoids(*frames.shape[1:]).astype(frames.dtype)
+        x = layer_norm(p.norm, frames) + sinusoids(*frames.shape[1:])[None].astype(frames.dtype)
         x = linear(p.linear, qformer.run(p.qformer, x, mask, sizes, remat))
         return x, jnp.broadcast_to(mask.any(-1, keepdims=True), x.shape[:2])
     x, there = pool(frames, mask, tokens)

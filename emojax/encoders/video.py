@@ -48,8 +48,8 @@ def encode(
     for stem, norm in zip(p.stem, p.stem_norms, strict=True):
         x = gelu(layer_norm(norm, conv2d(stem, x, width=3, stride=2)))
     x = rearrange(x, "f h w d -> f (h w) d")
-    x = x + sinusoids(x.shape[1], sizes.width).astype(dtype)
+    x = x + sinusoids(x.shape[1], sizes.width)[None].astype(dtype)
     x = transformer(p.spatial, x, jnp.ones(x.shape[:2], bool), sizes.heads, remat)
     x = linear(p.frame, rearrange(x, "(b s) p d -> b s (p d)", b=b))
-    x = x + sinusoids(s, sizes.width).astype(dtype)
+    x = x + sinusoids(s, sizes.width)[None].astype(dtype)
     return transformer(p.temporal, x, mask, sizes.heads, remat), mask

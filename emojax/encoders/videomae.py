@@ -83,7 +83,7 @@ def hidden(p: VideoMae, video: Array, mask: Array, sizes: VideoMaeConfig, remat:
         cropped, "b (s t) (h p) (w q) c -> b (s h w) (t p q c)", t=sizes.tubelet, p=sizes.patch, q=sizes.patch
     )
     x = linear(p.patch, tubes)
-    x = x + sinusoid_table(x.shape[1], sizes.width).astype(x.dtype)
+    x = x + sinusoid_table(x.shape[1], sizes.width)[None].astype(x.dtype)
     x = blocks(p.layers, x, mask[:, None], sizes.heads, sizes.activation, sizes.norm_eps, remat)
     return x if p.norm is None else layer_norm(p.norm, x, sizes.norm_eps)
 
@@ -96,7 +96,7 @@ def sinusoid_table(positions: int, d: int) -> Array:
     """
     steps = 32
     frequency = 10_000.0 ** (-2 * np.arange(-(-d // 2)) / d)
-    fine = np.arange(steps)[:, None] * frequency
+    fine = np.arange(steps)[None, :, None] * frequency
     coarse = np.arange(0, positions, steps)[:, None, None] * frequency
     (sa, ca), (sb, cb) = ((jnp.float32(np.sin(x)), jnp.float32(np.cos(x))) for x in (coarse, fine))
     waves = jnp.stack([sa * cb + ca * sb, ca * cb - sa * sb], -1)

@@ -28,6 +28,7 @@ from emojax.nn.layers import (
     Mlp,
     Norm,
     add_rows,
+    beside,
     declare_linear,
     declare_mlp,
     declare_norm,
@@ -210,7 +211,7 @@ def _pooled(p: Pool, x: Array, sizes: VitConfig) -> Array:
 
 
 def _scale(scale: Array | None, x: Array) -> Array:
-    return x if scale is None else (x * rounded(scale, x.dtype)).astype(x.dtype)
+    return x if scale is None else (x.astype(jnp.float32) * beside(x, rounded(scale, x.dtype))).astype(x.dtype)
 
 
 def _gated(p: Gated, x: Array) -> Array:

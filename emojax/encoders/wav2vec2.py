@@ -29,6 +29,7 @@ from emojax.nn.layers import (
     Linear,
     Mlp,
     Norm,
+    beside,
     conv1d,
     declare_linear,
     declare_mlp,
@@ -147,7 +148,7 @@ def encode(
 
     def attend(p: Layer, x: Array) -> Array:
         q, k, v = project(p.attention, x, sizes.width // sizes.heads)
-        bias = _gate(p.gate, x)[..., None] * distances if p.gate and distances is not None else None
+        bias = _gate(p.gate, x)[..., None] * distances[None] if p.gate and distances is not None else None
         return merge(p.attention, attention(q, k, v, mask[:, None], bias))
 
     def block(x: Array, p: Layer) -> Array:
@@ -170,7 +171,7 @@ def _frames(
     strides = np.cumprod((1, *sizes.conv_stride))
     one = 1 + sum((k - 1) * int(s) for k, s in zip(sizes.conv_kernel, strides, strict=False))  # samples of a frame
     audio = jnp.pad(audio, ((0, 0), (0, max(0, one - audio.shape[1]))))
-    mask = jnp.arange(audio.shape[1]) < length[:, None]
+    mask = jnp.arange(audio.shape[1])[None] < length[:, None]
     x = jnp.where(mask, audio, 0)
     x = (_standard(x[..., None], mask, _WAVE_EPS) if sizes.normalize else x[..., None]).astype(dtype)
 
@@ -179,20 +180,21 @@ def _frames(
         if p.norm is not None and sizes.conv_norm == "layer":
             x = layer_norm(p.norm, x, _CONV_EPS)
         elif p.norm is not None:  # group norm, a group a channel
-            x = (_standard(x, mask, _CONV_EPS) * p.norm.scale + p.norm.bias).astype(dtype)
+            x = _standard(x, mask, _CONV_EPS)
+            x = (x * beside(x, p.norm.scale) + beside(x, p.norm.bias)).astype(dtype)
         return ACTIVATIONS[sizes.conv_activation](x)
 
     step = jax.checkpoint(convolve, static_argnums=(3, 4)) if remat else convolve
     for conv, width, stride in zip(p.convs, sizes.conv_kernel, sizes.conv_stride, strict=True):
         length = jnp.maximum((length - width) // stride + 1, 0)
-        mask = jnp.arange((x.shape[1] - width) // stride + 1) < length[:, None]
+        mask = jnp.arange((x.shape[1] - width) // stride + 1)[None] < length[:, None]
         x = step(conv, x, mask, width, stride)
     return x, mask
 
 
 def _standard(x: Array, mask: Array, eps: float) -> Array:
     """Each channel of [B S C] to mean 0, variance 1 over the positions on `mask`, f32; others are 0."""
-    count = jnp.maximum(mask.sum(-1), 1)[:, None, None]
+    count = jnp.maximum(mask.sum(-1), 1).astype(jnp.float32)[:, None, None]
     x = jnp.where(mask[..., None], x.astype(jnp.float32), 0)
     x = jnp.where(mask[..., None], x - x.sum(1, keepdims=True) / count, 0)
     return x * jax.lax.rsqrt(jnp.square(x).sum(1, keepdims=True) / count + eps)
@@ -230,7 +232,7 @@ def distance_bias(table: Array, frames: int, max_distance: int) -> Array:
     steps = octaves / np.float32(math.log(max_distance / exact)) * np.float32(half - exact)
     coarse = np.minimum((exact + steps).astype(np.int32), half - 1)
     bucket = np.where(away < exact, away, coarse) + half * (far > 0)
-    between = jnp.arange(frames) - jnp.arange(frames)[:, None] + frames - 1
+    between = jnp.arange(frames)[None] - jnp.arange(frames)[:, None] + frames - 1
     return rearrange(table.astype(jnp.float32)[bucket][between], "q k n -> n q k")
 
 
@@ -238,4 +240,4 @@ def _gate(p: Gate, x: Array) -> Array:
     """Factor of the attention's bias for each query, [B S D] -> f32[B N S]."""
     y = linear(p.linear, rearrange(x, "b s (n h) -> b s n h", n=p.scale.shape[0])).astype(jnp.float32)
     a, b = jax.nn.sigmoid(rearrange(y, "b s n (two four) -> two b n s four", two=2).sum(-1))
-    return a * (b * p.scale[:, None] - 1) + 2
+    return a * (b * p.scale[None, :, None] - 1) + 2

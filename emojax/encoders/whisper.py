@@ -87,14 +87,14 @@ def log_mel(audio: Array, length: Array, sizes: WhisperConfig) -> Array:
             f"Whisper reads a window of {window / SAMPLE_RATE:g} s ({window} samples), the audio has "
             f"{audio.shape[1] / SAMPLE_RATE:g} s ({audio.shape[1]} samples); use shorter clips or another encoder"
         )
-    audio = jnp.where(jnp.arange(audio.shape[1]) < length[:, None], audio, 0)
+    audio = jnp.where(jnp.arange(audio.shape[1])[None] < length[:, None], audio, 0)
     audio = jnp.pad(audio, ((0, 0), (0, window - audio.shape[1])))
     audio = jnp.pad(audio, ((0, 0), (WINDOW // 2, WINDOW // 2)), mode="reflect")
     part = math.gcd(WINDOW, HOP)  # samples; windows are laid together of such parts, a gather of samples is slower
     parts = rearrange(audio, "b (s a) -> b s a", a=part)
     starts = range(WINDOW // part)
     windows = jnp.concatenate([parts[:, i : i + window // part : HOP // part] for i in starts], -1)
-    spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    spectrum = clip_by_clip(jnp.fft.rfft, windows * np.hanning(WINDOW + 1)[None, None, :-1].astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     energy = jnp.einsum("bsf,fm->bsm", power, mel_filters(sizes.mels), precision=jax.lax.Precision.HIGHEST)
     x = jnp.log10(jnp.maximum(energy, 1e-10))
@@ -126,4 +126,4 @@ def encode(
         return x + mlp(p.mlp, layer_norm(p.mlp_norm, x), sizes.activation)
 
     x = layer_mix.hidden_state(p, sizes.layer, block, lambda x: layer_norm(w.norm, x), x, remat)
-    return x, jnp.arange(sizes.positions) * POSITION < length[:, None]
+    return x, jnp.arange(sizes.positions)[None] * POSITION < length[:, None]

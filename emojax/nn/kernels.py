@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from emojax.nn.layers import beside
 from emojax.types import Array
 
 AT_ONCE = 1 << 24  # bytes of float32 scores of one clip (all its heads): 1,500 positions of 8 heads are 72 MB
@@ -39,7 +40,8 @@ def whole(q: Array, k: Array, v: Array, mask: Array | None, bias: Array | None) 
     q = rearrange(q, "... t (k r) h -> ... t k r h", k=k.shape[-2])
     scores = jnp.einsum("...tkrh,...skh->...krts", q, k, preferred_element_type=jnp.float32) / math.sqrt(h)
     if bias is not None:
-        scores += rearrange(bias, "... (k r) t s -> ... k r t s", k=k.shape[-2]).astype(jnp.float32)
+        bias = rearrange(bias, "... (k r) t s -> ... k r t s", k=k.shape[-2]).astype(jnp.float32)
+        scores += beside(scores, bias)
     visible = jnp.broadcast_to(True if mask is None else mask, (*lead, t, k.shape[-3]))[..., None, None, :, :]
     weights = softmax(scores, visible).astype(v.dtype)
     y = jnp.einsum("...krts,...skh->...tkrh", weights, v, preferred_element_type=jnp.float32)

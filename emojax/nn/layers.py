@@ -66,19 +66,19 @@ def declare_swiglu(d: int, f: int, gain: float = 1.0, bias: bool = False) -> Swi
 def linear(p: Linear, x: Array) -> Array:
     """[... in] -> [... out]"""
     y = _product(x, p.w)
-    return (y if p.b is None else y + p.b).astype(x.dtype)
+    return (y if p.b is None else y + beside(y, p.b)).astype(x.dtype)
 
 
 def _product(x: Array, w: Weight) -> Array:
     """x W in float32, of a weight in any form."""
     match w:
         case Quantized():
-            return _product(x, w.int8.astype(x.dtype)) * w.scale[0]
+            return _product(x, w.int8.astype(x.dtype)) * beside(x, w.scale[0])
         case Adapted():
             return _product(x, effective(w, w.base, x.dtype))
         case Effective():
             y = _product(x, w.base) + _product(_product(x, w.a).astype(x.dtype), w.b)
-            return y if w.gain is None else y * w.gain
+            return y if w.gain is None else y * beside(y, w.gain)
     return jnp.einsum("...i,io->...o", x, w, preferred_element_type=jnp.float32)
 
 
@@ -99,7 +99,7 @@ def conv1d(
         feature_group_count=groups,
         preferred_element_type=jnp.float32,
     )
-    return (y if p.b is None else y + p.b).astype(x.dtype)
+    return (y if p.b is None else y + beside(y, p.b)).astype(x.dtype)
 
 
 def conv2d(p: Linear, x: Array, width: int, stride: int = 1) -> Array:
@@ -112,23 +112,28 @@ def conv2d(p: Linear, x: Array, width: int, stride: int = 1) -> Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         preferred_element_type=jnp.float32,
     )
-    return (y if p.b is None else y + p.b).astype(x.dtype)
+    return (y if p.b is None else y + beside(y, p.b)).astype(x.dtype)
 
 
 def _around(width: int) -> tuple[int, int]:
     return (width - 1) // 2, width // 2
 
 
+def beside(x: Array, rows: Array | np.ndarray) -> Array:
+    """`rows` [... D] to be added to x or multiplied with it: of its type, and with as many axes, the first of size 1."""
+    return jax.lax.broadcast_to_rank(rows, x.ndim).astype(x.dtype)
+
+
 def layer_norm(p: Norm, x: Array, eps: float = 1e-5) -> Array:
     y = x.astype(jnp.float32)
     y = y - y.mean(-1, keepdims=True)
-    y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + eps) * p.scale
-    return (y if p.bias is None else y + p.bias).astype(x.dtype)
+    y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + eps) * beside(y, p.scale)
+    return (y if p.bias is None else y + beside(y, p.bias)).astype(x.dtype)
 
 
 def rms_norm(p: Norm, x: Array, eps: float = 1e-6) -> Array:
     y = x.astype(jnp.float32)
-    return (y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + eps) * p.scale).astype(x.dtype)
+    return (y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + eps) * beside(y, p.scale)).astype(x.dtype)
 
 
 def rounded(w: Array, dtype: jnp.dtype) -> Array:
@@ -138,7 +143,7 @@ def rounded(w: Array, dtype: jnp.dtype) -> Array:
 
 def add_rows(x: Array, rows: Array) -> Array:
     """x + rows, broadcast, with `rows` rounded to x's type; the gradient of `rows` is summed in float32."""
-    return (x + rounded(rows, x.dtype)).astype(x.dtype)
+    return (x.astype(jnp.float32) + beside(x, rounded(rows, x.dtype))).astype(x.dtype)
 
 
 def gelu(x: Array) -> Array:
@@ -181,7 +186,8 @@ def rope(x: Array, positions: Array, theta: float, scaling: RopeScaling | None =
     [1.081, 1.081]
     """
     frequency, size = _frequencies(x.shape[-1], theta, scaling)
-    angle = positions[..., None, None].astype(jnp.float32) * frequency
+    angle = positions[..., None, None].astype(jnp.float32)
+    angle = angle * beside(angle, frequency)
     a, b = jnp.split(x.astype(jnp.float32), 2, -1)
     cos, sin = size * jnp.cos(angle), size * jnp.sin(angle)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x.dtype)

@@ -54,7 +54,7 @@ def sinusoids(positions: int, d: int) -> Array:
     """
     half = (d + 1) // 2
     frequency = 10_000.0 ** (-jnp.arange(half) / max(half - 1, 1))
-    angle = jnp.arange(positions)[:, None] * frequency
+    angle = jnp.arange(positions, dtype=jnp.float32)[:, None] * frequency[None]
     return 0.1 * jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)[:, :d]
 
 
@@ -68,8 +68,8 @@ def pool(x: Array, mask: Array, tokens: int) -> tuple[Array, Array]:
       [B tokens D], and bool[B tokens], False throughout where n = 0.
     """
     n = mask.sum(-1)[:, None, None]
-    i, j = jnp.arange(x.shape[1]), jnp.arange(tokens)[:, None]
+    i, j = jnp.arange(x.shape[1])[None, None], jnp.arange(tokens)[None, :, None]
     share = (i >= j * n // tokens) & (i < -(-(j + 1) * n // tokens))  # [B tokens S], none empty when n > 0
-    weights = share / jnp.maximum(share.sum(-1, keepdims=True), 1)
+    weights = share.astype(jnp.float32) / jnp.maximum(share.sum(-1, keepdims=True), 1).astype(jnp.float32)
     y = jnp.einsum("bts,bsd->btd", weights.astype(x.dtype), x, preferred_element_type=jnp.float32).astype(x.dtype)
     return y, jnp.broadcast_to(n[..., 0] > 0, y.shape[:2])

@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 
 from emojax.config.concepts import Concept
+from emojax.nn.layers import beside
 from emojax.rewards.sentence import unit
 from emojax.types import Array
 
@@ -61,7 +62,7 @@ def project(space: Coordinates, embedding: Array) -> Array:
     >>> project(space, jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])).round(3).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    return jnp.einsum("...e,ce->...c", unit(embedding - space.mean), space.basis)
+    return jnp.einsum("...e,ce->...c", unit(embedding - beside(embedding, space.mean)), space.basis)
 
 
 def cosine(a: Array, b: Array) -> Array:

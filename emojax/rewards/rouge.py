@@ -24,7 +24,7 @@ def common_length(a: Array, a_mask: Array, b: Array, b_mask: Array) -> Array:
 
     def step(old: Array, token: tuple[Array, Array]) -> tuple[Array, None]:
         match = (token[0][..., None] == b) & token[1][..., None] & b_mask
-        best = jnp.maximum(old[..., 1:], old[..., :-1] + match)
+        best = jnp.maximum(old[..., 1:], old[..., :-1] + match.astype(jnp.int32))
         return old.at[..., 1:].set(jax.lax.cummax(best, best.ndim - 1)), None
 
     row = jnp.zeros((*leading, b.shape[-1] + 1), jnp.int32)
@@ -47,7 +47,6 @@ def rouge_l(ids: Array, mask: Array, references: Array, references_mask: Array, 
     """
     a, a_mask, b, b_mask = ids[:, :, None], mask[:, :, None], references[:, None], references_mask[:, None]
     common = jnp.where(present[:, None], common_length(a, a_mask, b, b_mask), 0).astype(jnp.float32)
-    p = (common / jnp.maximum(a_mask.sum(-1), 1)).max(-1)
-    r = (common / jnp.maximum(b_mask.sum(-1), 1)).max(-1)
+    p, r = ((common / jnp.maximum(m.sum(-1), 1).astype(jnp.float32)).max(-1) for m in (a_mask, b_mask))
     total = r + BETA**2 * p
     return jnp.where(total > 0, (1 + BETA**2) * p * r / jnp.where(total > 0, total, 1), 0)

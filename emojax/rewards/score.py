@@ -166,7 +166,8 @@ def _pool(rewards: list[Array], present: Array, pool: str) -> list[Array]:
     if pool == "max":
         best = jnp.where(present, rewards[0], -jnp.inf).argmax(-1, keepdims=True)
         return [jnp.take_along_axis(r, best, -1)[..., 0] for r in rewards]
-    return [jnp.where(present, r, 0).sum(-1) / jnp.maximum(present.sum(-1), 1) for r in rewards]
+    count = jnp.maximum(present.sum(-1), 1).astype(jnp.float32)
+    return [jnp.where(present, r, 0).sum(-1) / count for r in rewards]
 
 
 _compare = jax.jit(compare, static_argnums=1)

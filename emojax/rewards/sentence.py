@@ -164,7 +164,7 @@ def embed(params: Sentence, settings: SentenceConfig, ids: Array, mask: Array) -
 def _embed_all(params: Sentence, ids: Array, mask: Array, *, settings: SentenceConfig, tokens: int) -> Array:
     """`embed` at one length: the first `tokens` tokens of each text."""
     before = settings.special - 1
-    position = jnp.arange(tokens + settings.special)
+    position = jnp.arange(tokens + settings.special)[None]
     end = mask[:, :tokens].sum(-1, keepdims=True) + before  # where the last special token stands
     ids = jnp.pad(ids[:, :tokens], ((0, 0), (before, 1)), constant_values=settings.cls or 0)
     ids = jnp.where(position == end, settings.sep, jnp.where(position > end, 0, ids))
@@ -183,7 +183,7 @@ def _dense(p: Linear, x: Array, step: Dense) -> Array:
 
 def _pool(mode: Pooling, x: Array, mask: Array) -> Array:
     """Vectors [N T D] of tokens, left-aligned as mask [N T 1] says -> [N D]"""
-    count = mask.sum(1)
+    count, length = mask.sum(1), mask.sum(1).astype(jnp.float32)
     match mode:
         case "cls":
             return x[:, 0]
@@ -192,11 +192,11 @@ def _pool(mode: Pooling, x: Array, mask: Array) -> Array:
         case "max":
             return jnp.where(mask, x, -jnp.inf).max(1)
         case "mean":
-            return jnp.where(mask, x, 0).sum(1) / count
+            return jnp.where(mask, x, 0).sum(1) / length
         case "mean_sqrt_len_tokens":
-            return jnp.where(mask, x, 0).sum(1) / jnp.sqrt(count)
+            return jnp.where(mask, x, 0).sum(1) / jnp.sqrt(length)
         case "weightedmean":  # Muennighoff 2022, arXiv 2202.08904: a token's weight is its number
-            weight = mask * jnp.arange(1, x.shape[1] + 1)[:, None]
+            weight = jnp.where(mask, jnp.arange(1, x.shape[1] + 1, dtype=jnp.float32)[None, :, None], 0)
             return jnp.where(mask, x * weight, 0).sum(1) / weight.sum(1)
 
 

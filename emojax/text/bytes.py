@@ -93,6 +93,11 @@ def _between(x: Array, low: Array | int, high: Array | int) -> Array:
     return (x >= low) & (x <= high)
 
 
+def utf8_length(point: Array) -> Array:
+    """Bytes of each code point in UTF-8, i32."""
+    return 1 + sum((point >= first).astype(jnp.int32) for first in (0x80, 0x800, 0x10000))
+
+
 def sequences(byte: Array) -> tuple[Array, Array, Array]:
     """UTF-8 sequences: every position is settled by its neighbours alone, without a scan.
 
@@ -107,15 +112,15 @@ def sequences(byte: Array) -> tuple[Array, Array, Array]:
     """
     size = byte.shape[1]
     b1, b2, b3 = _ahead(byte)
-    need = 1 * (byte < 0x80) + 2 * _between(byte, 0xC2, 0xDF) + 3 * _between(byte, 0xE0, 0xEF)
-    need = need + 4 * _between(byte, 0xF0, 0xF4)
+    leads = [byte < 0x80, _between(byte, 0xC2, 0xDF), _between(byte, 0xE0, 0xEF), _between(byte, 0xF0, 0xF4)]
+    need = jnp.select(leads, [1, 2, 3, 4], 0)
     # No overlong forms, no surrogates, nothing above U+10FFFF: all four are a matter of the second byte.
     low = jnp.where(byte == 0xE0, 0xA0, jnp.where(byte == 0xF0, 0x90, 0x80))
     high = jnp.where(byte == 0xED, 0x9F, jnp.where(byte == 0xF4, 0x8F, 0xBF))
     two = (need >= 2) & _between(b1, low, high)
     three = two & (need >= 3) & _between(b2, 0x80, 0xBF)
     four = three & (need == 4) & _between(b3, 0x80, 0xBF)
-    taken = 1 + two.astype(jnp.int32) + three + four
+    taken = jnp.select([four, three, two], [4, 3, 2], 1)
 
     behind = jnp.pad(taken, ((0, 0), (3, 0)))
     continues = (behind[:, 2 : 2 + size] > 1) | (behind[:, 1 : 1 + size] > 2) | (behind[:, :size] > 3)

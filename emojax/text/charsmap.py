@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from emojax.text.bytes import REPLACEMENT
+from emojax.text.bytes import REPLACEMENT, utf8_length
 from emojax.text.expand import Table, expand, lookup, take
 from emojax.text.graphemes import CONTROL, classes, cluster_starts
 from emojax.text.trie import NO_PIECE, Trie, all_matches, build_trie
@@ -156,7 +156,7 @@ def forms(tables: Charsmap, point: Array, begins: Array) -> tuple[Array, Array]:
     point = jnp.where(filled, take(point, source), 0)
     row = lookup(tables.row, (lookup(tables.page, point // _PAGE), point % _PAGE))
     kind = jnp.where(filled, lookup(tables.kind, row).astype(jnp.int32), CONTROL)
-    size = 1 + (point >= 0x80).astype(jnp.int32) + (point >= 0x800) + (point >= 0x10000)  # bytes
+    size = utf8_length(point)
 
     def after(x: Array, steps: int) -> Array:
         return jnp.pad(x, ((0, 0), (0, steps)))[:, steps:]
@@ -176,7 +176,7 @@ def forms(tables: Charsmap, point: Array, begins: Array) -> tuple[Array, Array]:
         found = jnp.where(three & (match[-1] != NO_PIECE), match[-1], match[1])  # keys have two or three characters
         found = jnp.where((two | three) & ~whole, found, NO_PIECE)
         form, whole = jnp.where(found != NO_PIECE, found, form), whole | (found != NO_PIECE)
-    lost = jnp.where(whole, 1 * two + 2 * three, 0)  # characters after this one
+    lost = jnp.where(whole, jnp.select([two, three], [1, 2], 0), 0)  # characters after this one
     lost = (before(lost, 1) > 0) | (before(lost, 2) > 1)
     return form, jnp.where(filled & ~lost, lookup(tables.count, form), 0)
 

@@ -24,8 +24,8 @@ def expand(counts: Array, size: int) -> tuple[Array, Array, Array]:
     position = jnp.arange(size, dtype=jnp.int32)
     search = jax.vmap(lambda row: jnp.searchsorted(row, position, side="right", method="scan"))
     source = jnp.minimum(search(ends).astype(jnp.int32), counts.shape[1] - 1)
-    filled = position < ends[:, -1:]
-    return source, jnp.where(filled, position - take(ends - counts, source), 0), filled
+    filled = position[None] < ends[:, -1:]
+    return source, jnp.where(filled, position[None] - take(ends - counts, source), 0), filled
 
 
 def take(values: Array, index: Array) -> Array:

@@ -118,7 +118,7 @@ def words(symbol: Array, steps: tuple[Strip | Join, ...], letter: int, split: bo
     solid = (symbol != NOTHING) & ~white
     last_solid, last_white = (jax.lax.cummax(jnp.where(x, place, -1), axis=1) for x in (solid, white))
     begins = solid & (before(last_solid) <= before(last_white)) & (symbol != META)
-    source, copy, filled = expand(jnp.where(solid, 1 + begins, 0), symbol.shape[1] + 1)
+    source, copy, filled = expand(jnp.where(solid, jnp.where(begins, 2, 1), 0), symbol.shape[1] + 1)
     first = take(begins, source) & (copy == 0)
     return jnp.where(filled, jnp.where(first, META, take(symbol, source)), NOTHING)
 
@@ -182,7 +182,7 @@ def unigram(trie: Trie, cost: Table, symbol: Array, *, unknown: int, size: int) 
 
     on_path, back, chosen = on_path.T, back.T, chosen.T
     token = jnp.where(chosen == stranger, unknown, chosen)
-    first = order - back  # of the token's symbols
+    first = order[None] - back  # of the token's symbols
     previous = take(token, jnp.maximum(first - 1, 0))
     same_word = take(symbol, jnp.maximum(first, 0)) != META
     fused = (token == unknown) & (previous == unknown) & same_word

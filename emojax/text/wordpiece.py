@@ -60,7 +60,7 @@ def wordpiece(
 
     # next[i]: where the piece after the one at i starts; `end` if that one closes its word, `hole` if there is none.
     end, hole = length, length + 1
-    position = jnp.arange(length, dtype=jnp.int32)
+    position = jnp.arange(length, dtype=jnp.int32)[None]
     boundary = jnp.pad(begins | space, ((0, 0), (0, 1)), constant_values=True)
     following = position + matched
     following = jnp.where(matched == 0, hole, jnp.where(take(boundary, following), end, following))

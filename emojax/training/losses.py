@@ -92,7 +92,7 @@ def advantages(reward: Array, grpo: Grpo) -> tuple[Array, Array]:
     ([-0.5, 0.5, -0.5, 0.5], [False, True])
     """
     known = jnp.isfinite(reward)
-    n = jnp.maximum(known.sum(-1, keepdims=True), 1)
+    n = jnp.maximum(known.sum(-1, keepdims=True), 1).astype(reward.dtype)
     centred = jnp.where(known, reward - jnp.where(known, reward, 0).sum(-1, keepdims=True) / n, 0)
     std = jnp.sqrt(jnp.square(centred).sum(-1, keepdims=True) / n)
     flat = std < 1e-6
@@ -114,12 +114,12 @@ def token_weights(mask: Array, ended: Array, grpo: Grpo) -> Array:
     >>> token_weights(mask, ended, Grpo(loss="dr_grpo"))[0].tolist()  # a token counts as much as any other
     [[0.125, 0.125, 0.0, 0.0], [0.125, 0.125, 0.125, 0.125]]
     """
-    kept = mask & ended[..., None] if grpo.mask_truncated else mask
+    kept = (mask & ended[..., None] if grpo.mask_truncated else mask).astype(jnp.float32)
     if grpo.loss == "dr_grpo":
         return kept / math.prod(mask.shape)
     if grpo.loss == "dapo":
         return kept / jnp.maximum(kept.sum(), 1)
-    samples = jnp.maximum(kept.any(-1).sum(), 1)
+    samples = jnp.maximum(kept.any(-1).sum(), 1).astype(jnp.float32)
     return kept / jnp.maximum(kept.sum(-1, keepdims=True), 1) / samples
 
 

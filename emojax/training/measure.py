@@ -32,7 +32,7 @@ def policy_metrics(
         "kl": _mean(k3(last.logp, last.reference), samples.mask),
         "entropy": _mean(first.entropy, samples.mask),
         "ratio": _mean(ratio, trained),
-        "clip_fraction": _mean(clipped, trained),
+        "clip_fraction": _mean(clipped.astype(jnp.float32), trained),
         "logp_gap": jnp.where(samples.mask, jnp.abs(samples.logp - first.logp), 0).max(),
     }
 
@@ -62,7 +62,7 @@ def sample_metrics(
 
 
 def _mean(x: Array, mask: Array) -> Array:
-    return jnp.where(mask, x, 0).sum() / jnp.maximum(mask.sum(), 1)
+    return jnp.where(mask, x, 0).sum() / jnp.maximum(mask.sum(), 1).astype(jnp.float32)
 
 
 def _distinct_pairs(ids: Array, mask: Array) -> Array:

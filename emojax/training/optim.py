@@ -48,7 +48,8 @@ def update(
     """One optimizer update, or none where the loss or a gradient is not finite."""
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises float32 decays to the power of an int32 count
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
 
     def keep(new: Tree, old: Tree) -> Tree:

@@ -59,6 +59,11 @@ def labelled(batch: Batch) -> Array:
     return (batch.emotion >= 0) & ((batch.audio_length > 0) | batch.video_mask.any(-1))
 
 
+def _sum(x: Array, mask: Array) -> Array:
+    """Sum of f32[B M T] over the tokens of the captions."""
+    return (x * mask.astype(x.dtype)).sum()
+
+
 def sft_step(
     state: TrainState,
     frozen: Params,
@@ -80,19 +85,19 @@ def sft_step(
     """
     with matmul_precision(cfg):
         batch = drop_streams(batch, jax.random.fold_in(key, state.step), cfg.sft.stream_dropout)
-        tokens = jnp.maximum(batch.caption_mask.sum(), 1)
-        clips = jnp.maximum(labelled(batch).sum(), 1)
+        tokens = jnp.maximum(batch.caption_mask.sum(), 1).astype(jnp.float32)
+        clips = jnp.maximum(labelled(batch).sum(), 1).astype(jnp.float32)
 
         def loss(params: Params, rows: Batch) -> tuple[Array, tuple[TokenScores, Array]]:
             scores, emotion = caption_scores(merge(params, frozen), rows, cfg)
-            captions = -(scores.logp * rows.caption_mask).sum() / tokens
+            captions = -_sum(scores.logp, rows.caption_mask) / tokens
             return captions + cfg.sft.emotion_weight * emotion.sum() / clips, (scores, emotion)
 
         total, grads, (scores, emotion) = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
         metrics |= {
-            "loss": -(scores.logp * batch.caption_mask).sum() / tokens,
-            "emotion_loss": emotion.sum() / labelled(batch).sum(),
-            "entropy": (scores.entropy * batch.caption_mask).sum() / tokens,
+            "loss": -_sum(scores.logp, batch.caption_mask) / tokens,
+            "emotion_loss": emotion.sum() / labelled(batch).sum().astype(jnp.float32),
+            "entropy": _sum(scores.entropy, batch.caption_mask) / tokens,
         }
         return dataclasses.replace(state, step=state.step + 1), metrics
