@@ -120,7 +120,7 @@ def _around(width: int) -> tuple[int, int]:
 
 
 def beside(x: Array, rows: Array | np.ndarray) -> Array:
-    """`rows` [... D] to be added to x or multiplied with it: of its type, and with as many axes, the first of size 1."""
+    """Rows [... D] as they are added to x or multiplied with it: of its type, and of its rank."""
     return jax.lax.broadcast_to_rank(rows, x.ndim).astype(x.dtype)
 
 
