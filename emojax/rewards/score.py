@@ -7,6 +7,7 @@ scores -1. NaN means "not scorable": a clip without a reference, and whatever th
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,21 +54,32 @@ def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStati
       FileNotFoundError, ValueError: see `sentence.load`.
       ConfigError: `max_tokens` is more than the sentence model reads.
     """
-    params, sentence_cfg, tokenizer = sentence.load(reward.model)
-    if not sentence_cfg.special < reward.max_tokens <= sentence_cfg.max_tokens:
-        raise ConfigError(
-            f"reward.max_tokens={reward.max_tokens}: wanted {sentence_cfg.special + 1} to {sentence_cfg.max_tokens}, "
-            f"the special tokens included: {reward.model} reads no more"
-        )
-    sentence_cfg = dataclasses.replace(sentence_cfg, max_tokens=reward.max_tokens)
-    tables = text.build(policy, tokenizer, max_bytes=reward.max_bytes, max_tokens=sentence_cfg.text_tokens)
-    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg)
+    params, settings, tokenizer = _load(reward)
+    tables = text.build(policy, tokenizer, max_bytes=reward.max_bytes, max_tokens=settings.text_tokens)
+    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, settings)
     if reward.kind == "rouge_l":
         return RewardModel(tables, None, None), static
+    return RewardModel(tables, params, _space(reward)), static
+
+
+def _load(reward: Reward) -> "tuple[Sentence, SentenceConfig, Tokenizer]":
+    params, settings, tokenizer = sentence.load(reward.model)
+    if not settings.special < reward.max_tokens <= settings.max_tokens:
+        raise ConfigError(
+            f"reward.max_tokens={reward.max_tokens}: wanted {settings.special + 1} to {settings.max_tokens}, "
+            f"the special tokens included: {reward.model} reads no more"
+        )
+    return params, dataclasses.replace(settings, max_tokens=reward.max_tokens), tokenizer
+
+
+@functools.lru_cache(maxsize=4)
+def _space(reward: Reward) -> Coordinates:
+    """The emotions of a configuration: some hundred texts, embedded once, though a run asks at each of its stages."""
+    params, settings, tokenizer = _load(reward)
     phrases = emotion.phrases(reward.concepts, reward.templates)
-    embedded = sentence.embed_texts(params, sentence_cfg, tokenizer, [p for concept in phrases for p in concept])
+    embedded = sentence.embed_texts(params, settings, tokenizer, [p for concept in phrases for p in concept])
     parts = np.split(embedded, np.cumsum([len(concept) for concept in phrases])[:-1])
-    return RewardModel(tables, params, emotion.build_space(parts, reward.coordinates, reward.center)), static
+    return emotion.build_space(parts, reward.coordinates, reward.center)
 
 
 def abstract(reward: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:

@@ -95,8 +95,7 @@ def words(tables: ByteLevel, point: Array, begins: Array) -> tuple[Array, Array,
         new = qwen_words.begins(point, *(kind == each for each in (_WHITE, _LETTER, _NUMBER, _OTHER)))
     else:
         new = _gpt2_begins(point, kind) & filled
-    size = 1 + (point >= 0x80).astype(jnp.int32) + (point >= 0x800) + (point >= 0x10000)
-    return point, jnp.where(filled, size, 0), new
+    return point, jnp.where(filled, utf8_length(point), 0), new
 
 
 def _gpt2_begins(point: Array, kind: Array) -> Array:

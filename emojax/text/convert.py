@@ -1,6 +1,9 @@
 """The tables of a pair of tokenizers, and the conversion they serve."""
 
+import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import jax
@@ -82,18 +85,32 @@ def build(policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", *, max
     Raises:
       ValueError: a tokenizer of another kind, or a size below 1.
     """
-    from tokenizers import models
-
     for name, size in (("max_bytes", max_bytes), ("max_tokens", max_tokens)):
         if size < 1:
             raise ValueError(f"{name} is {size}; it must be at least 1")
-    match reward.model:
+    return _of_reward(_Told(reward.to_str(), reward), max_bytes, max_tokens)(build_policy(policy))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A tokenizer, equal to every other that its JSON tells."""
+
+    json: str
+    tokenizer: "tokenizers.Tokenizer" = field(compare=False)
+
+
+@functools.lru_cache(maxsize=4)
+def _of_reward(reward: _Told, max_bytes: int, max_tokens: int) -> Callable[[Policy], Tables]:
+    """All tables but the policy's, which they wait for: seconds of work, which a run asks for at each of its stages."""
+    from tokenizers import models
+
+    match reward.tokenizer.model:
         case models.Unigram():
-            return _build_unigram(policy, reward, max_bytes, max_tokens)
+            return _build_unigram(reward.tokenizer, max_bytes, max_tokens)
         case models.BPE():
-            return _build_bpe(policy, reward, max_bytes, max_tokens)
+            return _build_bpe(reward.tokenizer, max_bytes, max_tokens)
         case _:
-            return _build_wordpiece(policy, reward, max_bytes, max_tokens)
+            return _build_wordpiece(reward.tokenizer, max_bytes, max_tokens)
 
 
 def _no_added_tokens(reward: "tokenizers.Tokenizer", model: str) -> None:
@@ -128,11 +145,8 @@ def _unknown(reward: "tokenizers.Tokenizer") -> int:
     return vocabulary[unknown]
 
 
-def _build_wordpiece(
-    policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
-) -> WordpieceTables:
+def _build_wordpiece(reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int) -> Callable[[Policy], Tables]:
     unknown = _unknown(reward)
-    token_table = build_policy(policy)
     kinds = classes(reward.pre_tokenizer)
     pieces = usable_pieces(reward, kinds)
     normalization, symbol = build_normalization(reward.normalizer, kinds, {c for text, _, _ in pieces for c in text})
@@ -142,8 +156,8 @@ def _build_wordpiece(
         raise ValueError("the reward model's vocabulary has no piece that text can match")
     letters, ids, begins = zip(*spelled, strict=True)
     symbols = 1 + max(normalization.letter, *symbol.values())
-    return WordpieceTables(
-        policy=token_table,
+    return functools.partial(
+        WordpieceTables,
         normalization=normalization,
         trie=build_trie(list(letters), np.array(ids), np.array(begins), symbols),
         unknown=unknown,
@@ -153,9 +167,7 @@ def _build_wordpiece(
     )
 
 
-def _build_unigram(
-    policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
-) -> UnigramTables:
+def _build_unigram(reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int) -> Callable[[Policy], Tables]:
     from tokenizers import pre_tokenizers
 
     told = settings.read(reward)
@@ -168,8 +180,8 @@ def _build_unigram(
         raise ValueError("the reward model's vocabulary has no piece that text can match")
     letters, ids = zip(*spelled, strict=True)
     longest = math.ceil(max_bytes * table.growth) + 1
-    return UnigramTables(
-        policy=build_policy(policy),
+    return functools.partial(
+        UnigramTables,
         charsmap=table,
         trie=build_trie(
             list(letters), np.array(ids), np.zeros(len(ids), bool), 1 + max(table.letter, *symbol.values())
@@ -183,13 +195,11 @@ def _build_unigram(
     )
 
 
-def _build_bpe(
-    policy: "tokenizers.Tokenizer", reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int
-) -> BpeTables:
+def _build_bpe(reward: "tokenizers.Tokenizer", max_bytes: int, max_tokens: int) -> Callable[[Policy], Tables]:
     told = bpe.read(reward)
     _no_added_tokens(reward, "BPE")
-    return BpeTables(
-        policy=build_policy(policy),
+    return functools.partial(
+        BpeTables,
         composition=build_composition() if told.composes else None,
         words=byte_level.build_byte_level(told.prefix, told.pattern),
         rules=bpe.build_rules(told.byte, told.merges, told.vocabulary),
