@@ -211,7 +211,10 @@ def _pooled(p: Pool, x: Array, sizes: VitConfig) -> Array:
 
 
 def _scale(scale: Array | None, x: Array) -> Array:
-    return x if scale is None else (x.astype(jnp.float32) * beside(x, rounded(scale, x.dtype))).astype(x.dtype)
+    if scale is None:
+        return x
+    wide = x.astype(jnp.float32)
+    return (wide * beside(wide, rounded(scale, x.dtype))).astype(x.dtype)
 
 
 def _gated(p: Gated, x: Array) -> Array:

@@ -210,7 +210,7 @@ def _position(p: Position | tuple[Linear, ...], x: Array, mask: Array, sizes: Wa
     if isinstance(p, Position):
         direction = rearrange(p.direction.astype(jnp.float32), "(w i) o -> w i o", w=k)
         norm = jnp.sqrt(jnp.square(direction).sum((1, 2)))
-        kernel = rearrange(direction * (p.length / norm)[:, None, None], "w i o -> (w i) o")
+        kernel = rearrange(direction * (p.length.astype(jnp.float32) / norm)[:, None, None], "w i o -> (w i) o")
         return activation(convolve(Linear(kernel, p.bias), x))
     for each in p:
         x = activation(layer_norm(_UNSCALED, convolve(each, x), _CONV_EPS))
@@ -240,4 +240,4 @@ def _gate(p: Gate, x: Array) -> Array:
     """Factor of the attention's bias for each query, [B S D] -> f32[B N S]."""
     y = linear(p.linear, rearrange(x, "b s (n h) -> b s n h", n=p.scale.shape[0])).astype(jnp.float32)
     a, b = jax.nn.sigmoid(rearrange(y, "b s n (two four) -> two b n s four", two=2).sum(-1))
-    return a * (b * p.scale[None, :, None] - 1) + 2
+    return a * (b * p.scale.astype(jnp.float32)[None, :, None] - 1) + 2

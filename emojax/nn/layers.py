@@ -73,7 +73,8 @@ def _product(x: Array, w: Weight) -> Array:
     """x W in float32, of a weight in any form."""
     match w:
         case Quantized():
-            return _product(x, w.int8.astype(x.dtype)) * beside(x, w.scale[0])
+            y = _product(x, w.int8.astype(x.dtype))
+            return y * beside(y, w.scale[0])
         case Adapted():
             return _product(x, effective(w, w.base, x.dtype))
         case Effective():
@@ -143,7 +144,8 @@ def rounded(w: Array, dtype: jnp.dtype) -> Array:
 
 def add_rows(x: Array, rows: Array) -> Array:
     """x + rows, broadcast, with `rows` rounded to x's type; the gradient of `rows` is summed in float32."""
-    return (x.astype(jnp.float32) + beside(x, rounded(rows, x.dtype))).astype(x.dtype)
+    wide = x.astype(jnp.float32)
+    return (wide + beside(wide, rounded(rows, x.dtype))).astype(x.dtype)
 
 
 def gelu(x: Array) -> Array:

@@ -129,7 +129,7 @@ def _least(candidates: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
     least = []
     for limb in candidates:
         least.append(jnp.where(best, limb, jnp.iinfo(jnp.int32).max).min(0))
-        best &= limb == least[-1]
+        best &= limb == least[-1][None]
     place = jnp.arange(len(best), dtype=jnp.int32)[:, None]
     return jnp.where(best, place, -1).max(0), tuple(least)
 

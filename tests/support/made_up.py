@@ -112,10 +112,10 @@ def params(cfg: Config, seed: int = 0) -> captioner.Params:
 
 def score(values: Array, ids: Array, mask: Array, refs: References) -> tuple[Array, dict[str, Array]]:
     """The mean of `values` (f32[V]) over a caption's tokens, and more for words of a reference."""
-    length = jnp.maximum(mask.sum(-1), 1)
+    length = jnp.maximum(mask.sum(-1), 1).astype(jnp.float32)
     worth = jnp.where(mask, values[ids], 0).sum(-1) / length
     common = (ids[..., None] == refs.ids[:, :1, None]) & refs.mask[:, :1, None]
-    overlap = (common.any(-1) & mask).sum(-1) / length
+    overlap = (common.any(-1) & mask).sum(-1).astype(jnp.float32) / length
     return worth + 0.5 * overlap, {"worth": worth, "overlap": overlap}
 
 
