@@ -13,6 +13,10 @@ os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {C
 # eight threads, independent collectives of a (data, fsdp, model) mesh take them all, and the program hangs
 os.environ.setdefault("PJRT_NPROC", "64")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# what broadcasts or widens is said, no key is used twice: also in the processes that tests start
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+os.environ.setdefault("JAX_DEBUG_KEY_REUSE", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 

@@ -36,7 +36,7 @@ def made(case: str, dtype: str = "float32") -> tuple[Array, Array, Array, Array 
         return jnp.asarray(2 * r.normal(size=(*lead, *shape)), dtype)
 
     if mask is not None:
-        mask = jnp.asarray(r.random((*lead, *mask)) < 0.6) & (np.arange(mask[0]) % 5 != 3)[:, None]
+        mask = jnp.asarray((r.random((*lead, *mask)) < 0.6) & (np.arange(mask[0]) % 5 != 3)[:, None])
         mask = mask.at[-1].set(False) if mask.shape[-2] == 1 else mask
     if bias is not None and bias[0] == 1:
         bias = (CASES[case][3], *bias[1:])  # one for all heads is broadcast by who makes it

@@ -27,7 +27,7 @@ def gradient(
     def loss(p: lm.Lm, embed: Array) -> Array:
         pre = prefix.replace(embed=embed)
         hidden = lm.suffix(p, lm.prefill(p, pre, cfg, remat), pre.mask, shifted(ids, cfg.start_token), cfg, remat)
-        return -(token_scores(hidden, lm.head(p), ids, cfg.vocab, Sampling()).logp * mask).sum() / mask.sum()
+        return -token_scores(hidden, lm.head(p), ids, cfg.vocab, Sampling()).logp.mean(where=mask)
 
     value, grads = jax.value_and_grad(loss, (0, 1))(p, prefix.embed)
     return value, *grads

@@ -3,6 +3,7 @@ changes nothing."""
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,13 @@ from support import made_up, plain
 
 CFG = made_up.config()
 TOLERANCE = 1e-5  # of the gradient's norm
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_on_paper() -> Iterator[None]:
+    """The plain model is written as textbooks are, who broadcast without a word."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def test_narrow_sums_are_found() -> None:
         return y.astype(jnp.float32).sum()
 
     def two(w: jax.Array, x: jax.Array) -> jax.Array:
-        return w[jnp.zeros(5, int)].astype(jnp.float32).sum() + (x @ w).sum()
+        return w[jnp.zeros(5, int)].astype(jnp.float32).sum() + (x @ w).astype(jnp.float32).sum()
 
     w, x = jnp.ones(3, jnp.bfloat16), jnp.ones((4, 3), jnp.bfloat16)
     assert narrow_sums(jax.make_jaxpr(jax.grad(one))(w, x).jaxpr) == ["scan carry bfloat16[3]"]

@@ -120,7 +120,7 @@ def flash(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
         told = jnp.broadcast_to(jnp.asarray(number, x.dtype), x.shape[:-1])[..., None]
         return jnp.concatenate([x, told, jnp.zeros((*x.shape[:-1], _STEP - 1), x.dtype)], -1)
 
-    hidden = jnp.where(jnp.pad(seen, ((0, 0), (0, s % 2))), 0, _OFF)[..., None]
+    hidden = jnp.where(jnp.pad(seen, ((0, 0), (0, s % 2))), 0.0, _OFF)[..., None]
     y = jax.nn.dot_product_attention(
         widen(q, 1.0), widen(k, hidden), widen(v, 0.0), scale=scale, implementation="cudnn"
     )

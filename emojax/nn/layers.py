@@ -122,7 +122,7 @@ def _around(width: int) -> tuple[int, int]:
 
 def beside(x: Array, rows: Array | np.ndarray) -> Array:
     """Rows [... D] as they are added to x or multiplied with it: of its type, and of its rank."""
-    return jax.lax.broadcast_to_rank(rows, x.ndim).astype(x.dtype)
+    return jax.lax.broadcast_to_rank(jnp.asarray(rows, x.dtype), x.ndim)
 
 
 def layer_norm(p: Norm, x: Array, eps: float = 1e-5) -> Array:
