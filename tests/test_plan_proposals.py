@@ -92,7 +92,7 @@ def test_the_compilers_words_for_too_little_memory(text: str, told: tuple[float,
 
 
 def test_arguments_are_known_without_compiling() -> None:
-    program = made_up.sft(dataclasses.replace(CFG, mesh=Mesh(fsdp=2, model=2)), 4)
+    program = made_up.sft(dataclasses.replace(small.CFG, mesh=Mesh(fsdp=2, model=2)), 4)
     arguments = memory.of_arguments((program.state, program.frozen, program.batch, program.key))
     assert arguments == memory.of(program.lower().compile())["arguments"]
 

@@ -22,6 +22,7 @@ from emojax.export import card, directory
 from emojax.hub.locate import local
 from emojax.parallel import sharding
 from emojax.training import stages
+from support.devices import one_device
 
 torch = pytest.importorskip("torch", reason="torch writes the directories")
 load_file = pytest.importorskip("safetensors.torch").load_file
@@ -166,8 +167,9 @@ def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path
             compiled.append(str(about.get("fun_name")))
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    stages.sft(cfg, tmp_path / "sft", progress=quiet)
-    stages.grpo(cfg, tmp_path / "grpo", init=tmp_path / "sft", progress=quiet)
+    with one_device():
+        stages.sft(cfg, tmp_path / "sft", progress=quiet)
+        stages.grpo(cfg, tmp_path / "grpo", init=tmp_path / "sft", progress=quiet)
     assert [sum(step in name for name in compiled) for step in ("sft_step", "grpo_step")] == [1, 1]
 
     # what was frozen is what the directories hold, what was not has moved

@@ -172,7 +172,8 @@ def compare(
       sources: (name, ids) of each sequence.
     """
     spelling = build_policy(policy)
-    width = max((len(ids) for _, ids in sources), default=1)
+    longest = max((len(ids) for _, ids in sources), default=1)
+    width = 1 << max(longest - 1, 63).bit_length()  # few widths, so that few programs are compiled
     run = jax.jit(retokenize)
     on_device = jax.device_put(tables)
     for start in range(0, len(sources), _BATCH):
