@@ -28,7 +28,8 @@ def test_without_a_gradient_matrices_shrink_and_nothing_else_moves() -> None:
 
     @jax.jit
     def updated(params: Tree) -> Tree:
-        step, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+        with jax.numpy_dtype_promotion("standard"):  # as in `optim.update`
+            step, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
         return optax.apply_updates(params, step)
 
     after = nodes(updated(params))
