@@ -149,7 +149,7 @@ def _composed(tables: Composition, point: Array, begins: Array, entry: Array) ->
         made = lookup(tables.pair, (row, lookup(tables.second, entry)))
         joins = (made > 0) & (between < rank) & there
         letter = (rank == 0) & ~joins
-        row = lookup(tables.first, jnp.where(joins, made, entry)) * (joins | letter) + row * ~(joins | letter)
+        row = jnp.where(joins | letter, lookup(tables.first, jnp.where(joins, made, entry)), row)
         becomes = jnp.where(joins, made, jnp.where(letter, 0, becomes))
         between = jnp.where(joins, between, jnp.where(letter, -1, rank))
         return (row, becomes, between), (joins, becomes)

@@ -27,7 +27,7 @@ def begins(point: Array, white: Array, letter: Array, number: Array, other: Arra
       white, letter, number, other: bool[N Y] their kinds, all False past the end.
     """
     size = point.shape[1]
-    place = jnp.arange(size, dtype=jnp.int32)
+    place = jnp.arange(size, dtype=jnp.int32)[None]
     there = white | letter | number | other
     line = white & ((point == ord("\n")) | (point == ord("\r")))
 
@@ -66,5 +66,5 @@ def begins(point: Array, white: Array, letter: Array, number: Array, other: Arra
         return jnp.where(following == place, until, following), following == place
 
     first = jnp.zeros(point.shape[0], jnp.int32)
-    _, begin = jax.lax.scan(step, first, (place, until.T.astype(jnp.int32)), unroll=_UNROLL)
+    _, begin = jax.lax.scan(step, first, (place[0], until.T.astype(jnp.int32)), unroll=_UNROLL)
     return begin.T & there
