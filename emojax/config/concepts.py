@@ -11,6 +11,14 @@ class Concept:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Attribute:
+    """A fact of a clip that a caption may state: its name in the manifest, and the words that state each value."""
+
+    name: str
+    values: tuple[Concept, ...]
+
+
 CONCEPTS = (  # the synonyms are ours
     Concept("neutral", ("neutral", "calm", "composed", "even", "matter-of-fact", "unemotional")),
     Concept("happy", ("happy", "joyful", "cheerful", "delighted", "pleased", "glad")),
@@ -32,3 +40,52 @@ CONCEPTS_ZH = (  # the same, in the words of Chinese captions (ours)
     Concept("fearful", ("害怕", "恐惧", "惊恐", "紧张", "担心", "惊慌")),
 )
 TEMPLATES_ZH = ("{}", "声音听起来{}", "说话人很{}", "语气{}", "情绪是{}")
+
+ATTRIBUTES = (  # of the built-in corpus: every word by which its captions state a fact
+    Attribute(
+        "gender",
+        (
+            Concept("woman", ("woman", "lady", "female", "she", "her")),
+            Concept("man", ("man", "gentleman", "fellow", "male", "he", "his")),
+        ),
+    ),
+    Attribute(
+        "age",
+        (
+            Concept("young", ("young", "girlish", "youthful", "in her twenties", "in his twenties")),
+            Concept("middle-aged", ("middle-aged", "mature", "in her forties", "in his forties")),
+            Concept("elderly", ("elderly", "old", "grey-haired")),
+        ),
+    ),
+    Attribute(
+        "timbre",
+        (
+            Concept("deep", ("deep voice", "low-pitched voice", "dark, resonant voice")),
+            Concept("medium", ("voice of medium pitch", "mid-range voice", "average register")),
+            Concept("high", ("high voice", "high-pitched voice", "light, clear voice")),
+        ),
+    ),
+    Attribute(
+        "style",
+        (
+            Concept("plain", ("everyday pace", "ordinary manner", "conversational way", "normal volume")),
+            Concept("fast", ("quickly", "brisk pace", "rapidly", "in a hurry", "swiftly")),
+            Concept("slow", ("slowly", "unhurried pace", "long drawn syllables", "without any haste", "leisurely")),
+            Concept("whispering", ("whisper", "under the breath", "hushed tones", "very softly", "almost without voice")),
+            Concept("loud", ("loudly", "full volume", "booming manner", "raised voice", "for the whole room to hear")),
+            Concept("hesitant", ("haltingly", "many pauses", "hesitantly", "fits and starts", "gaps between words")),
+        ),
+    ),
+    Attribute(
+        "intensity",
+        (
+            Concept("slight", ("slightly", "a little", "somewhat", "mildly", "faintly", "trace", "touch", "hint")),
+            Concept("moderate", ("clearly", "plainly", "rather", "evidently", "marked", "unmistakable", "evident")),
+            Concept(
+                "strong",
+                ("deeply", "extremely", "intensely", "utterly", "thoroughly")
+                + ("great", "overwhelming", "intense", "powerful"),
+            ),
+        ),
+    ),
+)

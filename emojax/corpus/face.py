@@ -27,10 +27,11 @@ UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 20, 23, 26)
 BLINK = 45
 ZOOM = 1.15  # how far the head fills the picture
 
-Hair = Literal["short", "long", "bald", "bun"]
+Hair = Literal["short", "long", "bald", "bob"]
 Color = tuple[float, float, float]  # red, green, blue, 0..1
 DARK: Color = (0.16, 0.07, 0.07)
 WHITE: Color = (0.96, 0.96, 0.94)
+GREY: Color = (0.56, 0.56, 0.58)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Face:
     glasses: bool
     beard: bool
     vigour: float  # how strongly this face shows what it feels, relative
+    lines: float  # depth of the lines that age draws, 0..1
+    temples: bool  # they are grey
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def draw(face: Face, actions: Actions, speech: np.ndarray, size: int, rng: np.ra
     )
     _behind(canvas, face, axis)
     _head(canvas, face, actions)
+    _lines(canvas.rows(-0.5, 0.65), face)
     _eyes(canvas.rows(-0.15, 0.5), face, actions)
     _brows(canvas.rows(0.0, 0.75), face, actions)
     _nose(canvas.rows(-0.5, 0.35), face, actions)
@@ -136,8 +140,8 @@ def _behind(canvas: Canvas, face: Face, axis: np.ndarray) -> None:
     x, y = canvas.x, canvas.y
     if face.cut == "long":
         canvas.paint(_shade(face.hair, 0.85), _ellipse(x, y + 0.12, 0.86 * face.width, 0.98))
-    if face.cut == "bun":
-        canvas.paint(face.hair, _ellipse(x, y - 0.88, 0.25, 0.2))
+    if face.cut == "bob":
+        canvas.paint(_shade(face.hair, 0.85), _ellipse(x, y - 0.12, 0.84 * face.width, 0.72))
     low = canvas.rows(-1.0, -0.4)
     low.paint(_shade(face.skin, 0.8), np.maximum(np.abs(low.x) - 0.3, low.y + 0.4))
     low.paint(face.clothes, _ellipse(low.x, low.y + 1.25, 1.05, 0.42))
@@ -167,9 +171,29 @@ def _head(canvas: Canvas, face: Face, actions: Actions) -> None:
         mask = np.maximum(outline[cut], jaw.y + 0.3 + 0.35 * (jaw.x / wide) ** 2 * -1)
         jaw.paint(face.hair, mask, 0.65)
     if face.cut != "bald":
-        line = 0.58 - (0.25 if face.cut == "long" else 0.12) * (x / wide) ** 2
+        line = 0.58 - (0.12 if face.cut == "short" else 0.25) * (x / wide) ** 2
         cap = _ellipse(x, y - 0.02, wide * 1.06, 0.9)
         canvas.paint(face.hair, np.maximum(cap, line - y))
+        if face.temples:
+            sides = np.maximum(np.maximum(cap, line - y), wide * 0.55 - np.abs(x))
+            canvas.paint(GREY, sides, 0.9)
+
+
+def _lines(canvas: Canvas, face: Face) -> None:
+    """What age leaves at rest: lines across the forehead, at the outer corners of the eyes and under them."""
+    if face.lines <= 0:
+        return
+    x, y = canvas.x, canvas.y
+    dark = _shade(face.skin, 0.62)
+    for height in (0.44, 0.51):
+        canvas.paint(dark, np.maximum(np.abs(y - height + 0.1 * x * x) - 0.014, np.abs(x) - 0.3), 0.85 * face.lines)
+    for side in (-1, 1):
+        outer = side * x - face.gap - 0.2
+        for slope in (0.5, -0.5):
+            ray = np.maximum(np.abs(y - 0.12 - slope * outer) - 0.012, np.abs(outer - 0.06) - 0.06)
+            canvas.paint(dark, ray, 0.8 * face.lines)
+        under = np.abs(y - 0.0 + 0.6 * (1 - ((side * x - face.gap) / 0.18) ** 2) * 0.06) - 0.014
+        canvas.paint(dark, np.maximum(under, np.abs(side * x - face.gap) - 0.16), 0.8 * face.lines)
 
 
 def _eyes(canvas: Canvas, face: Face, actions: Actions) -> None:

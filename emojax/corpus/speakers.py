@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emojax.corpus.face import Color, Face, Hair
+from emojax.corpus.face import GREY, Color, Face, Hair
 from emojax.corpus.voice import Voice
 
 SPLITS = ("train", "validation", "test")
@@ -25,12 +25,13 @@ HAIRS: tuple[Color, ...] = (
     (0.8, 0.64, 0.36),
     (0.55, 0.22, 0.1),
 )
-GREY: Color = (0.56, 0.56, 0.58)
 IRISES: tuple[Color, ...] = ((0.25, 0.15, 0.08), (0.3, 0.45, 0.6), (0.3, 0.45, 0.25), (0.4, 0.3, 0.15))
 CUTS: dict[str, tuple[Hair, ...]] = {
-    "woman": ("long", "long", "bun", "short"),
+    "woman": ("long", "long", "bob"),
     "man": ("short", "short", "short", "bald"),
 }
+TIMBRES = {"deep": -1.0, "medium": 0.0, "high": 1.0}  # how far above the mean of the same gender
+LINES = {"young": 0.0, "middle-aged": 0.6, "elderly": 1.0}  # depth of the face's lines
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,25 @@ def make_speakers(speakers: int, seed: int) -> list[Speaker]:
 
 
 def _speaker(number: int, split: str, seed: int) -> Speaker:
-    """Genders alternate and ages take turns, so that every split has its share of each."""
+    """Genders alternate, ages and timbres take turns, so that every split has its share of each."""
     rng = np.random.default_rng([seed, 1, number])
     gender, age = ("woman", "man")[number % 2], AGES[number // 2 % 3]
-    woman, old = gender == "woman", age == "elderly"
-    pitch = rng.uniform(-2.0, 2.0)  # semitones
+    timbre = tuple(TIMBRES)[(number // 2 + number // 6) % 3]  # every age has every timbre
+    woman, old, high = gender == "woman", age == "elderly", TIMBRES[timbre]
     voice = Voice(
-        pitch=PITCH[gender] * 2.0 ** (pitch / 12),
+        pitch=PITCH[gender] * 2.0 ** ((2.5 * high + rng.uniform(-0.5, 0.5)) / 12),
         accent=rng.uniform(2.0, 3.0),
-        tract=(1.17 if woman else 1.0) * rng.uniform(0.95, 1.05),  # shorter: Peterson & Barney's women
+        tract=(1.17 if woman else 1.0) * (1 + 0.04 * high) * rng.uniform(0.99, 1.01),  # Peterson & Barney's women
         breath=rng.uniform(0.05, 0.15) + 0.05 * woman + 0.05 * old,
-        tilt=rng.uniform(-0.5, 0.5),
+        tilt=1.5 * high + rng.uniform(-0.3, 0.3),
         level=rng.uniform(-1.0, 1.0),
         pace=rng.uniform(-0.06, 0.06) - 0.06 * old,
     )
-    timbre = "deep" if pitch < -0.8 else "high" if pitch > 0.8 else "medium"
-    return Speaker(f"speaker-{number:02}", split, gender, age, timbre, voice, _face(gender, old, rng))
+    return Speaker(f"speaker-{number:02}", split, gender, age, timbre, voice, _face(gender, age, rng))
 
 
-def _face(gender: str, old: bool, rng: np.random.Generator) -> Face:
-    woman = gender == "woman"
+def _face(gender: str, age: str, rng: np.random.Generator) -> Face:
+    woman, old = gender == "woman", age == "elderly"
     skin = SKINS[rng.integers(len(SKINS))]
     hair = GREY if old else HAIRS[rng.integers(len(HAIRS) if skin[0] > 0.75 else 2)]
     red, green, blue = skin
@@ -81,7 +81,7 @@ def _face(gender: str, old: bool, rng: np.random.Generator) -> Face:
         hair=hair,
         cut=CUTS[gender][rng.integers(len(CUTS[gender]))],
         iris=IRISES[rng.integers(len(IRISES))],
-        lips=(0.8 * red, (0.45 if woman else 0.6) * green, (0.5 if woman else 0.65) * blue),
+        lips=(0.8 * red, (0.4 if woman else 0.65) * green, (0.45 if woman else 0.7) * blue),
         clothes=_color(rng, 0.15, 0.8, 0.0),
         wall=_color(rng, 0.55, 0.75, 0.07),
         width=rng.uniform(0.92, 1.08),
@@ -93,7 +93,9 @@ def _face(gender: str, old: bool, rng: np.random.Generator) -> Face:
         corners=rng.uniform(-0.02, 0.02),
         glasses=bool(rng.random() < 0.25),
         beard=bool(not woman and rng.random() < 0.35),
-        vigour=rng.uniform(0.88, 1.08),
+        vigour=rng.uniform(0.92, 1.05),
+        lines=LINES[age] + rng.uniform(-0.1, 0.1) * (age != "young"),
+        temples=age == "middle-aged",
     )
 
 

@@ -23,12 +23,12 @@ import numpy as np
 from emojax import storage
 from emojax.config import ConfigError, Corpus
 from emojax.config.concepts import CONCEPTS
-from emojax.corpus import face, voice, wording
+from emojax.corpus import captions, face, voice, wording
 from emojax.corpus.speakers import SPLITS, Speaker, make_speakers
 
-FORMAT = 1  # raised whenever the same corpus and seed come to give other files
+FORMAT = 2  # raised whenever the same corpus and seed come to give other files
 TOLD = ("voice", "face", "both", "both")  # what tells the emotion, in equal shares
-STRENGTH = {"none": 0.0, "slight": 0.7, "moderate": 1.0, "strong": 1.35}  # of an emotion's effect, by intensity
+STRENGTH = {"none": 0.0, "slight": 0.6, "moderate": 1.0, "strong": 1.6}  # of an emotion's effect, by intensity
 T = TypeVar("T")
 
 
@@ -38,9 +38,10 @@ class Plan:
 
     number: int
     speaker: Speaker
-    scene: wording.Scene
+    scene: captions.Scene
     transcript: str
     captions: tuple[str, ...]
+    captions_of: dict[str, tuple[str, ...]]  # of one stream alone
     manner: voice.Manner
     timing: voice.Timing
 
@@ -58,8 +59,7 @@ def make_corpus(
 ) -> Path:
     """Makes the corpus in the folder `out` and returns the path of its manifest.
 
-    The folder holds `manifest.jsonl`, `facts.jsonl` (what the manifest does not say: intensity, style, what tells the
-    emotion), `corpus.json` and `media/`. It appears under its name only when complete; the same corpus found there is
+    The folder holds `manifest.jsonl`, `facts.jsonl` (what the manifest does not say: what tells the emotion), `corpus.json` and `media/`. It appears under its name only when complete; the same corpus found there is
     reused. `progress` is told (clips done, all clips).
 
     Raises:
@@ -143,7 +143,7 @@ def _deal(values: Sequence[T], count: int, rng: random.Random) -> list[T]:
 
 def _scenes(
     emotion: str, count: int, people: Sequence[Speaker], rng: random.Random
-) -> Iterator[tuple[Speaker, wording.Scene]]:
+) -> Iterator[tuple[Speaker, captions.Scene]]:
     """The scenes of an emotion, its speakers, intensities, styles and what tells it all balanced."""
     told = _deal(TOLD, count, rng)
     filmed = iter(_deal((True, False), told.count("voice"), rng))
@@ -152,7 +152,7 @@ def _scenes(
     for speaker, stream, intensity, style in zip(_deal(people, count, rng), told, intensities, styles, strict=True):
         yield (
             speaker,
-            wording.Scene(
+            captions.Scene(
                 emotion=emotion,
                 intensity="none" if emotion == "neutral" else intensity,
                 style=style,
@@ -165,13 +165,14 @@ def _scenes(
         )
 
 
-def _clip(number: int, speaker: Speaker, scene: wording.Scene, corpus: Corpus, seed: int) -> Plan:
+def _clip(number: int, speaker: Speaker, scene: captions.Scene, corpus: Corpus, seed: int) -> Plan:
     rng = random.Random(f"{seed}/clip/{number}")
     text = wording.transcript(rng)
     strength = 0.0 if scene.told == "face" else STRENGTH[scene.intensity]
     manner = voice.combine((strength, voice.EMOTIONS[scene.emotion]), (1.0, voice.STYLES[scene.style]))
     timing = voice.timing(text, speaker.voice, manner, corpus.seconds)
-    return Plan(number, speaker, scene, text, wording.captions(scene, rng), manner, timing)
+    whole, partial = captions.captions(scene, rng), captions.partial_captions(scene, rng)
+    return Plan(number, speaker, scene, text, whole, partial, manner, timing)
 
 
 def _record(plan: Plan) -> dict[str, Any]:
@@ -181,12 +182,20 @@ def _record(plan: Plan) -> dict[str, Any]:
         **({"video": f"media/{plan.name}.mp4"} if plan.scene.filmed else {}),
         "transcript": plan.transcript,
         "captions": list(plan.captions),
+        "captions_of": {stream: list(found) for stream, found in plan.captions_of.items()},
         "emotion": plan.scene.emotion,
+        "attributes": _attributes(plan.scene),
         "speaker": plan.speaker.name,
         "split": plan.speaker.split,
         "language": "en",
         "seconds": plan.seconds,
     }
+
+
+def _attributes(scene: captions.Scene) -> dict[str, str]:
+    """What a caption may state of the clip besides the emotion; a feeling that is not there has no intensity."""
+    names = ("gender", "age", "timbre", "style", *(("intensity",) if scene.intensity != "none" else ()))
+    return {name: getattr(scene, name) for name in names}
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

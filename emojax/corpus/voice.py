@@ -55,20 +55,20 @@ class Manner:
 
 EMOTIONS = {  # at middle intensity
     "neutral": Manner(),
-    "happy": Manner(pitch=4, span=0.9, final=1, loudness=4, pace=0.15, tilt=1, spread=0.1),
-    "sad": Manner(pitch=-3, span=-1.2, slope=-3, loudness=-7, pace=-0.45, breath=0.3, tilt=-3, spread=-0.05),
-    "angry": Manner(pitch=3, span=0.5, final=-4, loudness=9, pace=0.25, tilt=4, rough=0.25),
-    "surprised": Manner(pitch=5, span=0.5, slope=6, final=9, loudness=3, breath=0.05, tilt=0.5),
-    "disgusted": Manner(pitch=-4, span=-0.2, slope=-2, final=-3, pace=-0.35, tilt=2, rough=0.8, spread=-0.12),
-    "fearful": Manner(pitch=6, span=-1.0, loudness=-3, pace=0.4, breath=0.2, tilt=-1.5, tremor=1.1, pause=0.06),
+    "happy": Manner(pitch=4, span=0.9, final=1, loudness=3, pace=0.1, tilt=1, spread=0.1),
+    "sad": Manner(pitch=-3, span=-1.2, slope=-3, loudness=-5, pace=-0.2, breath=0.15, tilt=-3, spread=-0.05),
+    "angry": Manner(pitch=3, span=0.5, final=-4, loudness=5, pace=0.1, tilt=4, rough=0.25),
+    "surprised": Manner(pitch=5, span=0.5, slope=6, final=9, loudness=2, breath=0.05, tilt=0.5),
+    "disgusted": Manner(pitch=-4, span=-0.2, slope=-2, final=-3, pace=-0.15, tilt=2, rough=0.8, spread=-0.12),
+    "fearful": Manner(pitch=6, span=-1.0, loudness=-3, pace=0.2, breath=0.1, tilt=-1.5, tremor=1.1),
 }
-STYLES = {
+STYLES = {  # wider apart than what an emotion does to the same quantities, so that both can be heard at once
     "plain": Manner(),
-    "fast": Manner(pace=0.4),
-    "slow": Manner(pace=-0.35),
-    "whispering": Manner(loudness=-5, breath=0.4),
-    "loud": Manner(loudness=6, tilt=1),
-    "hesitant": Manner(pause=0.2, pace=0.05),
+    "fast": Manner(pace=0.6),
+    "slow": Manner(pace=-0.6),
+    "whispering": Manner(loudness=-9, breath=0.75),
+    "loud": Manner(loudness=10, tilt=1),
+    "hesitant": Manner(pause=0.3),
 }
 
 VOWELS = {  # Hz: the first three formants of men (Peterson & Barney 1952, table II)

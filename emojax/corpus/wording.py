@@ -1,13 +1,11 @@
-"""The words of the built-in corpus: what is said, and how it is described.
+"""The words of the built-in corpus: what is said, and the words that describe it.
 
-A clip has five captions, as an EmotionTalk utterance has: about the speaker, about the manner of speaking, about the
-emotion, and two of the whole. Each names the emotion with a word of `emojax.concepts.CONCEPTS`, in a degree that fits
-its intensity, and says which of voice and face tells it; none uses a word of another emotion.
+A word that states a fact states it for one value alone: `emojax.config.concepts` lists them again, as CONCEPTS for the
+emotion and ATTRIBUTES for all else, for those who want to know what a caption says.
 """
 
 import random
 import re
-from dataclasses import dataclass
 
 INTENSITIES = ("slight", "moderate", "strong")
 LEVELS = {"none": 0, "slight": 0, "moderate": 1, "strong": 2}  # of WORDS
@@ -46,13 +44,13 @@ NOUNS = {
 DEGREES = {
     "none": ("entirely", "quite", "perfectly", "wholly", ""),
     "slight": ("slightly", "a little", "somewhat", "mildly", "faintly"),
-    "moderate": ("clearly", "plainly", "rather", "quite", ""),
+    "moderate": ("clearly", "plainly", "rather", "evidently"),
     "strong": ("deeply", "extremely", "intensely", "utterly", "thoroughly"),
 }
 AMOUNTS = {
     "none": ("plain", "simple", "steady"),
     "slight": ("a trace of", "a touch of", "a hint of"),
-    "moderate": ("clear", "unmistakable", "plain"),
+    "moderate": ("marked", "unmistakable", "evident"),
     "strong": ("great", "overwhelming", "intense", "powerful"),
 }
 VOICE = {  # what is heard
@@ -61,7 +59,7 @@ VOICE = {  # what is heard
         "the voice keeps to a level, ordinary tone",
         "nothing in the delivery stands out",
         "the melody is steady from start to finish",
-        "the loudness stays moderate",
+        "the tone stays flat and plain",
     ),
     "happy": (
         "the pitch dances up and down",
@@ -71,8 +69,8 @@ VOICE = {  # what is heard
         "a smile can be heard in the vowels",
     ),
     "sad": (
-        "the voice is low, soft and heavy",
-        "the words drag and sink",
+        "the voice is low and heavy",
+        "the words sink",
         "the pitch droops toward the end",
         "each phrase fades like a sigh",
         "the tone is dull and drained",
@@ -82,7 +80,7 @@ VOICE = {  # what is heard
         "the words are sharp and clipped",
         "the tone is harsh and pressing",
         "every syllable hits like a blow",
-        "the volume is thrown at the listener",
+        "the words are spat out",
     ),
     "surprised": (
         "the pitch leaps at the end",
@@ -93,17 +91,17 @@ VOICE = {  # what is heard
     ),
     "disgusted": (
         "the voice creaks and rattles",
-        "the vowels are drawn out with a rasp",
+        "the vowels come with a rasp",
         "the tone is gravelly and curls downward",
         "the words are pushed out with a growl",
         "the sound is rough and throaty",
     ),
     "fearful": (
         "the voice trembles",
-        "the words rush out thin and shaky",
+        "the words come out thin and shaky",
         "the tone quivers, tight and high",
         "the pitch wavers nervously",
-        "short breaths break the phrases",
+        "a shiver runs through the voice",
     ),
 }
 FACE = {  # what is seen
@@ -175,6 +173,8 @@ STYLES = {
     "hesitant": ("haltingly", "with many pauses", "hesitantly", "in fits and starts", "with gaps between words"),
 }
 PEOPLE = {
+    ("woman", None): ("a woman", "a lady"),  # of an age that cannot be told
+    ("man", None): ("a man", "a fellow"),
     ("woman", "young"): ("a young woman", "a girlish young lady", "a woman in her twenties"),
     ("woman", "middle-aged"): ("a middle-aged woman", "a woman in her forties", "a mature woman"),
     ("woman", "elderly"): ("an elderly woman", "an old lady", "a grey-haired woman"),
@@ -187,42 +187,6 @@ TIMBRES = {
     "medium": ("a voice of medium pitch", "a mid-range voice", "an average register"),
     "high": ("a high voice", "a high-pitched voice", "a light, clear voice"),
 }
-
-SPEAKER_CAPTIONS = (
-    "{Who} with {timbre} {verb} {feel}; {cue}.",
-    "{Who} speaks with {timbre}, and {she} {verb} {feel}.",
-    "The speaker, {who}, {verb} {feel}, and {cue}.",
-    "This is {who} with {timbre}, {feel} in this clip.",
-    "{Who} {verb} {feel} here: {cue}.",
-    "We meet {who} who {verb} {feel}, with {timbre}.",
-)
-STYLE_CAPTIONS = (
-    "{Who} talks {style} and {verb} {feel}.",
-    "Speaking {style}, {who} {verb} {feel}.",
-    "The sentence is spoken {style}; the {person} {verb} {feel}.",
-    "{Style}, the {person} speaks, and {she} {verb} {feel}.",
-    "The delivery is given {style} by {who}, {feel} throughout.",
-    "Words are uttered {style}; {cue}, so the {person} {verb} {feel}.",
-)
-EMOTION_CAPTIONS = (
-    "The {person} {verb} {feel}: {cue}{turn}.",
-    "Because {cue}, the {person} {verb} {feel}{turn}.",
-    "{Cue}, which tells us that the {person} is {feel}.",
-    "One notices {amount} {noun}: {cue}, and the {person} {verb} {word}.",
-    "{Her} mood is that of {a_before} person, since {cue}.",
-    "Judging by the {stream}, {she} is {feel}.",
-    "The emotion is {amount} {noun}; the {person} {verb} {word}{turn}.",
-)
-WHOLE_CAPTIONS = (
-    "{Who} speaks {style} and {verb} {feel}; {cue}{turn}.",
-    "{Who} {verb} {feel}, speaking {style}, and {cue}.",
-    "Although {she} speaks {style}, {cue}, and the {person} {verb} {feel}.",
-    "In this clip {who} {verb} {feel}{turn}; the words come {style}.",
-    "{Cue} as {who} speaks {style}: {she} {verb} {feel}.",
-    "With {timbre}, {who} speaks {style}, and {verb} {feel}.",
-    "{A_before} {person} speaks {style}; {cue}{turn}.",
-    "{She} {verb} {feel} while talking {style}, as {cue}.",
-)
 
 SENTENCES = (  # of what is said; one of the words between bars is drawn
     "The train|bus|ferry|coach to the coast|city|island leaves at seven|nine|noon|eight.",
@@ -240,57 +204,6 @@ SENTENCES = (  # of what is said; one of the words between bars is drawn
 )
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What there is to say about a clip."""
-
-    emotion: str
-    intensity: str  # slight, moderate or strong; "none" where the emotion is neutral
-    style: str  # one of STYLES
-    told: str  # what shows the emotion: voice, face or both
-    filmed: bool  # there is a face to see
-    gender: str  # woman or man
-    age: str  # young, middle-aged or elderly
-    timbre: str  # one of TIMBRES
-
-
 def transcript(rng: random.Random) -> str:
     """A sentence of about eight words that says nothing of how the speaker feels."""
     return re.sub(r"\w+(\|\w+)+", lambda words: rng.choice(words[0].split("|")), rng.choice(SENTENCES))
-
-
-def captions(scene: Scene, rng: random.Random) -> tuple[str, ...]:
-    """Five different captions: of the speaker, the style, the emotion, and two of the whole."""
-    kinds = (SPEAKER_CAPTIONS, STYLE_CAPTIONS, EMOTION_CAPTIONS)
-    patterns = [*(rng.choice(kind) for kind in kinds), *rng.sample(WHOLE_CAPTIONS, 2)]
-    return tuple(_fill(pattern, scene, rng) for pattern in patterns)
-
-
-def _fill(pattern: str, scene: Scene, rng: random.Random) -> str:
-    """`pattern` with the scene's facts, each in words drawn anew."""
-    words = WORDS[scene.emotion][LEVELS[scene.intensity]]
-    word = rng.choice(words)
-    before = rng.choice([degree for degree in DEGREES[scene.intensity] if degree != "a little"])
-    before = f"{before} {rng.choice([other for other in words if other not in AFTER])}".strip()
-    heard = scene.told == "voice" or (scene.told == "both" and rng.random() < 0.5)
-    stream = "voice" if heard else "face"
-    hidden = "" if scene.emotion == "neutral" or not scene.filmed else rng.choice(TURNS[scene.told])
-    facts = {
-        "who": rng.choice(PEOPLE[scene.gender, scene.age]),
-        "person": scene.gender,
-        "she": "she" if scene.gender == "woman" else "he",
-        "her": "her" if scene.gender == "woman" else "his",
-        "timbre": rng.choice(TIMBRES[scene.timbre]),
-        "style": rng.choice(STYLES[scene.style]),
-        "verb": rng.choice(("sounds", "sounds", "seems") if heard else ("looks", "looks", "appears")),
-        "word": word,
-        "feel": f"{rng.choice(DEGREES[scene.intensity])} {word}".strip(),
-        "a_before": f"{'an' if before[0] in 'aeiou' else 'a'} {before}",
-        "amount": rng.choice(AMOUNTS[scene.intensity]),
-        "noun": rng.choice(NOUNS[scene.emotion]),
-        "cue": rng.choice((VOICE if heard else FACE)[scene.emotion]),
-        "stream": "voice and the face" if scene.told == "both" else stream,
-        "turn": hidden,
-    }
-    facts |= {name.capitalize(): value[:1].upper() + value[1:] for name, value in facts.items()}
-    return pattern.format(**facts)
