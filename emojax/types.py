@@ -5,7 +5,7 @@ One letter an axis, the same in every einsum, field comment and docstring:
     B clips              G samples per clip     T caption positions    P prefix positions
     S source frames      D model width          F feed-forward width   N query heads
     K key/value heads    H head width           V vocabulary           E sentence-embedding width
-    L layers             C emotion concepts     R reference captions
+    L layers             C emotion concepts     R reference captions   Q facts of a clip
 
 Three more occur only on the way in: A, audio samples at 16 kHz, X, transcript positions, and M, target captions.
 """
@@ -30,6 +30,7 @@ class References:
     mask: Array  # bool[B R T']
     embedding: Array  # f32[B R E] sentence embeddings, unit length, computed once before training
     present: Array  # bool[B R]
+    facts: Array | None = None  # i32[B Q] the clip's value of each fact, the emotion among them; -1: not known
 
 
 @struct.dataclass

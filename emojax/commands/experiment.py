@@ -17,6 +17,7 @@ from emojax.decoder import pretrained
 from emojax.errors import shown
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.parallel import hosts
+from emojax.rewards.facts import known_facts
 from emojax.rewards.sentence import load_tokenizer
 from emojax.storage import parse_json
 from emojax.training import checks, executable, stages, trace
@@ -106,7 +107,7 @@ def _evaluate(
 ) -> dict[str, dict[str, Any]]:
     rows = {}
     for n, (name, found) in enumerate(captions.items(), 1):
-        rows[name] = evaluate(found, test, reward, cfg.reward.concepts)
+        rows[name] = evaluate(found, test, reward, known_facts(cfg.reward))
         bar(n, len(captions), {})
     return rows
 
@@ -130,7 +131,8 @@ def score(cfg: Config, captions: Path, manifest: Path, split: str, train_split: 
     reward = reward_of_texts(cfg, train_tokenizer(source.texts(training), cfg.model.decoder.vocab))
     found = captions_of(captions)
     rows = floors(cfg, training, test, reward) | {captions.stem: found}
-    return {name: evaluate(each, test, reward, cfg.reward.concepts) for name, each in rows.items()}
+    about = known_facts(cfg.reward)
+    return {name: evaluate(each, test, reward, about) for name, each in rows.items()}
 
 
 def captions_of(path: Path) -> dict[str, str]:

@@ -41,6 +41,54 @@ CONCEPTS_ZH = (  # the same, in the words of Chinese captions (ours)
 )
 TEMPLATES_ZH = ("{}", "声音听起来{}", "说话人很{}", "语气{}", "情绪是{}")
 
+# Adverbs and nouns of the words in CONCEPTS. A listed word brings its forms with it; the list is
+# explicit because endings do not tell: "evening" is not even, "madam" is not mad.
+_FORMS = {
+    "neutral": "neutrally neutrality",
+    "calm": "calmly calmness",
+    "composed": "composedly composure",
+    "even": "evenly evenness",
+    "matter-of-fact": "matter-of-factly",
+    "unemotional": "unemotionally",
+    "happy": "happily happiness",
+    "joyful": "joyfully joyfulness joyous joy",
+    "cheerful": "cheerfully cheerfulness",
+    "delighted": "delightedly delight",
+    "pleased": "pleasure",
+    "glad": "gladly gladness",
+    "sad": "sadly sadness saddened",
+    "sorrowful": "sorrowfully sorrow",
+    "dejected": "dejectedly dejection",
+    "gloomy": "gloomily gloom gloominess",
+    "unhappy": "unhappily unhappiness",
+    "angry": "angrily anger",
+    "furious": "furiously fury",
+    "irritated": "irritatedly irritation",
+    "annoyed": "annoyance",
+    "enraged": "rage",
+    "resentful": "resentfully resentment",
+    "surprised": "surprise",
+    "astonished": "astonishment",
+    "amazed": "amazement",
+    "shocked": "shock",
+    "disgusted": "disgustedly disgust",
+    "repulsed": "repulsion",
+    "revolted": "revulsion",
+    "averse": "aversion",
+    "contemptuous": "contemptuously contempt",
+    "fearful": "fearfully fearfulness fear",
+    "frightened": "fright",
+    "anxious": "anxiously anxiety",
+    "terrified": "terror",
+}
+
+
+def with_forms(concept: Concept) -> Concept:
+    """The concept with the adverbs and nouns of its words, by which a caption names it as well."""
+    forms = (form for word in concept.words for form in _FORMS.get(word.casefold(), "").split())
+    return Concept(concept.name, tuple(dict.fromkeys((*concept.words, *forms))))
+
+
 ATTRIBUTES = (  # of the built-in corpus: every word by which its captions state a fact
     Attribute(
         "gender",
@@ -71,7 +119,9 @@ ATTRIBUTES = (  # of the built-in corpus: every word by which its captions state
             Concept("plain", ("everyday pace", "ordinary manner", "conversational way", "normal volume")),
             Concept("fast", ("quickly", "brisk pace", "rapidly", "in a hurry", "swiftly")),
             Concept("slow", ("slowly", "unhurried pace", "long drawn syllables", "without any haste", "leisurely")),
-            Concept("whispering", ("whisper", "under the breath", "hushed tones", "very softly", "almost without voice")),
+            Concept(
+                "whispering", ("whisper", "under the breath", "hushed tones", "very softly", "almost without voice")
+            ),
             Concept("loud", ("loudly", "full volume", "booming manner", "raised voice", "for the whole room to hear")),
             Concept("hesitant", ("haltingly", "many pauses", "hesitantly", "fits and starts", "gaps between words")),
         ),
@@ -83,8 +133,10 @@ ATTRIBUTES = (  # of the built-in corpus: every word by which its captions state
             Concept("moderate", ("clearly", "plainly", "rather", "evidently", "marked", "unmistakable", "evident")),
             Concept(
                 "strong",
-                ("deeply", "extremely", "intensely", "utterly", "thoroughly")
-                + ("great", "overwhelming", "intense", "powerful"),
+                (
+                    *("deeply", "extremely", "intensely", "utterly", "thoroughly"),
+                    *("great", "overwhelming", "intense", "powerful"),
+                ),
             ),
         ),
     ),

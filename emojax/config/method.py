@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from emojax.config.concepts import CONCEPTS, TEMPLATES, Concept
+from emojax.config.concepts import CONCEPTS, TEMPLATES, Attribute, Concept
 from emojax.config.families import TextConfig
 from emojax.errors import require
 
@@ -20,7 +20,9 @@ class Reward:
     coordinates: Literal["cosine", "least_squares", "orthonormal"] = "cosine"
     center: bool = True
     pool: Literal["mean", "max"] = "mean"  # over the references of a clip
+    facts_weight: float = 0.0  # of the facts that a caption states, added to the rest: see rewards/facts.py
     concepts: tuple[Concept, ...] = CONCEPTS
+    attributes: tuple[Attribute, ...] = ()  # facts besides the emotion, and the words that state them
     templates: tuple[str, ...] = TEMPLATES
     max_bytes: int = 256  # of a caption's text that the reward model reads
     max_tokens: int = 64  # of a caption in the reward model's tokens, special tokens included
@@ -29,6 +31,7 @@ class Reward:
         require(
             0 <= self.emotion_weight <= 1, f"reward.emotion_weight wants a number in [0, 1], got {self.emotion_weight}"
         )
+        require(0 <= self.facts_weight < math.inf, f"reward.facts_weight wants 0 or more, got {self.facts_weight}")
         require(self.max_bytes > 0, f"reward.max_bytes wants a positive number, got {self.max_bytes}")
         require(self.max_tokens > 2, f"reward.max_tokens wants more than the 2 special tokens, got {self.max_tokens}")
         require(bool(self.templates), "reward.templates wants at least one, got none")
@@ -68,13 +71,20 @@ class Sft:
     micro_batch: int = 0  # clips whose gradients are computed at once; 0: the whole batch
     freeze: tuple[str, ...] = ()  # what keeps its weights: paths of the captioner's tree, with * for any text
     stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
+    media_dropout: float = 0.02  # and without both, where captions of its transcript alone are given
+    transcript_dropout: float = 0.2  # and without its transcript
     emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def __post_init__(self) -> None:
+        for name in ("stream_dropout", "media_dropout", "transcript_dropout"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"sft.{name} wants a probability in [0, 1], got {value}")
+        lost = 2 * self.stream_dropout + self.media_dropout
         require(
-            0 <= self.stream_dropout <= 0.5,
-            f"sft.stream_dropout wants a probability of each stream in [0, 0.5], got {self.stream_dropout}",
+            lost <= 1,
+            f"sft.stream_dropout={self.stream_dropout}, of audio and of video each, and sft.media_dropout="
+            f"{self.media_dropout} want at most 1 together, got {lost:g}",
         )
         require(0 <= self.emotion_weight < math.inf, f"sft.emotion_weight wants 0 or more, got {self.emotion_weight}")
 

@@ -59,8 +59,9 @@ def make_corpus(
 ) -> Path:
     """Makes the corpus in the folder `out` and returns the path of its manifest.
 
-    The folder holds `manifest.jsonl`, `facts.jsonl` (what the manifest does not say: what tells the emotion), `corpus.json` and `media/`. It appears under its name only when complete; the same corpus found there is
-    reused. `progress` is told (clips done, all clips).
+    The folder holds `manifest.jsonl`, `facts.jsonl` (what the manifest does not say: what tells the emotion),
+    `corpus.json` and `media/`. It appears under its name only when complete; the same corpus found there is reused.
+    `progress` is told (clips done, all clips).
 
     Raises:
       FileExistsError: `out` holds anything else.

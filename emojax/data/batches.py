@@ -15,8 +15,9 @@ from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.order import Order, bits, clips_in, make_order
-from emojax.data.reader import Decoded, Part, Reader, beyond, collate, decode, error_record, seconds_of
+from emojax.data.reader import Decoded, Part, Reader, View, beyond, collate, decode, error_record, seconds_of
 from emojax.data.text import END
+from emojax.data.views import Hiding, view
 from emojax.data.workers import prefetch
 from emojax.types import Batch, References
 
@@ -37,6 +38,7 @@ class Batching:
     end_token: int = END  # closes a target caption
     start: int = 0  # the number of the first batch
     rows: Sequence[int] | np.ndarray | None = None  # of each global batch, ascending; None: all
+    hiding: Hiding = Hiding()
 
 
 def training_batches(
@@ -51,9 +53,11 @@ def training_batches(
 ) -> Generator[Batch, None, None]:
     """Batches `batching.start`, and so on without end.
 
-    Of a clip's captions `data.targets` are drawn as targets, by (seed, i, clip). A clip that cannot be decoded is
-    replaced by the next one of its length bucket and logged once, unless `data.strict`. Workers start at the call, not
-    at the first batch. Close the iterator to stop them.
+    Of a clip's captions `data.targets` are drawn as targets, by (seed, i, clip), of those that hold of what is not
+    hidden of it. A label holds of the whole clip: what is learnt from captions of a part has none.
+
+    A clip that cannot be decoded is replaced by the next one of its length bucket and logged once, unless
+    `data.strict`. Workers start at the call, not at the first batch. Close the iterator to stop them.
 
     Args:
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
@@ -72,7 +76,8 @@ def training_batches(
     room = data.cache_gb * 2**30 / max(data.workers, 1)
     reader = Reader(tuple(clips), tokenizer, data, batching.caption_tokens, batching.end_token, room, features)
     here = np.arange(batching.batch) if batching.rows is None else np.asarray(batching.rows)
-    drawn = prefetch(partial(_training_batch, reader, order, here), range(batching.start, _ENDLESS), data.workers)
+    make = partial(_training_batch, reader, order, here, batching.hiding)
+    drawn = prefetch(make, range(batching.start, _ENDLESS), data.workers)
 
     def batches() -> Generator[Batch, None, None]:
         told, long = set(), set()
@@ -86,7 +91,7 @@ def training_batches(
                     if error.path not in told:
                         log.warning("left out %s: %s: %s", error.id, error.path, error.why)
                     told.add(error.path)
-                labels = part.batch.emotion if emotions is None else emotions[part.rows]
+                labels = part.batch.emotion if emotions is None else np.where(part.whole, emotions[part.rows], -1)
                 yield replace(part.batch, emotion=labels, references=_rows(references, part.rows))
 
     return batches()
@@ -101,7 +106,7 @@ def _tell_of_long(count: int, name: str, seconds: float, data: Data) -> None:
         )
 
 
-def _training_batch(reader: Reader, order: Order, rows: np.ndarray, i: int) -> Part:
+def _training_batch(reader: Reader, order: Order, rows: np.ndarray, hiding: Hiding, i: int) -> Part:
     bucket, wanted = clips_in(order, i)
     members = order.members[bucket]
     found, errors = [], []
@@ -116,18 +121,24 @@ def _training_batch(reader: Reader, order: Order, rows: np.ndarray, i: int) -> P
         else:
             raise MediaError(errors[-1].path, f"{errors[-1].why}; nor can any other clip of its length be decoded")
 
-    def targets(row: int) -> list[str]:
-        clip = reader.clips[row]
-        shuffled = np.argsort(bits(len(clip.captions), order.seed, i, *clip.id.encode()))
-        return [clip.captions[c] for c in shuffled[: reader.data.targets]]
+    views = [_drawn(view(reader.clips[row], decoded, hiding, order.seed, i), order.seed, i) for row, decoded in found]
+    return Part(
+        collate(reader, views, order.seconds[bucket]),
+        np.array([row for row, _ in found]),
+        errors,
+        [beyond(decoded.seconds, reader.data) for _, decoded in found],
+        np.array([view.whole for view in views]),
+    )
 
-    captions = [targets(row) for row, _ in found]
-    batch = collate(reader, found, captions, order.seconds[bucket])
-    left_out = [beyond(decoded.seconds, reader.data) for _, decoded in found]
-    return Part(batch, np.array([row for row, _ in found]), errors, left_out)
+
+def _drawn(view: View, seed: int, i: int) -> View:
+    """Its captions in the order in which batch `i` draws them."""
+    shuffled = np.argsort(bits(len(view.captions), seed, i, *view.clip.id.encode()))
+    return replace(view, captions=[view.captions[c] for c in shuffled])
 
 
 def _rows(references: References | None, rows: np.ndarray) -> References | None:
     if references is None:
         return None
-    return References(*(getattr(references, f.name)[rows] for f in fields(references)))
+    table = {f.name: getattr(references, f.name) for f in fields(references)}
+    return References(**{name: None if x is None else x[rows] for name, x in table.items()})

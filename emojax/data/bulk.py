@@ -16,7 +16,7 @@ from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.order import bucket_of
-from emojax.data.reader import Decoded, ErrorRecord, Reader, collate, decode, error_record
+from emojax.data.reader import Decoded, ErrorRecord, Reader, View, collate, decode, error_record
 from emojax.data.text import END
 from emojax.data.workers import prefetch
 from emojax.types import Batch
@@ -73,10 +73,10 @@ def _batches(
         rows, waiting[bucket] = waiting[bucket][:batch], waiting[bucket][batch:]
         told, errors = errors, []
         padded = rows + rows[-1:] * (batch - len(rows))
-        captions = [reader.clips[row].captions[: reader.data.targets] for row, _ in padded]
+        views = [View(clip := reader.clips[row], decoded, clip.transcript, clip.captions) for row, decoded in padded]
         return (
             [_measured(reader.clips[row], decoded) for row, decoded in rows],
-            collate(reader, padded, captions, seconds[bucket]),
+            collate(reader, views, seconds[bucket]),
             told,
         )
 

@@ -1,7 +1,8 @@
 """Clips and the JSONL manifest that lists them: one clip a line, paths relative to the manifest, absent means absent.
 
     {"id": "a1", "audio": "wav/a1.wav", "video": "mp4/a1.mp4", "transcript": "Go away.", "captions": ["..."],
-     "emotion": "angry", "speaker": "s03", "split": "train", "language": "en", "seconds": 2.4}
+     "emotion": "angry", "attributes": {"gender": "woman"}, "speaker": "s03", "split": "train", "language": "en",
+     "seconds": 2.4, "captions_of": {"audio": ["..."]}}
 
 Only `id` and one stream (audio, video or transcript) are required; `caption` is short for a list of one.
 """
@@ -10,8 +11,8 @@ import difflib
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ class Clip:
     video: Path | None = None
     transcript: str | None = None
     captions: tuple[str, ...] = ()  # references, the first one the best where they differ in worth
+    captions_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # true of one stream alone, by its name
     emotion: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)  # facts that a caption may state, by any names
     speaker: str | None = None
     split: str | None = None
     language: str | None = None
@@ -107,7 +110,7 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     folder = path.resolve().parent
 
     def record(clip: Clip) -> dict[str, Any]:
-        given = {f.name: getattr(clip, f.name) for f in fields(Clip) if getattr(clip, f.name) not in (None, ())}
+        given = {f.name: getattr(clip, f.name) for f in fields(Clip) if getattr(clip, f.name) not in (None, (), {})}
         return {k: Path(os.path.relpath(v, folder)).as_posix() if isinstance(v, Path) else v for k, v in given.items()}
 
     lines = [json.dumps(record(clip), ensure_ascii=False) + "\n" for clip in clips]
@@ -224,6 +227,15 @@ def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
         wrong.append('no stream: give at least one of "audio", "video", "transcript"')
     words = {n: text(n) for n in ("emotion", "speaker", "split", "language")}
     captions = _captions(given, wrong)
+    partial = {
+        stream: _listed(found, f"captions_of.{stream}", wrong) for stream, found in _object("captions_of", given, wrong)
+    }
+    for stream in partial.keys() - {"audio", "video", "transcript"}:
+        wrong.append(f'"captions_of" names "{stream}"; streams are "audio", "video" and "transcript"')
+    attributes = dict(_object("attributes", given, wrong))
+    for attribute, value in attributes.items():
+        if not isinstance(value, str) or not value.strip():
+            wrong.append(f'"attributes.{attribute}" must be a string with a word in it, got {_kind(value)}')
     seconds = given.get("seconds")
     if seconds is not None and not (type(seconds) in (int, float) and 0 < seconds < _MOST_SECONDS):
         above = f", below {_MOST_SECONDS:,}" if type(seconds) in (int, float) and seconds > 0 else ""
@@ -231,20 +243,36 @@ def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
         seconds = None
     if name is None:
         return None, wrong
-    return Clip(name, audio, video, transcript, captions, seconds=seconds, **words), wrong
+    facts = {"captions_of": partial, "attributes": attributes}
+    return Clip(name, audio, video, transcript, captions, seconds=seconds, **words, **facts), wrong
+
+
+def _object(name: str, given: dict[str, Any], wrong: list[str]) -> Iterable[tuple[str, Any]]:
+    value = given.get(name, {})
+    if isinstance(value, dict):
+        return value.items()
+    wrong.append(f'"{name}" must be an object, got {_kind(value)}')
+    return ()
 
 
 def _captions(given: dict[str, Any], wrong: list[str]) -> tuple[str, ...]:
     if "caption" in given and "captions" in given:
         wrong.append('"caption" and "captions" are both given; keep "captions"')
     name = "captions" if "captions" in given else "caption"
-    captions = [given["caption"]] if name == "caption" and "caption" in given else given.get("captions", [])
-    if not isinstance(captions, list):
-        wrong.append(f'"captions" must be a list of strings, got {_kind(captions)}')
+    if name not in given:
         return ()
-    if "captions" in given and not captions:
-        wrong.append('"captions" is an empty list; leave it out where there is none')
+    captions = [given["caption"]] if name == "caption" else given["captions"]
     wanted = "a string" if name == "caption" else "a list of strings"
+    return _listed(captions, name, wrong, wanted)
+
+
+def _listed(captions: Any, name: str, wrong: list[str], wanted: str = "a list of strings") -> tuple[str, ...]:
+    """The strings of a list of captions."""
+    if not isinstance(captions, list):
+        wrong.append(f'"{name}" must be a list of strings, got {_kind(captions)}')
+        return ()
+    if not captions and name != "caption":
+        wrong.append(f'"{name}" is an empty list; leave it out where there is none')
     for caption in captions:
         if not isinstance(caption, str):
             wrong.append(f'"{name}" must be {wanted}, got {_kind(caption)}')

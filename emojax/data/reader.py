@@ -100,6 +100,17 @@ def _video(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None
 
 
 @dataclass(frozen=True)
+class View:
+    """A clip as a batch shows it."""
+
+    clip: Clip
+    decoded: Decoded
+    transcript: str | None
+    captions: Sequence[str]  # that hold of it
+    whole: bool = True  # nothing is hidden that the captions would need, and so the clip's labels hold, too
+
+
+@dataclass(frozen=True)
 class Part:
     """What a worker sends. Not a pytree, so Grain pickles it whole."""
 
@@ -107,6 +118,7 @@ class Part:
     rows: np.ndarray  # indices of the clips
     errors: list[ErrorRecord]
     beyond: list[float]  # seconds of each row's recording that are left out
+    whole: np.ndarray  # bool[B] of each row's view
 
 
 @dataclass
@@ -156,12 +168,11 @@ def _name(clip: Clip) -> int:
     return zlib.crc32(clip.id.encode(errors="surrogateescape"))  # the id may be a path that is not UTF-8
 
 
-def collate(
-    reader: Reader, rows: list[tuple[int, Decoded]], captions: Sequence[Sequence[str]], seconds: float
-) -> Batch:
+def collate(reader: Reader, views: Sequence[View], seconds: float) -> Batch:
+    """A Batch of a length bucket of `seconds`; of each view the first `data.targets` captions."""
     data = reader.data
     shapes = batch_shapes(
-        len(rows),
+        len(views),
         samples=round(seconds * SAMPLE_RATE),
         frames=data.frames,
         size=data.frame_size,
@@ -171,16 +182,15 @@ def collate(
     )
     batch = replace(
         blank(shapes),
-        clip_id=np.array([_name(reader.clips[row]) for row, _ in rows], np.uint32),
-        **media([decoded for _, decoded in rows], data, reader.features, seconds),
+        clip_id=np.array([_name(view.clip) for view in views], np.uint32),
+        **media([view.decoded for view in views], data, reader.features, seconds),
     )
 
-    for k, ((row, _), targets) in enumerate(zip(rows, captions, strict=True)):
-        transcript = reader.clips[row].transcript
-        if transcript is not None:
-            found = encode_transcript(reader.tokenizer, transcript, data.transcript_tokens)
+    for k, view in enumerate(views):
+        if view.transcript is not None:
+            found = encode_transcript(reader.tokenizer, view.transcript, data.transcript_tokens)
             batch.transcript[k], batch.transcript_mask[k] = found
-        for m, caption in enumerate(targets):
+        for m, caption in enumerate(view.captions[: data.targets]):
             found = encode(reader.tokenizer, caption, reader.caption_tokens, reader.end_token)
             batch.caption[k, m], batch.caption_mask[k, m] = found
     return batch

@@ -5,49 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from emojax.config.concepts import Concept
+from emojax.config.concepts import Concept, with_forms
 from emojax.data.clips import label_numbers
 
-# Adverbs and nouns of the words in emojax.concepts.CONCEPTS. A listed word brings its forms with it; the list is
-# explicit because endings do not tell: "evening" is not even, "madam" is not mad.
-_FORMS = {
-    "neutral": "neutrally neutrality",
-    "calm": "calmly calmness",
-    "composed": "composedly composure",
-    "even": "evenly evenness",
-    "matter-of-fact": "matter-of-factly",
-    "unemotional": "unemotionally",
-    "happy": "happily happiness",
-    "joyful": "joyfully joyfulness joyous joy",
-    "cheerful": "cheerfully cheerfulness",
-    "delighted": "delightedly delight",
-    "pleased": "pleasure",
-    "glad": "gladly gladness",
-    "sad": "sadly sadness saddened",
-    "sorrowful": "sorrowfully sorrow",
-    "dejected": "dejectedly dejection",
-    "gloomy": "gloomily gloom gloominess",
-    "unhappy": "unhappily unhappiness",
-    "angry": "angrily anger",
-    "furious": "furiously fury",
-    "irritated": "irritatedly irritation",
-    "annoyed": "annoyance",
-    "enraged": "rage",
-    "resentful": "resentfully resentment",
-    "surprised": "surprise",
-    "astonished": "astonishment",
-    "amazed": "amazement",
-    "shocked": "shock",
-    "disgusted": "disgustedly disgust",
-    "repulsed": "repulsion",
-    "revolted": "revulsion",
-    "averse": "aversion",
-    "contemptuous": "contemptuously contempt",
-    "fearful": "fearfully fearfulness fear",
-    "frightened": "fright",
-    "anxious": "anxiously anxiety",
-    "terrified": "terror",
-}
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # scripts without spaces: a word may stand inside a run of letters
 
 
@@ -58,10 +18,9 @@ def _key(words: str) -> str:
 @functools.cache
 def _finder(concepts: tuple[Concept, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
     names: dict[str, str] = {}
-    for concept in concepts:
+    for concept in map(with_forms, concepts):
         for word in concept.words:
-            for form in (word, *_FORMS.get(word.casefold(), "").split()):
-                names.setdefault(_key(form), concept.name)
+            names.setdefault(_key(word), concept.name)
 
     def pattern(word: str) -> str:
         body = r"[\s-]+".join(map(re.escape, word.split()))

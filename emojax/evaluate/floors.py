@@ -18,8 +18,9 @@ from emojax.data.container import MediaError
 from emojax.data.reader import load
 
 Item = TypeVar("Item")
-Reward = Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, np.ndarray]]
-"""Scores caption i against the references i: f32[captions] named reward and, of an emotion reward, r_emo and r_sem.
+Reward = Callable[..., Mapping[str, np.ndarray]]
+"""(captions, references, facts=None): scores caption i against the references i and the facts i, i32[captions Q]:
+f32[captions] named reward and, of an emotion reward, r_emo and r_sem.
 
 `functools.partial(score_texts, model, static, tokenizer)` of emojax.rewards.score is one.
 """

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from emojax.config import ConfigError
-from emojax.config.concepts import Concept
+from emojax.config.concepts import Attribute
 from emojax.errors import RunError
 from emojax.evaluate.emotion_words import emotion_accuracy
+from emojax.evaluate.facts import facts, grid, values_of
 from emojax.evaluate.floors import Reward
 from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
+from emojax.rewards.facts import numbers
 from emojax.storage import write_atomically, writing
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 FILES = ("report.json", "report.md")
@@ -33,6 +36,7 @@ _COLUMNS = {  # key of a row -> (heading, digits after the point)
     "emotion_similarity": ("emo. cos", 3),
     "emotion_accuracy": ("emo. acc", 3),
 }
+_FACTS = "Percent of captions that state a fact / of those, how many are right (its value is named and no other)."
 
 
 class Scorable(Protocol):
@@ -45,11 +49,13 @@ class Scorable(Protocol):
     @property
     def emotion(self) -> str | None: ...
     @property
+    def attributes(self) -> Mapping[str, str]: ...
+    @property
     def language(self) -> str | None: ...
 
 
 def evaluate(
-    captions: Mapping[str, str], clips: Sequence[Scorable], reward: Reward, concepts: Sequence[Concept]
+    captions: Mapping[str, str], clips: Sequence[Scorable], reward: Reward, about: Sequence[Attribute]
 ) -> dict[str, Any]:
     """Every metric of one set of captions over the clips of a split.
 
@@ -57,12 +63,13 @@ def evaluate(
       captions: clip id -> caption; other clips' captions are ignored.
       clips: of the split; one that names no language has that of its references' script.
       reward: scores caption i against the references i (see `floors.Reward`).
-      concepts: the emotions and their words, for the emotion accuracy.
+      about: the facts and their words, the emotion first (`rewards.facts.known_facts`).
     Returns:
       `reward`, `sbert` and `emotion_similarity`: means over clips of the reward and of its parts r_sem and r_emo, −1 to
       1; None for a part that the reward does not have (ROUGE-L).
       `bleu1` to `bleu4`, `rouge_l`, `meteor`: 0 to 100. `vocabulary`: a count. `distinct1`, `distinct2`: 0 to 1.
-      `emotion_accuracy`: 0 to 1, None without labels. `clips`: their number. `tokenization`: its name.
+      `emotion_accuracy`: 0 to 1, None without labels. `facts`: see `facts.facts`.
+      `clips`: their number. `tokenization`: its name.
     Raises:
       ValueError: there are no clips, or one has no caption or no reference with a word in it; all are listed.
     """
@@ -79,7 +86,7 @@ def evaluate(
 
     texts = [captions[c.id] for c in clips]
     tokens = [tokenize(text, language) for text, language in zip(texts, languages, strict=True)]
-    scores = reward(texts, [list(c.captions) for c in clips])
+    scores = reward(texts, [list(c.captions) for c in clips], numbers(about, [values_of(c) for c in clips]))
     bleu1, bleu2, bleu3, bleu4 = bleu(tokens, references)
     return {
         "reward": float(np.mean(scores["reward"])),
@@ -94,7 +101,8 @@ def evaluate(
         "distinct2": distinct(tokens, 2),
         "sbert": _mean(scores, "r_sem"),
         "emotion_similarity": _mean(scores, "r_emo"),
-        "emotion_accuracy": emotion_accuracy(texts, [c.emotion for c in clips], concepts),
+        "emotion_accuracy": emotion_accuracy(texts, [c.emotion for c in clips], about[0].values),
+        "facts": facts(texts, clips, about),
         "clips": len(clips),
         "tokenization": "; ".join(sorted({f"{language}: {tokenization(language)}" for language in languages})),
     }
@@ -123,25 +131,42 @@ def _note(rows: Mapping[str, Row]) -> str:
     )
 
 
-def table(rows: Mapping[str, Row]) -> "Table":
-    """The rows side by side for the screen: name of a set of captions -> what `evaluate` returned for it."""
+def table(rows: Mapping[str, Row]) -> "Group":
+    """The rows side by side for the screen: name of a set of captions -> what `evaluate` returned for it; below them,
+    where anything is known of the clips, what the captions state."""
+    from rich.console import Group
+
+    headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
+    scores = _table([headings, *([name, *_cells(row)] for name, row in rows.items())], _note(rows))
+    lines = grid(rows)
+    return Group(scores, "", _table(lines, _FACTS)) if lines else Group(scores)
+
+
+def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    out = Table(caption=_note(rows), box=box.SIMPLE_HEAD, show_edge=False, padding=0)  # 80 columns must do
-    out.add_column("captions", no_wrap=True)
-    for heading, _ in _COLUMNS.values():
+    out = Table(caption=caption, box=box.SIMPLE_HEAD, show_edge=False, padding=0)  # 80 columns must do
+    first, *headings = lines[0]
+    out.add_column(first, no_wrap=True)
+    for heading in headings:
         out.add_column(heading, justify="right")
-    for name, row in rows.items():
-        out.add_row(name, *_cells(row))
+    for line in lines[1:]:
+        out.add_row(*line)
     return out
 
 
 def markdown(rows: Mapping[str, Row]) -> str:
     """`table` in Markdown, the tokenization named below it."""
     headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
-    lines = [headings, ["---", *["---:"] * len(_COLUMNS)], *([name, *_cells(row)] for name, row in rows.items())]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + f"\n\n{_note(rows)}\n"
+    text = _markdown([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{_note(rows)}\n"
+    lines = grid(rows)
+    return text + (f"\n{_markdown(lines)}\n{_FACTS}\n" if lines else "")
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    ruled = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in ruled)
 
 
 def write_report(out: Path, rows: Mapping[str, Row], facts: Mapping[str, Any], text: str = "") -> None:

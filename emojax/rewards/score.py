@@ -2,8 +2,9 @@
 
     ids [B G T] -> emojax.text -> reward tokens [B G S] -> Sentence-BERT -> r_emo, r_sem -> R [B G]
 
-R = lambda r_emo + (1 - lambda) r_sem against each reference of the clip, then their mean or maximum. An empty caption
-scores -1. NaN means "not scorable": a clip without a reference, and whatever the model itself makes NaN.
+R = lambda r_emo + (1 - lambda) r_sem against each reference of the clip, then their mean or maximum; to it are added
+`facts_weight` of the facts that a caption states, where any is known of the clip (`facts.py`). An empty caption scores
+-1. NaN means "not scorable": a clip without a reference, and whatever the model itself makes NaN.
 """
 
 import dataclasses
@@ -21,9 +22,11 @@ from flax import struct
 from emojax import text
 from emojax.config import ConfigError, Reward
 from emojax.parallel.sharding import constrain
-from emojax.rewards import emotion, rouge, sentence
+from emojax.rewards import emotion, facts, lexicon, rouge, sentence
 from emojax.rewards.emotion import Coordinates
+from emojax.rewards.lexicon import Lexicon
 from emojax.rewards.sentence import Sentence, SentenceConfig
+from emojax.text.policy import policy_bytes
 from emojax.types import Array, References
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class RewardModel:
     tables: text.Tables  # the policy's tokens -> the reward model's
     sentence: Sentence | None  # None: ROUGE-L needs no model
     space: Coordinates | None
+    lexicon: Lexicon | None = None  # the words that state a fact
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class RewardStatic:
     emotion_weight: float  # lambda
     pool: str
     sentence: SentenceConfig  # its `max_tokens` is the length that captions and references are truncated to
+    facts_weight: float = 0.0
+    facts: tuple[str, ...] = ()  # their names
 
 
 def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStatic]:
@@ -56,10 +62,10 @@ def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStati
     """
     params, settings, tokenizer = _load(reward)
     tables = text.build(policy, tokenizer, max_bytes=reward.max_bytes, max_tokens=settings.text_tokens)
-    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, settings)
+    static, words = _static(reward, settings)
     if reward.kind == "rouge_l":
-        return RewardModel(tables, None, None), static
-    return RewardModel(tables, params, _space(reward)), static
+        return RewardModel(tables, None, None, words), static
+    return RewardModel(tables, params, _space(reward), words), static
 
 
 def _load(reward: Reward) -> "tuple[Sentence, SentenceConfig, Tokenizer]":
@@ -87,11 +93,19 @@ def abstract(reward: Reward, vocab: int) -> tuple[RewardModel, RewardStatic]:
     assert reward.sizes is not None, "the caller asks for shapes only where there are sizes"
     params, sentence_cfg = sentence.abstract(reward.sizes, reward.max_tokens)
     tables = text.abstract(vocab, reward.sizes, max_bytes=reward.max_bytes, max_tokens=sentence_cfg.text_tokens)
-    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg)
+    static, words = _static(reward, sentence_cfg)
     if reward.kind == "rouge_l":
-        return RewardModel(tables, None, None), static
+        return RewardModel(tables, None, None, words), static
     anchors = np.random.default_rng(0).normal(size=(len(reward.concepts), 1, sentence_cfg.width))
-    return RewardModel(tables, params, emotion.build_space(list(anchors), reward.coordinates, reward.center)), static
+    space = emotion.build_space(list(anchors), reward.coordinates, reward.center)
+    return RewardModel(tables, params, space, words), static
+
+
+def _static(reward: Reward, sentence_cfg: SentenceConfig) -> tuple[RewardStatic, Lexicon]:
+    known = facts.known_facts(reward)
+    names = tuple(fact.name for fact in known)
+    static = RewardStatic(reward.kind, reward.emotion_weight, reward.pool, sentence_cfg, reward.facts_weight, names)
+    return static, lexicon.build(known)
 
 
 def references(
@@ -101,10 +115,12 @@ def references(
     captions: Sequence[Sequence[str]],
     limit: int,
     known: dict[str, np.ndarray] | None = None,
+    facts: np.ndarray | None = None,
 ) -> References:
     """The references of many clips, as numpy arrays with one row a clip; computed once, before training.
 
     Args:
+      facts: i32[clips Q] of the clips (`facts.numbers`); None: nothing is known of them.
       tokenizer: the reward model's (`sentence.load_tokenizer`).
       captions: of each clip; the first `limit` are used, and one without a single token counts as absent.
       limit: R
@@ -117,7 +133,8 @@ def references(
     tokens: Any = sentence.tokenize(tokenizer, texts, static.sentence.text_tokens)  # Any: numpy stands for jax.Array
     embedding: Any = _embed_texts(model, static, tokenizer, texts, known)
     ids, mask = (x[index] for x in tokens)
-    return References(ids, mask, embedding[index], mask.any(-1))
+    unknown: Any = np.full((len(rows), len(static.facts)), -1, np.int32)
+    return References(ids, mask, embedding[index], mask.any(-1), unknown if facts is None else facts)
 
 
 def score(
@@ -129,9 +146,11 @@ def score(
       ids, mask: i32, bool [B G T] the policy's tokens; what stands after the end token is not read.
       refs: of the same clips.
     Returns:
-      The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l.
+      The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l; `facts` and, of each fact,
+      `NAME_stated` and `NAME_right`, 0 or 1, the latter of captions that state it. NaN where a part does not apply.
     """
-    return compare(model, static, *_read(model, static, ids, mask), refs)
+    *read, embedding = _read(model, static, ids, mask)
+    return compare(model, static, *read, embedding, refs, _named(model, ids, mask))
 
 
 def coordinates(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> Array | None:
@@ -154,10 +173,25 @@ def _read(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> 
     return jax.tree.map(lambda x: rearrange(x, "(b g) s -> b g s", b=clips), found)
 
 
+def _named(model: RewardModel, ids: Array, mask: Array) -> Array | None:
+    """Which values of facts captions name, bool[B G values]."""
+    if model.lexicon is None:
+        return None
+    flat = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))
+    byte, filled = policy_bytes(model.tables.policy, *flat, model.tables.max_bytes)
+    return rearrange(constrain(lexicon.named(model.lexicon, byte, filled)), "(b g) v -> b g v", b=ids.shape[0])
+
+
 def compare(
-    model: RewardModel, static: RewardStatic, ids: Array, mask: Array, embedding: Array | None, refs: References
+    model: RewardModel,
+    static: RewardStatic,
+    ids: Array,
+    mask: Array,
+    embedding: Array | None,
+    refs: References,
+    named: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """`score` from the reward model's tokens i32, bool [B G S] and unit embeddings f32[B G E]."""
+    """`score` from the reward model's tokens i32, bool [B G S], unit embeddings f32[B G E] and what captions name."""
     if embedding is None or model.space is None:
         total = rouge.rouge_l(ids, mask, refs.ids, refs.mask, refs.present)
         parts = {"rouge_l": total}
@@ -168,8 +202,24 @@ def compare(
         both = static.emotion_weight * r_emo + (1 - static.emotion_weight) * r_sem
         total, *pooled = _pool([both, r_emo, r_sem], refs.present, static.pool)
         parts = dict(zip(("r_emo", "r_sem"), pooled, strict=True))
+    stated: dict[str, Array] = {}
+    if named is not None and model.lexicon is not None and refs.facts is not None:
+        stated = _facts(static, named, model.lexicon.value, refs.facts)
+        total = total + static.facts_weight * jnp.nan_to_num(stated["facts"])  # clips without facts earn the rest
     empty, scorable = ~mask.any(-1), refs.present.any(-1)[:, None]
-    return jax.tree.map(lambda r: jnp.where(scorable, jnp.where(empty, -1.0, r), jnp.nan), (total, parts))
+    total, parts = jax.tree.map(lambda r: jnp.where(scorable, jnp.where(empty, -1.0, r), jnp.nan), (total, parts))
+    return total, parts | stated
+
+
+def _facts(static: RewardStatic, named: Array, owner: Array, known: Array) -> dict[str, Array]:
+    """The parts of `score` that tell of facts."""
+    stated, right = facts.holds(named, jnp.asarray(owner), known)
+    parts = {"facts": facts.pay(stated, right, known)}
+    there = (known >= 0)[:, None]
+    for q, name in enumerate(static.facts):
+        parts[f"{name}_stated"] = jnp.where(there[..., q], stated[..., q], jnp.nan)
+        parts[f"{name}_right"] = jnp.where(there[..., q] & stated[..., q], right[..., q], jnp.nan)
+    return parts
 
 
 def _pool(rewards: list[Array], present: Array, pool: str) -> list[Array]:
@@ -191,6 +241,7 @@ def score_texts(
     tokenizer: "Tokenizer",
     captions: Sequence[str],
     reference_captions: Sequence[Sequence[str]],
+    facts: np.ndarray | None = None,
     *,
     known: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -202,16 +253,29 @@ def score_texts(
       tokenizer: the reward model's.
       captions: of each clip, to be scored.
       reference_captions: of each clip.
+      facts: i32[clips Q] of the clips (`facts.numbers`); None: nothing is known of them.
       known: embeddings of texts that were met before; new ones are added, so that no text is embedded twice.
     """
     limit = max(map(len, reference_captions), default=0)
-    refs = references(static, model, tokenizer, reference_captions, limit, known)
+    refs = references(static, model, tokenizer, reference_captions, limit, known, facts)
     captions = [text.encode()[: model.tables.max_bytes].decode(errors="replace") for text in captions]
     ids, mask = sentence.tokenize(tokenizer, captions, static.sentence.text_tokens)
     embedding = _embed_texts(model, static, tokenizer, captions, known)[:, None] if model.sentence else None
     with jax.default_matmul_precision("float32"):
-        total, parts = _compare(model, static, ids[:, None], mask[:, None], embedding, refs)
+        total, parts = _compare(model, static, ids[:, None], mask[:, None], embedding, refs, _named_by(model, captions))
     return {name: np.asarray(r)[:, 0] for name, r in ({"reward": total} | parts).items()}
+
+
+def _named_by(model: RewardModel, captions: Sequence[str]) -> Array | None:
+    """`_named` of one caption a clip, from strings."""
+    if model.lexicon is None or not captions:
+        return None
+    spelled = [np.frombuffer(caption.encode(errors="replace"), np.uint8) for caption in captions]
+    length = np.array([len(one) for one in spelled])
+    byte = np.zeros((len(spelled), int(length.max())), np.int32)
+    filled = np.arange(byte.shape[1]) < length[:, None]
+    byte[filled] = np.concatenate(spelled)
+    return lexicon.named(model.lexicon, jnp.asarray(byte), jnp.asarray(filled))[:, None]
 
 
 def coordinates_of_texts(

@@ -204,4 +204,5 @@ def abstract_references(cfg: Config, reward: rewards.RewardModel, static: reward
         mask=of("bool", t),
         embedding=of("float32", static.sentence.width if reward.sentence else 0),
         present=of("bool"),
+        facts=jax.ShapeDtypeStruct((cfg.grpo.batch, len(static.facts)), jnp.int32),
     )

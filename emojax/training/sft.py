@@ -7,7 +7,6 @@ through it.
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -19,25 +18,6 @@ from emojax.param import merge
 from emojax.training.losses import TokenScores, token_scores
 from emojax.training.optim import accumulate, update
 from emojax.types import Array, Batch, Metrics, TrainState
-
-
-def drop_streams(batch: Batch, key: Array, rate: float) -> Batch:
-    """Hides the audio or the video of some clips, never both at once, so that the captioner learns to do with one.
-
-    The noise is named by the clip: neither its place in the batch nor the mesh changes who loses what.
-    """
-
-    def one(clip: Array) -> Array:
-        return jax.random.uniform(jax.random.fold_in(key, clip))
-
-    u = jax.vmap(one)(batch.clip_id)
-    both = (batch.audio_length > 0) & batch.video_mask.any(-1)
-    no_audio, no_video = both & (u < rate), both & (u >= 1 - rate)
-    return dataclasses.replace(
-        batch,
-        audio_length=jnp.where(no_audio, 0, batch.audio_length),
-        video_mask=batch.video_mask & ~no_video[:, None],
-    )
 
 
 def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
@@ -78,13 +58,12 @@ def sft_step(
     Args:
       state: its `params` are the captioner, None where a weight is frozen.
       frozen: the frozen weights, None where one is trained.
-      key: of the run; the step and the clip are folded in.
+      key: of the run; a step of the cold start draws nothing (what is hidden of a clip is hidden on the host).
     Returns:
       The next state, and f32[] metrics: loss (of captions, nats a token), emotion_loss (nats a clip; NaN
       where no clip has a label), entropy, grad_norm, skipped.
     """
     with matmul_precision(cfg):
-        batch = drop_streams(batch, jax.random.fold_in(key, state.step), cfg.sft.stream_dropout)
         tokens = jnp.maximum(batch.caption_mask.sum(), 1).astype(jnp.float32)
         clips = jnp.maximum(labelled(batch).sum(), 1).astype(jnp.float32)
 

@@ -16,10 +16,12 @@ from emojax.config import Config, presets
 from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import label_numbers
 from emojax.data.text import decode
+from emojax.data.views import Hiding
 from emojax.decoder import captioner, pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
+from emojax.rewards.facts import EMOTION, known_facts, numbers
 from emojax.rewards.sentence import load_tokenizer
 from emojax.training import adapters, aot, checkpoint, freeze, lock
 from emojax.training.features import check_weights
@@ -98,7 +100,9 @@ def grpo(
             reward=sharding.everywhere(model, program.mesh),
         )
         captions = [clip.captions for clip in job.clips]
-        references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
+        known = numbers(known_facts(cfg.reward), [{**clip.attributes, EMOTION: clip.emotion} for clip in job.clips])
+        judge = load_tokenizer(cfg.reward.model)
+        references = rewards.references(static, model, judge, captions, cfg.data.references, facts=known)
         state = checkpoint.restore(out, program.state)
         if state is None:
             state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
@@ -145,6 +149,9 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
             end_token=cfg.model.decoder.end_token,
             start=int(state.step),
             rows=sharding.rows_here(program.mesh, job.batch),
+            hiding=Hiding(cfg.sft.stream_dropout, cfg.sft.media_dropout, cfg.sft.transcript_dropout)
+            if job.stage == "sft"
+            else Hiding(),
         ),
         emotions=np.array(label_numbers([clip.emotion for clip in job.clips], cfg.reward.concepts), np.int32),
         references=job.references,

@@ -1,0 +1,82 @@
+"""Facts in captions: how many captions state each, and how many of those are right."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from emojax.config.concepts import Attribute
+from emojax.rewards import facts as known
+from emojax.rewards.lexicon import stated
+
+Row = Mapping[str, Any]  # of `evaluate`
+
+
+class Known(Protocol):
+    """What is read of a clip (emojax.data.clips.Clip has it)."""
+
+    @property
+    def emotion(self) -> str | None: ...
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
+
+
+def values_of(clip: Known) -> dict[str, str | None]:
+    """What is known of a clip, by the names of facts."""
+    return {**clip.attributes, known.EMOTION: clip.emotion}
+
+
+def facts(captions: Sequence[str], clips: Sequence[Known], about: Sequence[Attribute]) -> dict[str, Any]:
+    """Shares, 0 to 1, over the clips of which a fact is known.
+
+    Args:
+      about: the facts and their words (`rewards.facts.known_facts`). A caption states one by any of its words, and is
+        right if it names the clip's value and no other.
+    Returns:
+      For each fact that is known of any clip `stated`, of the captions; `right`, of those that state it, None if there
+      is none; `constant`, what always naming the commonest value would reach; `clips`, their number. And `none_wrong`:
+      the share of captions that state nothing wrong; None if nothing is known.
+    Raises:
+      ConfigError: a value in the manifest that a fact does not have.
+    """
+    truths = [values_of(clip) for clip in clips]
+    known.numbers(about, truths)  # refuses unknown values
+    named = [stated(caption, about) for caption in captions]
+    out: dict[str, Any] = {}
+    wrong: set[int] = set()
+    for fact in about:
+        there = {i: value for i, truth in enumerate(truths) if (value := truth.get(fact.name)) is not None}
+        if not there:
+            continue
+        told = [i for i in there if fact.name in named[i]]
+        right = [i for i in told if named[i][fact.name] == {there[i]}]
+        wrong |= set(told) - set(right)
+        out[fact.name] = {
+            "stated": len(told) / len(there),
+            "right": len(right) / len(told) if told else None,
+            "constant": Counter(there.values()).most_common(1)[0][1] / len(there),
+            "clips": len(there),
+        }
+    return out | {"none_wrong": 1 - len(wrong) / len(captions) if out else None}
+
+
+def grid(rows: Mapping[str, Row]) -> list[list[str]]:
+    """The facts of several sets of captions as a table of strings, headings first; empty if nothing is known.
+
+    A cell is "stated / right", in percent; the last row is what a constant answer reaches.
+    """
+    found = {name: row["facts"] for name, row in rows.items() if row["facts"]["none_wrong"] is not None}
+    if not found:
+        return []
+    names = [name for name in next(iter(found.values())) if name != "none_wrong"]
+
+    def cell(fact: Mapping[str, Any]) -> str:
+        return f"{_percent(fact['stated'])} / {_percent(fact['right'])}"
+
+    lines = [["facts", *names, "none wrong"]]
+    lines += [[name, *(cell(row[fact]) for fact in names), _percent(row["none_wrong"])] for name, row in found.items()]
+    constant = next(iter(found.values()))
+    return [*lines, ["always the same", *(f"100 / {_percent(constant[fact]['constant'])}" for fact in names), "–"]]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}"
