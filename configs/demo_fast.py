@@ -16,6 +16,7 @@ from emojax.config import (
     Reward,
     Sft,
 )
+from emojax.config.concepts import ATTRIBUTES
 
 
 def config() -> Config:
@@ -40,7 +41,7 @@ def config() -> Config:
             video=FrameEncoderConfig(width=64, tokens=2),
             decoder=LlamaConfig(vocab=768, width=64, layers=2, ff=192),
         ),
-        reward=Reward(max_bytes=192, max_tokens=40),
+        reward=Reward(attributes=ATTRIBUTES, max_bytes=192, max_tokens=40),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=3e-3)),
         grpo=Grpo(batch=16, group=4),
     )

@@ -73,6 +73,7 @@ class Sft:
     stream_dropout: float = 0.2  # probability that a clip is trained without its audio, and likewise its video
     media_dropout: float = 0.02  # and without both, where captions of its transcript alone are given
     transcript_dropout: float = 0.2  # and without its transcript
+    words_weight: float = 0.5  # of the loss by which the media alone name the words of the captions, in any order
     emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -86,6 +87,7 @@ class Sft:
             f"sft.stream_dropout={self.stream_dropout}, of audio and of video each, and sft.media_dropout="
             f"{self.media_dropout} want at most 1 together, got {lost:g}",
         )
+        require(0 <= self.words_weight < math.inf, f"sft.words_weight wants 0 or more, got {self.words_weight}")
         require(0 <= self.emotion_weight < math.inf, f"sft.emotion_weight wants 0 or more, got {self.emotion_weight}")
 
 

@@ -45,6 +45,11 @@ def head(p: Lm) -> Weight:
     return family(p).head(p)
 
 
+def leave(p: Lm, x: Array, sizes: DecoderConfig) -> Array:
+    """Vectors [... D] of the residual stream as the head reads them."""
+    return family(sizes).leave(p, x, sizes)
+
+
 def embed(p: Lm, ids: Array, sizes: DecoderConfig, dtype: jnp.dtype) -> Array:
     """Tokens i32[...] as what stands in a prefix or begins a caption, [... D]; positions come later."""
     return p.embed[ids].astype(dtype) * family(sizes).scale(sizes)
@@ -80,7 +85,7 @@ def suffix(p: Lm, cache: KVCache, prefix_mask: Array, ids: Array, sizes: Decoder
 
     x = family(sizes).enter(p, constrain(embed(p, ids, sizes, cache.k.dtype), "B G"), positions, sizes)
     x, _ = jax.lax.scan(jax.checkpoint(block) if remat else block, x, (p.layers, family(sizes).reach(sizes), cache))
-    return family(sizes).leave(p, x, sizes)
+    return leave(p, x, sizes)
 
 
 def extend(
@@ -115,7 +120,7 @@ def extend(
     x = family(sizes).enter(p, constrain(embed(p, ids, sizes, cache.k.dtype)[:, :, None], "B G"), positions, sizes)
     x, (k, v) = jax.lax.scan(block, x, (p.layers, family(sizes).reach(sizes), cache, own))
     own = KVCache(*(jax.lax.dynamic_update_slice_in_dim(a, b, t, 3) for a, b in ((own.k, k), (own.v, v))))
-    return family(sizes).leave(p, x[:, :, 0], sizes), own
+    return leave(p, x[:, :, 0], sizes), own
 
 
 def _numbers(mask: Array) -> Array:

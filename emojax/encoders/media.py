@@ -138,8 +138,12 @@ def _stored(features: Features, there: Array, dtype: jnp.dtype) -> tuple[Array, 
     return jnp.where(mask[..., None], features.x, 0).astype(dtype), mask
 
 
+def mean(streams: Prefix) -> Array:
+    """Mean [B D] of the media part of the prefix; 0 where a clip has no media."""
+    mask = streams.mask[..., None]
+    return jnp.where(mask, streams.embed, 0).sum(1) / jnp.maximum(mask.sum(1), 1).astype(streams.embed.dtype)
+
+
 def name_emotion(p: Encoders, streams: Prefix) -> Array:
     """Logits [B C] of the emotion, from the mean of the media part of the prefix."""
-    mask = streams.mask[..., None]
-    mean = jnp.where(mask, streams.embed, 0).sum(1) / jnp.maximum(mask.sum(1), 1).astype(streams.embed.dtype)
-    return linear(p.emotion, mean)
+    return linear(p.emotion, mean(streams))

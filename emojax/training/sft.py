@@ -1,18 +1,25 @@
 """The supervised cold start: L_SFT = -Σ log P(y_t | y_<t, clip) (MECap-R1, arXiv 2509.18729), as a mean over tokens.
 
-To it we add, where clips have labels, the cross-entropy of the emotion named from the media alone. The decoder reads
-most of a caption's words off the words before them, so encoders that start from nothing learn little of the emotion
-through it.
+To it we add what makes a decoder that starts from nothing read its prefix. It can guess most of a caption by the
+words before each, and a fact that is one word among thirty is worth little to it:
+
+- the words of the captions from the media alone, in any order: the mean of the media prefix, read by the decoder's own
+  head, names them as a bag (Zhao et al. 2017, arXiv 1703.10960, against dialogue models that ignore their latent). What
+  a caption says of a clip then stands in the prefix in the very directions that the decoder writes words by;
+- where clips have labels, the emotion from the media alone.
 """
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from emojax.config import Config, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, matmul_precision, read
+from emojax.decoder.logits import logits
 from emojax.encoders import media
 from emojax.param import merge
 from emojax.training.losses import TokenScores, token_scores
@@ -20,23 +27,43 @@ from emojax.training.optim import accumulate, update
 from emojax.types import Array, Batch, Metrics, TrainState
 
 
-def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[TokenScores, Array]:
-    """Scores [B M T] of the target captions; and f32[B], the cross-entropy of each clip's emotion, 0 where it has no
-    label or no media."""
+@struct.dataclass
+class Scores:
+    """Of a batch's clips."""
+
+    tokens: TokenScores  # [B M T] of the target captions
+    words: Array  # f32[B M T] log-probability of each token from the media alone, wherever it stands
+    emotion: Array  # f32[B] cross-entropy of the label; 0 where there is none, or no media
+
+
+def caption_scores(params: Params, batch: Batch, cfg: Config) -> Scores:
+    """All that the losses are sums of."""
     p = Params(cast(params.encoders, cfg), cast_trained(params.decoder, cfg))
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
     hidden = read(p.decoder, streams, batch, batch.caption, cfg)
-    logits = media.name_emotion(p.encoders, streams).astype(jnp.float32)
-    emotion = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(batch.emotion, 0))
-    vocab = cfg.model.decoder.vocab
-    return token_scores(hidden, lm.head(p.decoder), batch.caption, vocab, Sampling()), jnp.where(
-        labelled(batch), emotion, 0
-    )
+    vocab, head = cfg.model.decoder.vocab, lm.head(p.decoder)
+    tokens = token_scores(hidden, head, batch.caption, vocab, Sampling())
+    bag = lm.leave(p.decoder, media.mean(streams), cfg.model.decoder)
+    bag = jax.nn.log_softmax(logits(bag, head.astype(bag.dtype), vocab))[:, None]
+    words = jnp.take_along_axis(bag, batch.caption, -1)
+    named = media.name_emotion(p.encoders, streams).astype(jnp.float32)
+    emotion = optax.softmax_cross_entropy_with_integer_labels(named, jnp.maximum(batch.emotion, 0))
+    return Scores(tokens, words, jnp.where(labelled(batch), emotion, 0))
+
+
+def has_media(batch: Batch) -> Array:
+    """bool[B]"""
+    return (batch.audio_length > 0) | batch.video_mask.any(-1)
 
 
 def labelled(batch: Batch) -> Array:
     """bool[B]: the clip has a label, and media that could tell it."""
-    return (batch.emotion >= 0) & ((batch.audio_length > 0) | batch.video_mask.any(-1))
+    return (batch.emotion >= 0) & has_media(batch)
+
+
+def _bag(batch: Batch) -> Array:
+    """bool[B M T]: the tokens of captions whose clips have media that could tell them."""
+    return batch.caption_mask & has_media(batch)[:, None, None]
 
 
 def _sum(x: Array, mask: Array) -> Array:
@@ -60,23 +87,26 @@ def sft_step(
       frozen: the frozen weights, None where one is trained.
       key: of the run; a step of the cold start draws nothing (what is hidden of a clip is hidden on the host).
     Returns:
-      The next state, and f32[] metrics: loss (of captions, nats a token), emotion_loss (nats a clip; NaN
-      where no clip has a label), entropy, grad_norm, skipped.
+      The next state, and f32[] metrics: loss (of captions, nats a token), words_loss (of the same tokens from the media
+      alone), emotion_loss (nats a clip; NaN where no clip has a label), entropy, grad_norm, skipped.
     """
     with matmul_precision(cfg):
-        tokens = jnp.maximum(batch.caption_mask.sum(), 1).astype(jnp.float32)
+        mask, bag = batch.caption_mask, _bag(batch)
+        tokens, words = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (mask, bag))
         clips = jnp.maximum(labelled(batch).sum(), 1).astype(jnp.float32)
 
-        def loss(params: Params, rows: Batch) -> tuple[Array, tuple[TokenScores, Array]]:
-            scores, emotion = caption_scores(merge(params, frozen), rows, cfg)
-            captions = -_sum(scores.logp, rows.caption_mask) / tokens
-            return captions + cfg.sft.emotion_weight * emotion.sum() / clips, (scores, emotion)
+        def loss(params: Params, rows: Batch) -> tuple[Array, Scores]:
+            scores = caption_scores(merge(params, frozen), rows, cfg)
+            total = -_sum(scores.tokens.logp, rows.caption_mask) / tokens
+            total -= cfg.sft.words_weight * _sum(scores.words, _bag(rows)) / words
+            return total + cfg.sft.emotion_weight * scores.emotion.sum() / clips, scores
 
-        total, grads, (scores, emotion) = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
+        total, grads, scores = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
         metrics |= {
-            "loss": -_sum(scores.logp, batch.caption_mask) / tokens,
-            "emotion_loss": emotion.sum() / labelled(batch).sum().astype(jnp.float32),
-            "entropy": _sum(scores.entropy, batch.caption_mask) / tokens,
+            "loss": -_sum(scores.tokens.logp, mask) / tokens,
+            "words_loss": -_sum(scores.words, bag) / words,
+            "emotion_loss": scores.emotion.sum() / labelled(batch).sum().astype(jnp.float32),
+            "entropy": _sum(scores.tokens.entropy, mask) / tokens,
         }
         return dataclasses.replace(state, step=state.step + 1), metrics
