@@ -15,7 +15,6 @@ from emojax.config import Config, Sampling
 from emojax.decoder.captioner import read
 from emojax.training import losses
 from emojax.training.grpo import Rows, updates
-from emojax.training.sft import drop_streams
 from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
 from support import made_up, plain
 
@@ -76,36 +75,41 @@ def assert_same_gradient(ours: Tree, theirs: Tree) -> None:
 
 
 def cold_start_loss(params, mel, video, sequences, ids, mask, labels, there):
-    """Both parts; `there` bool[B streams], `labels` of the clips that have one."""
+    """All parts; `there` bool[B streams], `labels` of the clips that have one."""
     seen = plain.streams(params.encoders, mel, video, CFG)
     logp = plain.log_probability(params.decoder, seen, sequences, ids, CFG.model.decoder)
     captions = -(logp * mask).sum() / mask.sum()
+    words = -sum(
+        (plain.words(params.decoder, streams[there[b]], CFG.model.decoder)[ids[b]] * mask[b]).sum()
+        for b, streams in enumerate(seen)
+    )
+    words = words / mask.sum()
     named = [
         plain.name_emotion(params.encoders, streams[there[b]])[labels[b]]
         for b, streams in enumerate(seen)
         if labels[b] >= 0 and there[b].any()
     ]
     emotion = -sum(named) / len(named)
-    return captions + CFG.sft.emotion_weight * emotion, (captions, emotion)
+    total = captions + CFG.sft.words_weight * words + CFG.sft.emotion_weight * emotion
+    return total, {"loss": captions, "words_loss": words, "emotion_loss": emotion}
 
 
 def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
     program = made_up.sft(CFG)
     state, metrics = made_up.run(program, made_up.state(program, CFG), made_up.frozen(program, CFG), clips)
-    key = jax.random.fold_in(jax.random.key(0), 0)
-    seen = jax.tree.map(np.asarray, drop_streams(clips, key, CFG.sft.stream_dropout))
-    assert (seen.audio_length != clips.audio_length).any(), "no clip lost a stream"
-    sequences = np.stack([[plain.sequence(seen, b, ids, CFG) for ids in clips.caption[b]] for b in range(8)])
-    hears, sees = seen.audio_length > 0, seen.video_mask.any(-1)
+    sequences = np.stack([[plain.sequence(clips, b, ids, CFG) for ids in clips.caption[b]] for b in range(8)])
+    hears, sees = clips.audio_length > 0, clips.video_mask.any(-1)
+    assert (hears | sees).all()
+    assert not (hears & sees).all()
     model = CFG.model
     there = np.concatenate([np.tile(hears, (model.audio.tokens, 1)), np.tile(sees, (model.video.tokens, 1))]).T
     with jax.enable_x64(True):
         loss = functools.partial(cold_start_loss, labels=clips.emotion, there=there)
-        (_, (captions, emotion)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        (_, parts), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
             plain.double(made_up.params(CFG)), *media, sequences, clips.caption, clips.caption_mask
         )
-    np.testing.assert_allclose(metrics["loss"], captions, rtol=1e-6)
-    np.testing.assert_allclose(metrics["emotion_loss"], emotion, rtol=1e-6)
+    for name, part in parts.items():
+        np.testing.assert_allclose(metrics[name], part, rtol=1e-6, err_msg=name)
     assert_same_gradient(recovered(state, metrics, CFG.sft.optimizer), grads)
 
 

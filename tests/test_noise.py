@@ -12,7 +12,6 @@ from scipy import stats
 from emojax.config import Config
 from emojax.decoder.logits import NEVER
 from emojax.decoder.sample import draw
-from emojax.training.sft import drop_streams
 from emojax.types import Batch, Metrics, Samples, TrainState
 from support import made_up
 
@@ -79,28 +78,6 @@ def test_every_sample_has_noise_of_its_own() -> None:
     ids = step("grpo", batch=twins.replace(clip_id=np.array([1, 2, 3, 4, 1, 2, 3, 4], np.uint32)))[1]["samples"].ids
     np.testing.assert_array_equal(ids[:4], ids[4:])
     assert len({sample.tobytes() for sample in ids[:4].reshape(16, -1)}) == 16
-
-
-def test_streams_are_dropped_by_the_name_of_the_clip() -> None:
-    """The audio of some and the video of others, never both; neither the order nor the neighbours matter."""
-    n, rate = 2000, 0.2
-    batch = jax.tree.map(lambda x: np.repeat(x[2:3], n, 0), BATCH.replace(audio=None, video=None, references=None))
-    batch = batch.replace(clip_id=np.random.default_rng(9).integers(0, 2**32, n, dtype=np.uint32))
-    assert batch.audio_length[0] > 0
-    assert batch.video_mask[0].any()
-
-    def lost(batch: Batch, key: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        kept = drop_streams(batch, jax.random.key(key), rate)
-        return np.asarray(kept.audio_length == 0), ~np.asarray(kept.video_mask).any(-1)
-
-    deaf, blind = lost(batch)
-    assert not (deaf & blind).any()
-    assert 0.17 < deaf.mean() < 0.23
-    assert 0.17 < blind.mean() < 0.23
-    np.testing.assert_array_equal(lost(jax.tree.map(lambda x: x[::-1], batch))[0], deaf[::-1])
-    assert (lost(batch, key=1)[0] != deaf).any()
-    already = batch.replace(audio_length=np.zeros(n, np.int32))
-    assert not lost(already)[1].any(), "the one stream that was left is gone"
 
 
 def grid(n: int) -> np.ndarray:

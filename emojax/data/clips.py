@@ -34,13 +34,13 @@ class Clip:
     video: Path | None = None
     transcript: str | None = None
     captions: tuple[str, ...] = ()  # references, the first one the best where they differ in worth
-    captions_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # true of one stream alone, by its name
     emotion: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)  # facts that a caption may state, by any names
     speaker: str | None = None
     split: str | None = None
     language: str | None = None
     seconds: float | None = None  # duration of the audio; measured where absent
+    attributes: Mapping[str, str] = field(default_factory=dict)  # facts that a caption may state, by any names
+    captions_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # true of one stream alone, by its name
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ wherever it stands. Negation is not understood: "not sad" states sad.
 The automaton is Aho and Corasick's (1975, Comm. ACM 18): one table look-up a byte, whatever the number of phrases.
 """
 
+import functools
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ def normal(text: str) -> bytes:
     return b" " + words + b" " if words else b" "
 
 
-def _patterns(attributes: Sequence[Attribute]) -> list[tuple[bytes, int]]:
+@functools.lru_cache(maxsize=16)
+def _patterns(attributes: tuple[Attribute, ...]) -> list[tuple[bytes, int]]:
     """Every phrase as it is looked for, and the number of its value, over all attributes."""
     values = [value for attribute in attributes for value in attribute.values]
     found = []
@@ -66,7 +68,7 @@ def stated(text: str, attributes: Sequence[Attribute]) -> dict[str, frozenset[st
     here = normal(text)
     names = [(attribute.name, value.name) for attribute in attributes for value in attribute.values]
     found: dict[str, set[str]] = {}
-    for pattern, number in _patterns(attributes):
+    for pattern, number in _patterns(tuple(attributes)):
         if pattern in here:
             name, value = names[number]
             found.setdefault(name, set()).add(value)
@@ -75,7 +77,7 @@ def stated(text: str, attributes: Sequence[Attribute]) -> dict[str, frozenset[st
 
 def build(attributes: Sequence[Attribute]) -> Lexicon:
     """The automaton of the attributes' words, on the host."""
-    patterns = _patterns(attributes)
+    patterns = _patterns(tuple(attributes))
     alphabet = sorted({byte for pattern, _ in patterns for byte in pattern} | {_SPACE})
     column = {byte: n for n, byte in enumerate(alphabet, start=1)}  # 0: a letter of no phrase
     count = sum(len(attribute.values) for attribute in attributes)

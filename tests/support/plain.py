@@ -128,6 +128,11 @@ def name_emotion(encoders, x):
     return jax.nn.log_softmax(affine(encoders.emotion, x.mean(0)))
 
 
+def words(p, x, cfg: LlamaConfig):
+    """Log-probabilities of the words of a caption in any order, [there D] -> [V]."""
+    return jax.nn.log_softmax(rms_norm(p.norm, x.mean(0), cfg.norm_eps) @ p.embed.T)
+
+
 def rotate(x, theta):
     """Position s of [S heads H] turned by s: pair i with i + H/2, at theta^(-2i/H)."""
     s, _, h = x.shape
