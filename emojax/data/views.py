@@ -23,13 +23,13 @@ class Hiding:
 
 def view(clip: Clip, decoded: Decoded, hiding: Hiding, seed: int, i: int) -> View:
     """The clip in batch `i`. Where no captions of what is left are given, those of the whole clip are learnt from."""
-    media, words = (n / 2**64 for n in bits(2, seed, i, _HIDE, *clip.id.encode()).tolist())
+    stream, media, words = (n / 2**64 for n in bits(3, seed, i, _HIDE, *clip.id.encode()).tolist())
     there = [name for name, has in (("audio", decoded.samples > 0), ("video", decoded.frames)) if has]
     left, transcript = there, clip.transcript
     if media < hiding.media and clip.captions_of.get("transcript"):
         left = []
-    elif len(there) == 2 and media >= 1 - 2 * hiding.stream:
-        left = there[:1] if media >= 1 - hiding.stream else there[1:]
+    elif len(there) == 2 and not hiding.stream <= stream < 1 - hiding.stream:
+        left = there[1:] if stream < hiding.stream else there[:1]
     if left and words < hiding.transcript:
         transcript = None
     captions = () if left == there else clip.captions_of.get(left[0] if left else "transcript", ())
