@@ -22,7 +22,7 @@ Reward = Callable[..., Mapping[str, np.ndarray]]
 """(captions, references, facts=None): scores caption i against the references i and the facts i, i32[captions Q]:
 f32[captions] named reward and, of an emotion reward, r_emo and r_sem.
 
-`functools.partial(score_texts, model, static, tokenizer)` of emojax.rewards.score is one.
+`functools.partial(score_texts, model, static, tokenizer)` of emojax.rewards.texts is one.
 """
 
 _PAIRS = 8192  # caption and clip pairs handed to the reward at once

@@ -60,19 +60,18 @@ def holds(named: Array, owner: Array, facts: Array) -> tuple[Array, Array]:
     Returns:
       bool[B G Q] each: stated, and right: the clip's value is named and no other.
     """
-    q = facts.shape[1]
-    member = owner[:, None] == jnp.arange(q)  # [values Q]
+    member = owner[:, None] == jnp.arange(facts.shape[1])[None]  # [values Q]
     place = jnp.arange(len(owner)) - jnp.searchsorted(owner, owner)  # of a value among those of its fact
-    true = facts[:, owner] == place  # [B values]
+    true = (facts[:, owner] == place[None])[:, None]  # [B 1 values]
 
-    def count(values: Array) -> Array:
-        return (values[..., None] & member).any(-2)
+    def any_of(values: Array) -> Array:
+        return (values[..., None] & member[None, None]).any(-2)
 
-    return count(named), count(named & true[:, None]) & ~count(named & ~true[:, None])
+    return any_of(named), any_of(named & true) & ~any_of(named & ~true)
 
 
 def pay(stated: Array, right: Array, facts: Array) -> Array:
     """The reward of stated facts, f32[B G]; NaN where nothing is known of the clip."""
     known = (facts >= 0)[:, None]
-    earned = jnp.where(known, right.astype(jnp.float32) - (stated & ~right), 0).sum(-1)
-    return earned / known.sum(-1)  # 0 / 0 where nothing is known
+    earned = right.astype(jnp.float32) - (stated & ~right).astype(jnp.float32)
+    return jnp.where(known, earned, 0).sum(-1) / known.sum(-1).astype(jnp.float32)  # 0 / 0 where nothing is known

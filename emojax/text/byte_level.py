@@ -19,6 +19,7 @@ import numpy as np
 from flax import struct
 
 from emojax.text import qwen_words
+from emojax.text.bytes import utf8_length
 from emojax.text.expand import Table, expand, lookup, take
 from emojax.text.normalize import PAGE, UNICODE, pages, text_of
 from emojax.types import Array
