@@ -5,7 +5,6 @@ does not care how many processes and devices wrote it, and one process alone may
 """
 
 import contextlib
-import gc
 import hashlib
 import json
 import logging
@@ -27,6 +26,9 @@ from emojax.types import Tree
 log = logging.getLogger(__name__)
 _FACTS = "_CHECKPOINT_METADATA"  # Orbax's file, written with the tree
 _warned: set[str] = set()
+# of several arrays that could not be read or written Orbax fetches one error; of the others asyncio tells when they are
+# collected, at the end of the process it may be
+logging.getLogger("asyncio").addFilter(lambda record: "exception was never retrieved" not in record.getMessage())
 
 
 def save(path: Path, tree: Tree) -> None:
@@ -55,8 +57,6 @@ def load(path: Path, tree: Tree, item: str = ".") -> Any:
             if "RESOURCE_EXHAUSTED" in str(e):
                 raise
             why = " ".join(f"{type(e).__name__}: {str(e).split('[tensorstore_spec')[0]}".split())[:300]
-        if why:
-            gc.collect()  # what asyncio says of errors that nobody fetched, it says when they are collected
     if together and not multihost_utils.process_allgather(np.array(not why)).all():
         why = why or "another process could not read it"
     if why:
@@ -129,16 +129,14 @@ def quiet() -> Iterator[None]:
         if str(what.exc_value) != "Event loop is closed":
             hook(what)
 
-    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
-    for logger in loggers:
-        logger.addFilter(raised)
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    logger.addFilter(raised)
     sys.unraisablehook = late
     try:
         yield
     finally:
         sys.unraisablehook = hook
-        for logger in loggers:
-            logger.removeFilter(raised)
+        logger.removeFilter(raised)
 
 
 def hosts_of(tree: Tree) -> int:
