@@ -31,13 +31,16 @@ FAMILIES: dict[str, Any] = {
     "qwen2": LlamaConfig(window=9, window_from=1, rope_scaling=YARN),
     "qwen3": LlamaConfig(qkv_bias=False, qk_norm=True),
     "llama": LlamaConfig(qkv_bias=False, rope_scaling=RopeScaling("llama3", 8.0, 8192)),
+    "mistral": LlamaConfig(qkv_bias=False, window=9),
     "gpt2": Gpt2Config(),
     "bart": BartConfig(),
     "wav2vec2": Wav2Vec2Config(kind="wavlm"),
     "hubert": Wav2Vec2Config(),
+    "data2vec": Wav2Vec2Config(kind="data2vec-audio", conv_norm="layer", position_layers=5, position_kernel=19),
     "whisper": WhisperConfig(),
     "clip": VitConfig(),
     "dinov2": VitConfig(kind="dinov2", width=384, heads=6, ff=1536, trained_size=518, activation="gelu"),
+    "siglip": VitConfig(kind="siglip", activation="gelu_pytorch_tanh"),
     "videomae": VideoMaeConfig(),
 }
 

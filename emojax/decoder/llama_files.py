@@ -11,20 +11,7 @@ from emojax.config import LlamaConfig, RopeScaling
 from emojax.decoder import special_tokens
 from emojax.decoder.special_tokens import generation_json as generation_json
 from emojax.hub import options
-from emojax.hub.options import (
-    ANY,
-    HEADS,
-    LAYERS,
-    NOT_BELOW_0,
-    OBJECT,
-    POSITIVE,
-    ROWS,
-    TEXT,
-    TOKEN,
-    WIDTH,
-    each,
-    optional,
-)
+from emojax.hub.options import ANY, HEADS, LAYERS, POSITIVE, ROWS, TOKEN, WIDTH, optional
 from emojax.hub.weights import Names, linear_names
 from emojax.nn.layers import ACTIVATIONS
 
@@ -41,8 +28,8 @@ _ROPE: options.Table = {
     "high_freq_factor": (None, optional(POSITIVE)),
     "beta_fast": (None, optional(POSITIVE)),
     "beta_slow": (None, optional(POSITIVE)),
-    "mscale": (None, optional(NOT_BELOW_0)),
-    "mscale_all_dim": (None, optional(NOT_BELOW_0)),
+    "mscale": (None, optional(options.NOT_BELOW_0)),
+    "mscale_all_dim": (None, optional(options.NOT_BELOW_0)),
     "attention_factor": (None, optional(POSITIVE)),
 }
 
@@ -64,8 +51,8 @@ def _table(kind: str) -> options.Table:
         "tie_word_embeddings": (False, ANY),
         "bos_token_id": (None, optional(TOKEN)),
         "eos_token_id": (None, special_tokens.END),
-        "rope_scaling": (None, optional(OBJECT)),
-        "rope_parameters": (None, optional(OBJECT)),
+        "rope_scaling": (None, optional(options.OBJECT)),
+        "rope_parameters": (None, optional(options.OBJECT)),
         "original_max_position_embeddings": (None, optional(ROWS)),
     }
     if kind == "llama":
@@ -94,7 +81,7 @@ def _table(kind: str) -> options.Table:
         "use_sliding_window": (False, ANY),
         "sliding_window": (4096, optional(ROWS)),
         "max_window_layers": (28, options.whole(1000, 0)),
-        "layer_types": (None, optional(each(TEXT))),
+        "layer_types": (None, optional(options.each(options.TEXT))),
     }
 
 

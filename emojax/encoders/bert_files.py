@@ -62,14 +62,14 @@ def config(json: Mapping[str, Any]) -> BertConfig:
         "is_decoder": (False, (False,)),
         "add_cross_attention": (False, (False,)),
         "vocab_size": (_VOCAB.get(kind), ROWS),
-        "type_vocab_size": (2, options.whole(2**24, 0)),
+        "type_vocab_size": (2, options.whole(2**24, 0)),  # DistilBERT has none
         "use_task_id": (False, ANY),
         "task_type_vocab_size": (3, ROWS),
     }
     if kind in _COUNTED:
         table["pad_token_id"] = (1, _PADDING)
     c, wrong = options.read(json, table | TEXT)
-    first = 0 if kind not in _COUNTED or wrong else c["pad_token_id"] + 1
+    first = c["pad_token_id"] + 1 if kind in _COUNTED and not wrong else 0
     if first >= c["max_position_embeddings"]:
         wrong.append(f"pad_token_id={first - 1}, from which positions are counted, leaves none of them")
     options.require_none(wrong + options.not_multiples(c, "hidden_size", "num_attention_heads"), "BERT")

@@ -59,7 +59,7 @@ _TABLES: dict[str, options.Table] = {
         "use_swiglu_ffn": (False, ANY),
     },
 }
-_REGISTERS: options.Table = {"patch_size": (16, _SQUARE), "num_register_tokens": (4, ANY)}
+_REGISTERS: options.Table = {"patch_size": (16, _SQUARE), "num_register_tokens": (4, options.whole(2**12))}
 
 
 def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfig:

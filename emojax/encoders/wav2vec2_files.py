@@ -48,8 +48,8 @@ _DATA2VEC: options.Table = {  # what it has otherwise
     "feat_extract_norm": ("layer", ("layer",)),
     "feat_proj_layer_norm": (True, (True,)),
     "do_stable_layer_norm": (False, (False,)),
-    "num_conv_pos_embeddings": (5, ANY),  # of convolutions, to the others the width of one
-    "conv_pos_kernel_size": (19, ANY),
+    "num_conv_pos_embeddings": (5, LAYERS),  # of convolutions, to the others the width of one
+    "conv_pos_kernel_size": (19, _STRIDE),
 }
 _PREPROCESSOR: options.Table = {
     "feature_extractor_type": ("Wav2Vec2FeatureExtractor", ("Wav2Vec2FeatureExtractor",)),

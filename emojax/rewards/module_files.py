@@ -142,6 +142,7 @@ def longest(path: Path) -> float | None:
 
 
 def only(path: Path, settings: Mapping[str, Any], implemented: Mapping[str, Any]) -> None:
+    """Raises ValueError that names each setting which has another value than the one that is implemented."""
     wrong = [
         f"{name}={shown(settings[name])} (implemented: {value!r})"
         for name, value in implemented.items()
