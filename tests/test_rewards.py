@@ -172,7 +172,7 @@ def policy():
 @pytest.fixture(scope="module")
 def built(policy):
     """The reward with the real sentence model."""
-    cfg = Reward(max_tokens=34, max_bytes=120)
+    cfg = Reward(max_tokens=34, max_bytes=120, facts_weight=0.5, attributes=concepts.ATTRIBUTES)
     try:
         tokenizer = sentence.load_tokenizer(cfg.model)
     except FileNotFoundError as absent:
@@ -191,18 +191,30 @@ def test_the_reward_of_ids_equals_that_of_the_text_they_spell(built, policy):
     for i, row in enumerate(rows):
         ids[i, : len(row) + 1], mask[i, : len(row) + 1] = [*row, 2], True  # closed by the end token
     captions = [["A furious man."], ["x", "She is afraid.", "fear"], [""], ["喜悦的心情"], ["a"] * 9, ["calm", "sad"]]
-    refs = rewards.references(static, model, tokenizer, captions, limit=3)
+    known = np.array([[3, 1], [6, 0], [0, 0], [-1, -1], [2, -1], [-1, 1]], np.int32)  # emotion, gender
+    known = np.pad(known, ((0, 0), (0, len(static.facts) - 2)), constant_values=-1)
+    refs = rewards.references(static, model, tokenizer, captions, limit=3, facts=known)
     assert refs.present.tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]]
     np.testing.assert_allclose(np.linalg.norm(refs.embedding, axis=-1), 1, atol=1e-5)
 
     score = jax.jit(rewards.score, static_argnums=1)
     total, parts = score(model, static, ids.reshape(b, g, t), mask.reshape(b, g, t), refs)
     spelled = [policy.decode(row) for row in rows]
-    wanted = rewards.score_texts(model, static, tokenizer, spelled, [c[:3] for c in captions for _ in range(g)])
+    repeated = [c[:3] for c in captions for _ in range(g)]
+    wanted = rewards.score_texts(model, static, tokenizer, spelled, repeated, known.repeat(g, 0))
+    assert {"r_emo", "r_sem", "facts", "gender_stated", "gender_right"} <= parts.keys()
     for name, value in ({"reward": total} | parts).items():
         np.testing.assert_allclose(np.asarray(value).reshape(-1), wanted[name], atol=1e-5)
     assert np.isnan(total[2]).all()
     assert (total[3, :2] == -1).all()
+    facts = np.asarray(parts["facts"])
+    assert np.isnan(facts[3]).all(), "nothing is known of that clip"
+    assert {-1.0, 0.0, 1.0} & set(facts[[0, 1, 4, 5]].ravel().tolist())
+    unpaid, _ = score(
+        model, dataclasses.replace(static, facts_weight=0.0), *(x.reshape(b, g, t) for x in (ids, mask)), refs
+    )
+    spoken = np.isfinite(np.asarray(total)) & (np.asarray(total) != -1)
+    np.testing.assert_allclose((total - unpaid)[spoken], (0.5 * np.nan_to_num(facts))[spoken], atol=1e-6)
 
     rouge_static, plain = dataclasses.replace(static, kind="rouge_l"), model.replace(sentence=None, space=None)
     total, _ = score(plain, rouge_static, ids.reshape(b, g, t), mask.reshape(b, g, t), refs)
