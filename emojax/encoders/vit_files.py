@@ -59,6 +59,10 @@ _TABLES: dict[str, options.Table] = {
         "use_swiglu_ffn": (False, ANY),
     },
 }
+_PARTS: options.Table = {
+    "vision_config_dict": (None, options.optional(options.OBJECT)),
+    "vision_config": (None, options.optional(options.OBJECT)),
+}
 _REGISTERS: options.Table = {"patch_size": (16, _SQUARE), "num_register_tokens": (4, options.whole(2**12))}
 
 
@@ -75,8 +79,7 @@ def config(json: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> VitConfi
     name = found["model_type"]
     kind = _KINDS[name]
     if name in _WHOLE:  # transformers lets a `vision_config_dict`, where there is one, stand for all of it
-        parts = dict.fromkeys(("vision_config_dict", "vision_config"), (None, options.optional(options.OBJECT)))
-        told, _ = options.read(json, parts)
+        told, _ = options.read(json, _PARTS)
         json = told["vision_config"] or {} if told["vision_config_dict"] is None else told["vision_config_dict"]
     registers = name == "dinov2_with_registers"
     c, wrong = options.read(json, _TABLES[kind] | (_REGISTERS if registers else {}))
