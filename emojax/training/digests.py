@@ -82,7 +82,7 @@ def _sums(x: Any, starts: Sequence[int], shape: Sequence[int], xp: ModuleType) -
     for axis, start in enumerate(starts):
         along = xp.arange(x.shape[axis], dtype=xp.uint32) + np.uint32(start)
         stride = np.uint32(math.prod(shape[axis + 1 :]) % 2**32)
-        place = place + (along * stride).reshape(-1, *[1] * (x.ndim - axis - 1))
+        place = place + (along * stride).reshape([1] * axis + [-1] + [1] * (x.ndim - axis - 1))
     bits = _bits(x)
     return xp.stack([_mix(bits ^ _mix(place + np.uint32(seed))).sum(dtype=xp.uint32) for seed in _SEEDS])
 
