@@ -42,7 +42,7 @@ def test_projectors_are_exported_and_read_again(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_projector_is_refused(tmp_path: Path) -> None:
     """One that was written before a part had a name is read as one without it; one that lacks a weight is not."""
-    old = {"norm": np.ones(3, np.float32)}
+    old = {"norm": jnp.ones(3, jnp.float32)}
     checkpoint.save_tree(tmp_path / "tree", old)
 
     def like(**more) -> dict:

@@ -64,7 +64,8 @@ def grid(rows: Mapping[str, Row]) -> list[list[str]]:
 
     A cell is "stated / right", in percent; the last row is what a constant answer reaches.
     """
-    found = {name: row["facts"] for name, row in rows.items() if row["facts"]["none_wrong"] is not None}
+    told = {name: row.get("facts") or {} for name, row in rows.items()}  # a report from before facts has none
+    found = {name: row for name, row in told.items() if row.get("none_wrong") is not None}
     if not found:
         return []
     names = [name for name in next(iter(found.values())) if name != "none_wrong"]
