@@ -52,7 +52,7 @@ def test_where_no_token_ends_a_caption_it_is_said_with_what_to_do(tmp_path: Path
         resolved(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
     assert ends(resolved(tmp_path)) == ["<|end|>", "<|end|>"]  # begun from its end, as GPT-2 is
-    with pytest.raises(ConfigError, match="vocab_size=0 .wanted a whole number from 1"):
+    with pytest.raises(ConfigError, match=r"vocab_size=0 .wanted a whole number from 1"):
         resolved(tmp_path, vocab=0)
 
 

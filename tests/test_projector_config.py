@@ -50,7 +50,7 @@ def test_a_checkpoint_of_another_projector_is_refused(tmp_path: Path) -> None:
         return {"norm": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=one), **more}
 
     assert checkpoint.restore_tree(tmp_path / "tree", like(fusion=None))["norm"].tolist() == [1, 1, 1]
-    with pytest.raises(ValueError, match=r"checkpoint of another model: it has no fusion\.norm"):
+    with pytest.raises(RunError, match=r"checkpoint of another model: it has no fusion\.norm"):
         checkpoint.restore_tree(tmp_path / "tree", like(fusion=like()))
     (tmp_path / "config.json").write_text(presets.dumps(CFG))
     with pytest.raises(RunError, match="has another model than this configuration"):
