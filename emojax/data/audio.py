@@ -80,11 +80,14 @@ def read_audio(path: Path, seconds: float | None = None) -> Sound | None:
 
 
 def _finite(path: Path, mono: np.ndarray, total: float) -> np.ndarray:
-    odd = ~np.isfinite(mono)
-    if odd.sum() * _CLICKS > total:
-        raise MediaError(path, f"has samples that are not finite ({odd.sum()} of {len(mono)})")
-    mono = np.where(odd, np.float32(0), mono) if odd.any() else mono
-    if (most := np.abs(mono).max()) > LOUDEST:
+    most = max(-mono.min(), mono.max())
+    if not np.isfinite(most):
+        odd = ~np.isfinite(mono)
+        if odd.sum() * _CLICKS > total:
+            raise MediaError(path, f"has samples that are not finite ({odd.sum()} of {len(mono)})")
+        mono = np.where(odd, np.float32(0), mono)
+        most = np.abs(mono).max()
+    if most > LOUDEST:
         raise MediaError(path, f"has samples beyond any scale (up to {most:.3g})")
     return mono
 
@@ -130,23 +133,33 @@ def _by_libsndfile(path: Path, file: bytes | io.BytesIO, seconds: float | None) 
         mapped = sound.format == "OGG" and sound.channels > 2  # whose channels come in an order of their own
         if estimated or mapped or not 0 < sound.frames < 2**36 - 1:
             return None  # how much there is was not known when the header was written
-        weights = None if sound.channels < 3 else _weights(_layout(path, sound))
+        weights = np.ones(1) if sound.channels < 3 else _weights(_layout(path, sound))
         wanted = sound.frames if seconds is None else min(sound.frames, int(seconds * sound.samplerate))
         parts, got = [], 0
         try:
             while got < wanted and len(block := _block(sound, min(_BLOCK, wanted - got))):
-                parts.append(block.mean(1) if weights is None else (block @ weights).astype(np.float32))
+                parts.append(_mixed(block, weights))
                 got += len(block)
         except soundfile.LibsndfileError as e:
             raise MediaError(path, f"cannot be decoded ({e.error_string})") from None
         if got < wanted:
             raise MediaError(path, f"is cut off or damaged: {got} of {wanted} samples can be decoded")
-        mono = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        mono = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, np.float32)])
         return _Read(mono, sound.samplerate, sound.frames / sound.samplerate)
 
 
 def _block(sound: "SoundFile", samples: int) -> np.ndarray:
     return sound.read(samples, dtype="float32", always_2d=True)
+
+
+def _mixed(block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """f32[samples] of [samples channels]; `mean` is slow for so short an axis."""
+    match block.shape[1]:
+        case 1:
+            return block[:, 0]
+        case 2:
+            return (block[:, 0] + block[:, 1]) / 2
+    return (block @ weights).astype(np.float32)
 
 
 def _layout(path: Path, sound: "SoundFile") -> str:
