@@ -97,9 +97,8 @@ def test_no_damage_is_read_in_silence(
     states = [small(1), small(2)]
     write(tmp_path / "whole", states)
     with caplog.at_level(logging.WARNING, "emojax"):
-        assert (
-            flips(tmp_path / "whole", tmp_path / "work", states, 16, lambda: caplog.text) > 0
-        )  # how many meet data is chance
+        # how many meet data is chance
+        assert flips(tmp_path / "whole", tmp_path / "work", states, 16, lambda: caplog.text) > 0
     assert "Traceback" not in capfd.readouterr().err
 
 

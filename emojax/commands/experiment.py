@@ -28,7 +28,7 @@ from emojax.training.run_files import reads, require_apart
 from emojax.training.stop import listening
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 Track = Callable[[str], Callable[[int, int, dict[str, float]], None]]
 """Opens a progress bar by its title; the bar is told (done, total, numbers to show)."""
@@ -68,7 +68,7 @@ def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, A
     return functools.partial(rewards.score_texts, model, static, load_tokenizer(cfg.reward.model), known={})
 
 
-def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Table | None":
+def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Group | None":
     """Captions the test clips with both stages' captioners, scores them beside the floors, writes the report.
 
     The first process does; the others, which get None, only help it to restore the captioners.

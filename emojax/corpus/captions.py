@@ -102,7 +102,7 @@ def captions(scene: Scene, rng: random.Random) -> tuple[str, ...]:
 
 def partial_captions(scene: Scene, rng: random.Random) -> dict[str, tuple[str, ...]]:
     """Captions of one stream alone, by its name in the manifest: two of each that the clip has beside another."""
-    read = {"transcript": tuple(rng.sample(READ_CAPTIONS, 2))}
+    read: dict[str, tuple[str, ...]] = {"transcript": tuple(rng.sample(READ_CAPTIONS, 2))}
     if not scene.filmed:  # the clip's own captions say what is heard
         return read
     by_eye = tuple(_fill(pattern, seen(scene), rng) for pattern in rng.sample(SEEN_CAPTIONS, 2))

@@ -170,7 +170,7 @@ def _clip(number: int, speaker: Speaker, scene: captions.Scene, corpus: Corpus, 
     rng = random.Random(f"{seed}/clip/{number}")
     text = wording.transcript(rng)
     strength = 0.0 if scene.told == "face" else STRENGTH[scene.intensity]
-    manner = voice.combine((strength, voice.EMOTIONS[scene.emotion]), (1.0, voice.STYLES[scene.style]))
+    manner = voice.combine((strength, voice.EMOTIONS[scene.emotion]), (1.0, voice.STYLES[scene.style or "plain"]))
     timing = voice.timing(text, speaker.voice, manner, corpus.seconds)
     whole, partial = captions.captions(scene, rng), captions.partial_captions(scene, rng)
     return Plan(number, speaker, scene, text, whole, partial, manner, timing)

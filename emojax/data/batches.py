@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -140,5 +140,6 @@ def _drawn(view: View, seed: int, i: int) -> View:
 def _rows(references: References | None, rows: np.ndarray) -> References | None:
     if references is None:
         return None
-    table = {f.name: getattr(references, f.name) for f in fields(references)}
-    return References(**{name: None if x is None else x[rows] for name, x in table.items()})
+    table: dict[str, Any] = {f.name: getattr(references, f.name) for f in fields(references)}
+    of_rows: dict[str, Any] = {name: None if x is None else x[rows] for name, x in table.items()}
+    return References(**of_rows)

@@ -179,7 +179,7 @@ def _frames(
         x = conv1d(p.linear, x, width, stride, padding=(0, 0))
         if p.norm is not None and sizes.conv_norm == "layer":
             x = layer_norm(p.norm, x, _CONV_EPS)
-        elif p.norm is not None:  # group norm, a group a channel
+        elif p.norm is not None and p.norm.bias is not None:  # group norm, a group a channel
             x = _standard(x, mask, _CONV_EPS)
             x = (x * beside(x, p.norm.scale) + beside(x, p.norm.bias)).astype(dtype)
         return ACTIVATIONS[sizes.conv_activation](x)

@@ -119,8 +119,9 @@ def score(
       The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l; `facts` and, of each fact,
       `NAME_stated` and `NAME_right`, 0 or 1, the latter of captions that state it. NaN where a part does not apply.
     """
-    *read, embedding = _read(model, static, ids, mask)
-    return compare(model, static, *read, embedding, refs, _named(model, ids, mask))
+    named = _named(model, ids, mask)
+    ids, mask, embedding = _read(model, static, ids, mask)
+    return compare(model, static, ids, mask, embedding, refs, named)
 
 
 def coordinates(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> Array | None:
@@ -147,9 +148,10 @@ def _named(model: RewardModel, ids: Array, mask: Array) -> Array | None:
     """Which values of facts captions name, bool[B G values]."""
     if model.lexicon is None:
         return None
-    flat = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))
-    byte, filled = policy_bytes(model.tables.policy, *flat, model.tables.max_bytes)
-    return rearrange(constrain(lexicon.named(model.lexicon, byte, filled)), "(b g) v -> b g v", b=ids.shape[0])
+    clips = ids.shape[0]
+    ids, mask = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))
+    byte, filled = policy_bytes(model.tables.policy, ids, mask, model.tables.max_bytes)
+    return rearrange(constrain(lexicon.named(model.lexicon, byte, filled)), "(b g) v -> b g v", b=clips)
 
 
 def compare(

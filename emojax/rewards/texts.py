@@ -40,8 +40,8 @@ def references(
     tokens: Any = sentence.tokenize(tokenizer, texts, static.sentence.text_tokens)  # Any: numpy stands for jax.Array
     embedding: Any = _embed_texts(model, static, tokenizer, texts, known)
     ids, mask = (x[index] for x in tokens)
-    unknown: Any = np.full((len(rows), len(static.facts)), -1, np.int32)
-    return References(ids, mask, embedding[index], mask.any(-1), unknown if facts is None else facts)
+    known_facts: Any = np.full((len(rows), len(static.facts)), -1, np.int32) if facts is None else facts
+    return References(ids, mask, embedding[index], mask.any(-1), known_facts)
 
 
 _compare = jax.jit(compare, static_argnums=1)

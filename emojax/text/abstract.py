@@ -70,8 +70,9 @@ def abstract(policy_vocabulary: int, reward: TextConfig, *, max_bytes: int, max_
         slots, ranks = 1 << (2 * reward.vocab).bit_length(), i32(reward.vocab + 1)
         rules = Rules(i32(256), ranks, i32(slots), i32(slots), i32(slots), ranks, ranks)
         entry, changes = i32(_ENTRIES), small(jnp.bool_, _ENTRIES)
+        rows, pairs = i32(_ENTRY_PAGES, 256), i32(*_PAIRS)
         composition = Composition(
-            *(page, i32(_ENTRY_PAGES, 256), i32(_ENTRIES, 4), *([entry] * 4), i32(*_PAIRS), entry, changes), growth=1.5
+            page, rows, i32(_ENTRIES, 4), entry, entry, entry, entry, pairs, entry, changes, growth=1.5
         )
         return BpeTables(
             policy, composition if qwen else None, byte_level, rules, max_bytes=max_bytes, max_tokens=max_tokens

@@ -95,7 +95,8 @@ def _between(x: Array, low: Array | int, high: Array | int) -> Array:
 
 def utf8_length(point: Array) -> Array:
     """Bytes of each code point in UTF-8, i32."""
-    return 1 + sum((point >= first).astype(jnp.int32) for first in (0x80, 0x800, 0x10000))
+    two, three, four = ((point >= first).astype(jnp.int32) for first in (0x80, 0x800, 0x10000))
+    return 1 + two + three + four
 
 
 def sequences(byte: Array) -> tuple[Array, Array, Array]:

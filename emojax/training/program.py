@@ -197,12 +197,13 @@ def abstract_references(cfg: Config, reward: rewards.RewardModel, static: reward
     t = static.sentence.text_tokens
 
     def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
-        return jax.ShapeDtypeStruct((cfg.grpo.batch, cfg.data.references, *shape), jnp.dtype(dtype))
+        return jax.ShapeDtypeStruct((cfg.grpo.batch, *shape), jnp.dtype(dtype))
 
+    r = cfg.data.references
     return References(
-        ids=of("int32", t),
-        mask=of("bool", t),
-        embedding=of("float32", static.sentence.width if reward.sentence else 0),
-        present=of("bool"),
-        facts=jax.ShapeDtypeStruct((cfg.grpo.batch, len(static.facts)), jnp.int32),
+        ids=of("int32", r, t),
+        mask=of("bool", r, t),
+        embedding=of("float32", r, static.sentence.width if reward.sentence else 0),
+        present=of("bool", r),
+        facts=of("int32", len(static.facts)),
     )
