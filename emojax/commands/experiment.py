@@ -105,9 +105,9 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
 def _evaluate(
     cfg: Config, captions: Mapping[str, Mapping[str, str]], test: Sequence[Clip], reward: Any, bar: Any
 ) -> dict[str, dict[str, Any]]:
-    rows = {}
+    rows, about = {}, known_facts(cfg.reward)
     for n, (name, found) in enumerate(captions.items(), 1):
-        rows[name] = evaluate(found, test, reward, known_facts(cfg.reward))
+        rows[name] = evaluate(found, test, reward, about)
         bar(n, len(captions), {})
     return rows
 

@@ -101,7 +101,7 @@ def captions(scene: Scene, rng: random.Random) -> tuple[str, ...]:
 
 
 def partial_captions(scene: Scene, rng: random.Random) -> dict[str, tuple[str, ...]]:
-    """Captions of one stream alone, by its name in the manifest: two of each that the clip has beside another."""
+    """Captions of one stream alone, by its name in the manifest; none of sound where there is nothing else to see."""
     read: dict[str, tuple[str, ...]] = {"transcript": tuple(rng.sample(READ_CAPTIONS, 2))}
     if not scene.filmed:  # the clip's own captions say what is heard
         return read

@@ -2,27 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from emojax.config.concepts import Attribute
-from emojax.rewards import facts as known
+from emojax.rewards.facts import Known, numbers, values_of
 from emojax.rewards.lexicon import stated
 
 Row = Mapping[str, Any]  # of `evaluate`
-
-
-class Known(Protocol):
-    """What is read of a clip (emojax.data.clips.Clip has it)."""
-
-    @property
-    def emotion(self) -> str | None: ...
-    @property
-    def attributes(self) -> Mapping[str, str]: ...
-
-
-def values_of(clip: Known) -> dict[str, str | None]:
-    """What is known of a clip, by the names of facts."""
-    return {**clip.attributes, known.EMOTION: clip.emotion}
 
 
 def facts(captions: Sequence[str], clips: Sequence[Known], about: Sequence[Attribute]) -> dict[str, Any]:
@@ -39,7 +25,7 @@ def facts(captions: Sequence[str], clips: Sequence[Known], about: Sequence[Attri
       ConfigError: a value in the manifest that a fact does not have.
     """
     truths = [values_of(clip) for clip in clips]
-    known.numbers(about, truths)  # refuses unknown values
+    numbers(about, truths)  # refuses unknown values
     named = [stated(caption, about) for caption in captions]
     out: dict[str, Any] = {}
     wrong: set[int] = set()

@@ -11,10 +11,10 @@ from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
 from emojax.evaluate.emotion_words import emotion_accuracy
-from emojax.evaluate.facts import facts, grid, values_of
+from emojax.evaluate.facts import facts, grid
 from emojax.evaluate.floors import Reward
 from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
-from emojax.rewards.facts import numbers
+from emojax.rewards.facts import numbers, values_of
 from emojax.storage import write_atomically, writing
 
 if TYPE_CHECKING:

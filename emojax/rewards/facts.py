@@ -6,6 +6,7 @@ the known facts is the reward's part `facts`, -1 to 1. Ours: what a reward does 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,20 @@ def known_facts(reward: Reward) -> tuple[Attribute, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"reward.attributes: {twice} are named twice (emotion is `reward.concepts`): rename them")
     return found
+
+
+class Known(Protocol):
+    """What is read of a clip (emojax.data.clips.Clip has it)."""
+
+    @property
+    def emotion(self) -> str | None: ...
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
+
+
+def values_of(clip: Known) -> dict[str, str | None]:
+    """What is known of a clip, by the names of facts."""
+    return {**clip.attributes, EMOTION: clip.emotion}
 
 
 def numbers(facts: Sequence[Attribute], clips: Sequence[Mapping[str, str | None]]) -> np.ndarray:

@@ -113,20 +113,13 @@ def build(attributes: Sequence[Attribute]) -> Lexicon:
     spaced = [state for state, byte in enumerate(last) if byte == _SPACE]
     table[spaced, column[_SPACE]] = spaced  # a run of spaces is one
 
-    letter = np.zeros(256, np.int32)
-    for byte in range(256):
-        read = normal_byte(byte)
-        letter[byte] = column.get(read, 0)
+    read = (_GAP.sub(b" ", bytes([byte]).lower())[0] for byte in range(256))  # what each byte is compared as
+    letter = np.array([column.get(byte, 0) for byte in read], np.int32)
     sets = np.zeros((len(trie), count), bool)
     for state, numbers in enumerate(ends):
         sets[state, list(numbers)] = True
     owner = np.repeat(np.arange(len(attributes), dtype=np.int32), [len(a.values) for a in attributes])
     return Lexicon(*(_array(x) for x in (letter, table, sets, owner)))
-
-
-def normal_byte(byte: int) -> int:
-    """What one byte is compared as."""
-    return _GAP.sub(b" ", bytes([byte]).lower())[0]
 
 
 def _array(x: np.ndarray) -> Array:

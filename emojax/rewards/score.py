@@ -1,4 +1,4 @@
-"""The reward of a caption, from the policy's token ids to a number, in the graph; and the same for plain strings.
+"""The reward of a caption, from the policy's token ids to a number, in the graph; `texts.py` has it for plain strings.
 
     ids [B G T] -> emojax.text -> reward tokens [B G S] -> Sentence-BERT -> r_emo, r_sem -> R [B G]
 

@@ -21,7 +21,7 @@ from emojax.decoder import captioner, pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
-from emojax.rewards.facts import EMOTION, known_facts, numbers
+from emojax.rewards.facts import known_facts, numbers, values_of
 from emojax.rewards.sentence import load_tokenizer
 from emojax.training import adapters, aot, checkpoint, freeze, lock
 from emojax.training.features import check_weights
@@ -100,7 +100,7 @@ def grpo(
             reward=sharding.everywhere(model, program.mesh),
         )
         captions = [clip.captions for clip in job.clips]
-        known = numbers(known_facts(cfg.reward), [{**clip.attributes, EMOTION: clip.emotion} for clip in job.clips])
+        known = numbers(known_facts(cfg.reward), [values_of(clip) for clip in job.clips])
         judge = load_tokenizer(cfg.reward.model)
         references = rewards.references(static, model, judge, captions, cfg.data.references, facts=known)
         state = checkpoint.restore(out, program.state)
