@@ -43,31 +43,9 @@ def train(
       RunError: more than `max_skipped` updates in a row were not finite, and the last checkpoint from before them is
         the last one now; or `executable` holds another program.
     """
-    try:
-        return _steps(job, program, state, frozen, batches, key, words)
-    except Diverged as e:
-        raise RunError(f"{e}; {_only_valid(job.out, e.valid)}") from None
-
-
-def _only_valid(run: Path, step: int) -> str:
-    """Sets aside checkpoints of weights that did not train; says which is the last one that did."""
-    hosts.by_first(lambda: checkpoint.set_aside_after(run, step), "set checkpoints aside")
-    if left := checkpoint.steps(run):
-        return f"the last valid state is checkpoint {left[-1]} of {run / 'checkpoints'}"
-    return f"no checkpoint in {run} is from before them: begin again by --overwrite"
-
-
-def _steps(
-    job: Job,
-    program: Program,
-    state: TrainState,
-    frozen: Tree,
-    batches: Iterator[Batch],
-    key: jax.Array,
-    words: Words,
-) -> TrainState:
     first, cfg, run, options = int(state.step), job.cfg, job.out, job.options
     with (
+        _valid_named(run),
         closing(Session(run, options.began or time.time(), first)) as session,
         closing(_watchdog(run)) as watchdog,
         closing(Trace(run, options.profile)) as trace,
@@ -143,3 +121,21 @@ def _watchdog(run: Path) -> Watchdog:
 
 def _stopped(run: Path, step: int) -> Stopped:
     return Stopped(f"{run}: stopped by SIGTERM, complete up to step {step}; resume with --resume")
+
+
+@contextmanager
+def _valid_named(run: Path) -> Iterator[None]:
+    """Where training diverges, sets aside checkpoints of weights that did not train and says which is the last that
+    did."""
+    try:
+        yield
+    except Diverged as e:
+        raise RunError(f"{e}; {_only_valid(run, e.valid)}") from None
+
+
+def _only_valid(run: Path, step: int) -> str:
+    """Sets aside checkpoints of weights that did not train; says which is the last one that did."""
+    hosts.by_first(lambda: checkpoint.set_aside_after(run, step), "set checkpoints aside")
+    if left := checkpoint.steps(run):
+        return f"the last valid state is checkpoint {left[-1]} of {run / 'checkpoints'}"
+    return f"no checkpoint in {run} is from before them: begin again by --overwrite"
