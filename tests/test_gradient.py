@@ -74,8 +74,8 @@ def assert_same_gradient(ours: Tree, theirs: Tree) -> None:
         assert gap < 1e-3 * norm(leaf) + 1e-6 * whole, f"{jax.tree_util.keystr(path)}: a small part of it is wrong"
 
 
-def cold_start_loss(params, mel, video, sequences, ids, mask, labels, there):
-    """All parts; `there` bool[B streams], `labels` of the clips that have one."""
+def cold_start_loss(params, mel, video, sequences, ids, mask, labels, attributes, there):
+    """All parts; `there` bool[B streams], `labels` and `attributes` -1 where a clip has none."""
     seen = plain.streams(params.encoders, mel, video, CFG)
     logp = plain.log_probability(params.decoder, seen, sequences, ids, CFG.model.decoder)
     captions = -(logp * mask).sum() / mask.sum()
@@ -90,8 +90,17 @@ def cold_start_loss(params, mel, video, sequences, ids, mask, labels, there):
         if labels[b] >= 0 and there[b].any()
     ]
     emotion = -sum(named) / len(named)
+    counts = [len(attribute.values) for attribute in CFG.reward.attributes]
+    told = {}
+    for b, streams in enumerate(seen):
+        if there[b].any() and (attributes[b] >= 0).any():
+            values = plain.name_attributes(params.encoders, streams[there[b]], counts)
+            told[b] = -sum(value[n] for value, n in zip(values, attributes[b], strict=True) if n >= 0)
+    attributes = sum(told.values()) / len(told)
     total = captions + CFG.sft.words_weight * words + CFG.sft.emotion_weight * emotion
-    return total, {"loss": captions, "words_loss": words, "emotion_loss": emotion}
+    total += CFG.sft.attributes_weight * attributes
+    parts = {"loss": captions, "words_loss": words, "emotion_loss": emotion, "attributes_loss": attributes}
+    return total, parts
 
 
 def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
@@ -104,7 +113,7 @@ def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
     model = CFG.model
     there = np.concatenate([np.tile(hears, (model.audio.tokens, 1)), np.tile(sees, (model.video.tokens, 1))]).T
     with jax.enable_x64(True):
-        loss = functools.partial(cold_start_loss, labels=clips.emotion, there=there)
+        loss = functools.partial(cold_start_loss, labels=clips.emotion, attributes=clips.attributes, there=there)
         (_, parts), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
             plain.double(made_up.params(CFG)), *media, sequences, clips.caption, clips.caption_mask
         )

@@ -29,13 +29,17 @@ def family_now(name: str) -> str:
 
 
 def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration's part, with what emojax 0.1 had fixed where it saved all others.
+    """The fields of a configuration's part, with what was fixed where all others were saved.
 
     >>> as_saved(config.Optimizer, dict.fromkeys(("learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"), 0.1))
     {'learning_rate': 0.1, 'warmup': 0.1, 'weight_decay': 0.1, 'b1': 0.1, 'b2': 0.1, 'clip': 0.1, 'epsilon': 1e-06}
     """
-    whole = {f.name for f in dataclasses.fields(cls)} - set(values)
-    return values | {"epsilon": 1e-6} if cls is config.Optimizer and whole == {"epsilon"} else values
+    missing = {f.name for f in dataclasses.fields(cls)} - set(values)
+    if cls is config.Optimizer and missing == {"epsilon"}:
+        return values | {"epsilon": 1e-6}
+    if cls is config.Sft and missing == {"attributes_weight"}:  # weights that such a run does not have
+        return values | {"attributes_weight": 0.0}
+    return values
 
 
 @contextmanager

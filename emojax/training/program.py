@@ -15,7 +15,7 @@ import optax
 
 from emojax import param, rewards
 from emojax.config import Config, ConfigError
-from emojax.encoders import features
+from emojax.encoders import features, media
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
 from emojax.training import adapters, freeze
@@ -62,6 +62,9 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
     optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"), trained)
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batches = abstract_batches(cfg, cfg.sft.batch)
+    if learnt := media.values_learnt(cfg):
+        labels: Any = jax.ShapeDtypeStruct((cfg.sft.batch, len(learnt)), jnp.int32)
+        batches = [dataclasses.replace(batch, attributes=labels) for batch in batches]
     frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
     return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batches)
 

@@ -36,8 +36,11 @@ class Recorder:
         self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
-        labelled = any(clip.emotion is not None for clip in job.clips)
-        self._absent = () if labelled else ("emotion_loss",)  # a mean over no clip, whatever the step
+        labelled = {
+            "emotion_loss": any(clip.emotion is not None for clip in job.clips),
+            "attributes_loss": any(clip.attributes for clip in job.clips),
+        }
+        self._absent = [name for name, there in labelled.items() if not there]  # means over no clip, whatever the step
         self.scores, self.skipped = checkpoint.since(job.out, first), 0
 
     def hold(self, step: int, metrics: Metrics) -> None:

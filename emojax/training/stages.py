@@ -18,6 +18,7 @@ from emojax.data.clips import label_numbers
 from emojax.data.text import decode
 from emojax.data.views import Hiding
 from emojax.decoder import captioner, pretrained
+from emojax.encoders import media
 from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
@@ -138,6 +139,9 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
         return
     cfg = job.cfg
     assert job.tokenizer is not None, "a job that `begin` made has one"
+    learns = job.stage == "sft" and media.values_learnt(cfg)
+    known = [clip.attributes for clip in job.clips]
+    attributes = numbers(cfg.reward.attributes, known) if learns else None
     batches = training_batches(
         job.clips,
         job.tokenizer,
@@ -154,6 +158,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
             else Hiding(),
         ),
         emotions=np.array(label_numbers([clip.emotion for clip in job.clips], cfg.reward.concepts), np.int32),
+        attributes=attributes,
         references=job.references,
         features=job.features,
     )
