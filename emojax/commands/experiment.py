@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from emojax import captioning, rewards
 from emojax.captioning import caption_file
+from emojax.captioning.prefixes import media_prefixes
 from emojax.config import Config
 from emojax.corpus import source
 from emojax.data.clips import Clip, read_manifest
@@ -16,6 +19,8 @@ from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.errors import shown
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
+from emojax.evaluate.examples import examples
+from emojax.evaluate.probe import probe
 from emojax.parallel import hosts
 from emojax.rewards.facts import known_facts
 from emojax.rewards.sentence import load_tokenizer
@@ -76,20 +81,23 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     Writes `captions-sft.jsonl`, `captions-grpo.jsonl`, `report.json`, `report.md`.
 
     Args:
-      ablate: also caption without video and without audio, for the emotion accuracy of each.
+      ablate: also caption without video and without audio, for the emotion accuracy of each, and ask a linear probe
+        what the encoders know of each fact.
       began: `time.time()` when the job began, for the report's `seconds`.
     """
     manifest = source.manifest(cfg)
     training, test = source.split(manifest, "train"), source.split(manifest, "test")
     captions: dict[str, dict[str, str]] = {}
     facts: dict[str, Any] = {"seed": cfg.seed}
+    probed: dict[str, float] = {}
     for stage in ("sft", "grpo"):
         model = captioning.load(out / stage, cfg.data.features)
         if hosts.first():
             path = out / f"captions-{stage}.jsonl"
             captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
-            if stage == "grpo" and ablate:
+            if stage == "grpo" and ablate:  # the encoders of both stages are the same
                 facts["ablations"] = _ablate(model, cfg, test, captions[stage])
+                probed = _probe(model, training, test)
         hosts.barrier(f"captions of {stage}")
     rows = None
     if hosts.first():
@@ -97,9 +105,24 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
         test = [clip for clip in test if clip.captions and all(clip.id in found for found in captions.values())]
         captions = floors(cfg, training, test, reward) | captions
         rows = _evaluate(cfg, captions, test, reward, track("evaluation"))
-        write_report(out, rows, facts | {"seconds": time.time() - began}, _examples(test, captions))
+        for fact, right in probed.items():
+            rows["grpo"]["facts"][fact]["probe"] = right
+        stages = {stage: captions[stage] for stage in ("sft", "grpo")}
+        text = examples(test, stages, reward, known_facts(cfg.reward))
+        write_report(out, rows, facts | {"seconds": time.time() - began}, text)
     hosts.barrier("report")
     return None if rows is None else table(rows)
+
+
+def _probe(
+    model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int = 1500
+) -> dict[str, float]:
+    """What a linear probe of the media's prefix, fitted to `most` training clips, knows of the facts of the test."""
+    some = training[:: max(1, len(training) // most)][:most]
+    prefixes = media_prefixes(model, [*some, *test])
+    fitted, asked = ([clip for clip in side if clip.id in prefixes] for side in (some, test))
+    table = [np.stack([prefixes[clip.id] for clip in side]) for side in (fitted, asked)]
+    return probe(table[0], fitted, table[1], asked, known_facts(model.cfg.reward))
 
 
 def _evaluate(
@@ -173,14 +196,3 @@ def _ablate(
         records = model.records([dataclasses.replace(clip, **{other: None}) for clip in clips])
         result[stream] = accuracy({r["id"]: r["caption"] for r in records if "caption" in r})
     return result | {"audio_video": accuracy(both)}
-
-
-def _examples(clips: Sequence[Clip], captions: Mapping[str, Mapping[str, str]], most: int = 5) -> str:
-    """A few clips' captions under each other, Markdown."""
-    lines = ["## Captions side by side", ""]
-    for clip in clips[:: max(1, len(clips) // most)][:most]:
-        lines += [f"**{clip.id}** ({clip.emotion})" if clip.emotion else f"**{clip.id}**", ""]
-        lines += [f"- reference: {clip.captions[0]}"]
-        lines += [f"- {name}: {captions[name][clip.id]}" for name in ("sft", "grpo")]
-        lines += [""]
-    return "\n".join(lines)

@@ -120,7 +120,7 @@ def demo(
     preset = {} if begun else {"config": "demo_fast" if fast else "demo", "set_": (f"seed={seed}",)}
     _train_and_report(Run(out=out, resume=resume, overwrite=overwrite, **preset), ablate=True)
     console = Console()
-    console.print((out / "report.md").read_text().split("## Captions side by side")[-1].strip(), markup=False)
+    console.print("##" + (out / "report.md").read_text().partition("##")[2].rstrip(), markup=False)
     console.print("\nCaption a clip of your own:", style="bold")
     console.print(f"  emojax caption --model {shlex.quote(str(out))} YOUR_CLIP.mp4", soft_wrap=True, markup=False)
 
