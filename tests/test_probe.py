@@ -18,7 +18,9 @@ def test_what_a_linear_map_tells_is_found_and_what_it_does_not_is_guessed() -> N
     x[:, 3] += 600 * (heights == 2) - 600 * (heights == 0)
     names = [place.name for place in PLACES]
     clips = [
-        SimpleNamespace(emotion=None, attributes={"height": names[h], "luck": names[c]} if i % 5 else {"luck": names[c]})
+        SimpleNamespace(
+            emotion=None, attributes={"height": names[h], "luck": names[c]} if i % 5 else {"luck": names[c]}
+        )
         for i, (h, c) in enumerate(zip(heights, luck, strict=True))
     ]
     found = probe(x[:600], clips[:600], x[600:], clips[600:], ABOUT)

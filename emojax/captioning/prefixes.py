@@ -14,8 +14,8 @@ from emojax.captioning.captioner import Captioner
 from emojax.config import Config
 from emojax.decoder.captioner import compute_dtype, matmul_precision
 from emojax.encoders import media
-from emojax.training.features import feature_source
 from emojax.parallel import sharding
+from emojax.training.features import feature_source
 from emojax.types import Array, Batch
 
 if TYPE_CHECKING:

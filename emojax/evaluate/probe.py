@@ -4,7 +4,7 @@ A linear map of the frozen media prefix, fitted to training clips and asked abou
 right than it is, the decoder was told and did not read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -39,7 +39,9 @@ from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
 
 ATTRIBUTES = (  # two and three values
     Attribute("pace", (Concept("slow", ("slowly",)), Concept("fast", ("quickly",)))),
-    Attribute("age", (Concept("young", ("girlish",)), Concept("middle-aged", ("mature",)), Concept("elderly", ("old",)))),
+    Attribute(
+        "age", (Concept("young", ("girlish",)), Concept("middle-aged", ("mature",)), Concept("elderly", ("old",)))
+    ),
 )
 REWARD_TOKENS = 14  # T', of a reference
 REWARD_WIDTH = 16  # E
