@@ -95,8 +95,8 @@ def test_no_speaker_is_in_two_splits(clips: list[Record]) -> None:
     for clip in clips:
         splits.setdefault(clip["speaker"], set()).add(clip["split"])
     assert len(splits) == CORPUS.speakers
-    assert Counter(split for (split,) in splits.values()) == {"train": 16, "validation": 3, "test": 5}
-    assert sum(clip["split"] == "test" for clip in clips) >= 0.2 * len(clips)
+    assert Counter(split for (split,) in splits.values()) == {"train": 20, "validation": 1, "test": 3}
+    assert sum(clip["split"] == "test" for clip in clips) >= 0.12 * len(clips)
     for split in ("train", "validation", "test"):
         assert {clip["facts"]["gender"] for clip in clips if clip["split"] == split} == {"woman", "man"}
 
@@ -211,8 +211,8 @@ def kernel(features: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 
 def test_seeing_and_hearing_tells_more_than_either(corpus: Path, clips: list[Record]) -> None:
-    """Kernel ridge regression on hand-made features, trained on some speakers and tested on the others."""
-    train = np.array([clip["split"] == "train" for clip in clips])
+    """Kernel ridge regression on hand-made features, trained on two speakers of three and tested on the others."""
+    train = np.array([int(clip["speaker"].removeprefix("speaker-")) % 3 > 0 for clip in clips])
     label = np.array([EMOTIONS.index(clip["emotion"]) for clip in clips])
     audio = kernel(np.stack([heard(sound(corpus / clip["audio"])) for clip in clips]), train)
     filmed = np.array(["video" in clip for clip in clips])
