@@ -46,8 +46,8 @@ class Speaker:
 
 
 def make_speakers(speakers: int, seed: int) -> list[Speaker]:
-    """All speakers, split by split: an eighth for the test (rounded up), a sixteenth for validation (down, but one)."""
-    test, validation = -(-speakers // 8), max(speakers // 16, 1)
+    """All speakers, split by split: an eighth for the test (rounded up), a twelfth for validation (down, but one)."""
+    test, validation = -(-speakers // 8), max(speakers // 12, 1)
     counts = (speakers - test - validation, validation, test)
     splits = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
     return [_speaker(number, split, seed) for number, split in enumerate(splits)]
