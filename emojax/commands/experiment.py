@@ -7,20 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from emojax import captioning, rewards
 from emojax.captioning import caption_file
-from emojax.captioning.prefixes import media_prefixes
+from emojax.commands import subsets
 from emojax.config import Config
 from emojax.corpus import source
 from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.errors import shown
-from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
+from emojax.evaluate import best_constant, evaluate, nearest_captions, table, write_report
 from emojax.evaluate.examples import examples
-from emojax.evaluate.probe import probe
 from emojax.parallel import hosts
 from emojax.rewards.facts import known_facts
 from emojax.rewards.sentence import load_tokenizer
@@ -81,8 +78,7 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     Writes `captions-sft.jsonl`, `captions-grpo.jsonl`, `report.json`, `report.md`.
 
     Args:
-      ablate: also caption without video and without audio, for the emotion accuracy of each, and ask a linear probe
-        what the encoders know of each fact.
+      ablate: also caption without transcript, video and audio, and ask a linear probe what the encoders know.
       began: `time.time()` when the job began, for the report's `seconds`.
     """
     manifest = source.manifest(cfg)
@@ -96,8 +92,8 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
             path = out / f"captions-{stage}.jsonl"
             captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
             if stage == "grpo" and ablate:  # the encoders of both stages are the same
-                facts["ablations"] = _ablate(model, cfg, test, captions[stage])
-                probed = _probe(model, training, test)
+                facts["subsets"] = subsets.rows(model, training, test, captions[stage])
+                probed = subsets.probed(model, training, test)
         hosts.barrier(f"captions of {stage}")
     rows = None
     if hosts.first():
@@ -108,21 +104,10 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
         for fact, right in probed.items():
             rows["grpo"]["facts"][fact]["probe"] = right
         stages = {stage: captions[stage] for stage in ("sft", "grpo")}
-        text = examples(test, stages, reward, known_facts(cfg.reward))
+        text = subsets.markdown(facts.get("subsets", {})) + examples(test, stages, reward, known_facts(cfg.reward))
         write_report(out, rows, facts | {"seconds": time.time() - began}, text)
     hosts.barrier("report")
     return None if rows is None else table(rows)
-
-
-def _probe(
-    model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int = 1500
-) -> dict[str, float]:
-    """What a linear probe of the media's prefix, fitted to `most` training clips, knows of the facts of the test."""
-    some = training[:: max(1, len(training) // most)][:most]
-    prefixes = media_prefixes(model, [*some, *test])
-    fitted, asked = ([clip for clip in side if clip.id in prefixes] for side in (some, test))
-    table = [np.stack([prefixes[clip.id] for clip in side]) for side in (fitted, asked)]
-    return probe(table[0], fitted, table[1], asked, known_facts(model.cfg.reward))
 
 
 def _evaluate(
@@ -180,19 +165,3 @@ def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar
     """Greedy captions by clip id; clips whose files are broken are left out."""
     caption_file.write(model, clips, path, progress=lambda n, total: bar(n, total, {}))
     return captions_of(path)
-
-
-def _ablate(
-    model: captioning.Captioner, cfg: Config, clips: Sequence[Clip], both: Mapping[str, str]
-) -> dict[str, float | None]:
-    """Emotion accuracy when the one model is given one stream or both."""
-
-    def accuracy(found: Mapping[str, str]) -> float | None:
-        named = [clip for clip in clips if clip.id in found]
-        return emotion_accuracy([found[c.id] for c in named], [c.emotion for c in named], cfg.reward.concepts)
-
-    result = {}
-    for stream, other in (("audio", "video"), ("video", "audio")):
-        records = model.records([dataclasses.replace(clip, **{other: None}) for clip in clips])
-        result[stream] = accuracy({r["id"]: r["caption"] for r in records if "caption" in r})
-    return result | {"audio_video": accuracy(both)}

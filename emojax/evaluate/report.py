@@ -159,14 +159,15 @@ def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
 def markdown(rows: Mapping[str, Row]) -> str:
     """`table` in Markdown, the tokenization named below it."""
     headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
-    text = _markdown([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{_note(rows)}\n"
+    text = ruled([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{_note(rows)}\n"
     lines = grid(rows)
-    return text + (f"\n{_markdown(lines)}\n{_FACTS}\n" if lines else "")
+    return text + (f"\n{ruled(lines)}\n{_FACTS}\n" if lines else "")
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    ruled = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in ruled)
+def ruled(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a table in Markdown, headings first."""
+    rows = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def write_report(out: Path, rows: Mapping[str, Row], facts: Mapping[str, Any], text: str = "") -> None:
