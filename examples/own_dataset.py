@@ -60,7 +60,7 @@ def main(folder: Path, labels: Path, out: Path, overrides: tuple[str, ...] = ())
 def make_folder(where: Path) -> tuple[Path, Path]:
     """Clips and labels as somebody else may have them, out of the built-in corpus."""
     corpus = Corpus(clips=48, speakers=12, seconds=1.0, frame_size=32, fps=6)
-    clips = read_manifest(make_corpus(where / "clips", corpus, seed=0))
+    clips = read_manifest(make_corpus(where / "clips", corpus))
     labels = where / "labels.csv"
     with labels.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)

@@ -17,7 +17,7 @@ from emojax.rewards.facts import holds, known_facts, numbers, pay
 
 ABOUT = (*known_facts(Reward(attributes=ATTRIBUTES)), Attribute("zh", CONCEPTS_ZH))
 NAMES = [(fact.name, value.name) for fact in ABOUT for value in fact.values]
-RECORDS = describe(Corpus(clips=210, speakers=12), 0)
+RECORDS = describe(Corpus(clips=210, speakers=12))
 BYTES = 300
 
 

@@ -30,8 +30,8 @@ def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, proce
 
     with bars() as track:
         bar = track("corpus")
-        corpus = Corpus(clips=clips, speakers=speakers)
-        path = make_corpus(out, corpus, seed, processes=processes, progress=lambda n, total: bar(n, total, {}))
+        corpus = Corpus(clips=clips, speakers=speakers, seed=seed)
+        path = make_corpus(out, corpus, processes=processes, progress=lambda n, total: bar(n, total, {}))
     print(path)
 
 

@@ -109,7 +109,7 @@ def demo(
 
     Args:
         out: directory of the run.
-        seed: of the corpus, the weights and the noise.
+        seed: of the weights, the order of clips and the noise; the corpus stays the same.
         fast: everything, smaller: under two minutes.
         resume: go on with the run in `out`.
         overwrite: replace the run in `out`.

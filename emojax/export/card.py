@@ -99,7 +99,7 @@ def _data(cfg: Config) -> str:
     corpus = cfg.data.corpus
     return (
         f"emojax's built-in corpus: {corpus.clips} synthetic clips of {corpus.speakers} made-up speakers, seed "
-        f"{cfg.seed}. No person was recorded."
+        f"{corpus.seed}. No person was recorded."
     )
 
 

@@ -109,7 +109,7 @@ def _tokenizer(cfg: Config) -> Any:
     if cfg.data.manifest:
         texts = source.texts(source.split(source.manifest(cfg), "train"))
     else:
-        records = synthetic.describe(cfg.data.corpus, cfg.seed)
+        records = synthetic.describe(cfg.data.corpus)
         train = [record for record in records if record["split"] == "train"]
         texts = [text for record in train for text in (*record["captions"], record["transcript"])]
     return train_tokenizer(texts, cfg.model.decoder.vocab)
