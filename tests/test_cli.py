@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from emojax.commands import experiment
+from emojax.api import experiment
 from emojax.config import Config, ConfigError, presets
 from emojax.errors import RunError
-from emojax.plan import flops
+from emojax.planning import flops
 from emojax.training.log import Log, cut_after
 from emojax.training.run import open_run, stage_of, trained
 

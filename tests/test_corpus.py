@@ -18,7 +18,7 @@ from emojax.config.concepts import CONCEPTS
 from emojax.corpus import voice, wording
 from emojax.corpus.synthetic import describe, make_corpus
 from emojax.data.clips import check_manifest
-from emojax.evaluate.emotion_words import emotion_of
+from emojax.evaluation.emotion_words import emotion_of
 
 CORPUS = Corpus(clips=280, speakers=24, seconds=1.6, frame_size=48, fps=8)
 TINY = Corpus(clips=8, speakers=4, seconds=0.8, frame_size=32, fps=6)

@@ -11,7 +11,7 @@ from emojax.config import ConfigError, Corpus, Reward
 from emojax.config.concepts import ATTRIBUTES, CONCEPTS_ZH, Attribute, Concept
 from emojax.corpus.synthetic import describe
 from emojax.data.clips import Clip
-from emojax.evaluate.facts import facts
+from emojax.evaluation.facts import facts
 from emojax.rewards import lexicon
 from emojax.rewards.facts import holds, known_facts, numbers, pay
 

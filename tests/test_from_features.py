@@ -22,8 +22,8 @@ from emojax.encoders import media
 from emojax.encoders.features import drop_encoders
 from emojax.export import directory
 from emojax.parallel import sharding
-from emojax.plan import flops
-from emojax.training import stages
+from emojax.planning import flops
+from emojax.training import exported, stages
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import abstract_batch, sft_program
 from emojax.types import Batch
@@ -125,7 +125,7 @@ def test_captions_are_equal_and_may_be_made_of_media_or_features(read: Config, f
 def test_an_export_of_a_run_from_features_has_its_encoders(features_run: Path, tmp_path: Path) -> None:
     cfg, params, tokenizer, _ = captioning.restore(features_run)
     directory.write(cfg, params, tokenizer, "card", tmp_path / "out")
-    back, same, _, _ = directory.read(tmp_path / "out")
+    back, same, _, _ = exported.read(tmp_path / "out")
     assert back.data.features == ""
     assert jax.tree.leaves(same.encoders.audio)
     jax.tree.map(np.testing.assert_array_equal, same.encoders, params.encoders)

@@ -21,7 +21,7 @@ from emojax.data.clips import Clip
 from emojax.data.feature_files import Broken, open_features, write_features
 from emojax.data.text import train_tokenizer
 from emojax.errors import WriteError
-from emojax.evaluate import write_report
+from emojax.evaluation import write_report
 from emojax.storage import RESUME, Appending, write_atomically, writing
 from emojax.training import lock
 from emojax.training.watchdog import Watchdog

@@ -15,7 +15,8 @@ HOUSE = ROOT / "emojax"
 FOUNDATION = ("errors", "types", "storage", "param")
 # a file imports from its own room and from those before it
 ROOMS = ["config", "parallel", "hub", "data", "datasets", "corpus", "nn", "encoders", "decoder", "text", "rewards"]
-ROOMS += ["training", "evaluate", "export", "captioning", "reproduce", "report", "plan", "bench", "commands"]
+ROOMS += ["training", "evaluation", "export", "captioning", "reproduce", "report", "planning", "bench"]
+ROOMS += ["api", "commands"]
 # what emojax/__init__.py hands on when it is asked
 PUBLIC = {"Captioner": "captioning", "load": "captioning", "Config": "config", "Sampling": "config"}
 PUBLIC["__version__"] = "errors"  # from anywhere

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emojax.commands import experiment
+from emojax.api import experiment
 from emojax.config import ConfigError, presets
 from emojax.training.checks import check
 

@@ -103,18 +103,19 @@ def test_the_command_ends_with_the_code_that_says_start_it_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
-        raise Stopped("run: stopped by SIGTERM, complete up to step 7")
+        raise Stopped("run: stopped as it was told to, complete up to step 7")
 
     monkeypatch.setitem(cli.COMMANDS, "doctor", command)
     monkeypatch.setattr(sys, "argv", ["emojax", "doctor"])
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with pytest.raises(SystemExit) as ended:
             cli.main()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert ended.value.code == 75
-    assert capsys.readouterr().err == "emojax: run: stopped by SIGTERM, complete up to step 7\n"
+    assert capsys.readouterr().err == "emojax: run: stopped as it was told to, complete up to step 7\n"
 
 
 def test_the_clock_counts_from_the_last_checkpoint() -> None:

@@ -55,7 +55,7 @@ def encode(
     require_apart(out, where, read_manifest(manifest) if manifest else ())
     compile_cache.use()
     if model is not None:
-        cfg, params, _, mesh = captioning.restore(model)
+        cfg, params, _, mesh = captioning.restore(model, devices=jax.local_devices()[:1])
         encoders = params.encoders
     else:
         cfg = presets.load(config or "", set_)

@@ -57,13 +57,13 @@ def plan(
             other stage that it has already are kept.
         as_json: print JSON.
     """
-    from emojax.plan import topology as pods
+    from emojax.planning import topology as pods
 
     if topology is not None:
         pods.parse(topology)
         pods.prepare()
     from emojax.config import presets
-    from emojax.plan import report, screen
+    from emojax.planning import report, screen
 
     cfg = presets.load(config, set_)
     found = report.plan(cfg, program, topology, limit=memory, propose=not no_propose, save=save)

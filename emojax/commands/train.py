@@ -169,7 +169,7 @@ def _train_and_report(run: Run, ablate: bool) -> None:
     began = time.time()
     from rich.console import Console
 
-    from emojax.commands import experiment
+    from emojax.api import experiment
     from emojax.commands.progress import bars
     from emojax.parallel import hosts
     from emojax.training import lock

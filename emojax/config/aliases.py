@@ -29,7 +29,7 @@ def family_now(name: str) -> str:
 
 
 def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration's part, with what emojax 0.1 had fixed or said elsewhere, where it saved the others.
+    """The fields of a configuration's part, with what emojax 0.1 had fixed, or told elsewhere.
 
     >>> as_saved(config.Optimizer, dict.fromkeys(("learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"), 0.1))
     {'learning_rate': 0.1, 'warmup': 0.1, 'weight_decay': 0.1, 'b1': 0.1, 'b2': 0.1, 'clip': 0.1, 'epsilon': 1e-06}

@@ -6,7 +6,7 @@ from typing import Any
 
 from emojax import __version__
 from emojax.config import Config, FeatureFilesConfig
-from emojax.evaluate.report import markdown
+from emojax.evaluation.report import markdown
 from emojax.hub.locate import is_path
 from emojax.storage import read_object
 

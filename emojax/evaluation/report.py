@@ -10,10 +10,10 @@ import numpy as np
 from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
-from emojax.evaluate.emotion_words import emotion_accuracy
-from emojax.evaluate.facts import facts, grid
-from emojax.evaluate.floors import Reward
-from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
+from emojax.evaluation.emotion_words import emotion_accuracy
+from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.floors import Reward
+from emojax.evaluation.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
 from emojax.rewards.facts import numbers, values_of
 from emojax.storage import write_atomically, writing
 

@@ -15,7 +15,7 @@ from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.errors import shown
-from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
+from emojax.evaluation import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.parallel import hosts
 from emojax.rewards.facts import known_facts
 from emojax.rewards.sentence import load_tokenizer
@@ -63,7 +63,7 @@ def train(
 
 
 def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, Any]]:
-    """(captions, references) -> scores, of strings, as `emojax.evaluate` wants it."""
+    """(captions, references) -> scores, of strings, as `emojax.evaluation` wants it."""
     model, static = rewards.build(cfg.reward, tokenizer)
     return functools.partial(rewards.score_texts, model, static, load_tokenizer(cfg.reward.model), known={})
 
@@ -155,7 +155,8 @@ def captions_of(path: Path) -> dict[str, str]:
 
 def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
     """Greedy captions by clip id; clips whose files are broken are left out."""
-    caption_file.write(model, clips, path, progress=lambda n, total: bar(n, total, {}))
+    decoding = captioning.Decoding(workers=model.cfg.data.workers)
+    caption_file.write(model, clips, path, decoding, progress=lambda n, total: bar(n, total, {}))
     return captions_of(path)
 
 
@@ -170,7 +171,8 @@ def _ablate(
 
     result = {}
     for stream, other in (("audio", "video"), ("video", "audio")):
-        records = model.records([dataclasses.replace(clip, **{other: None}) for clip in clips])
+        hidden = [dataclasses.replace(clip, **{other: None}) for clip in clips]
+        records = model.records(hidden, captioning.Decoding(workers=model.cfg.data.workers))
         result[stream] = accuracy({r["id"]: r["caption"] for r in records if "caption" in r})
     return result | {"audio_video": accuracy(both)}
 

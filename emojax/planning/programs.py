@@ -15,8 +15,8 @@ from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.hub.locate import local
 from emojax.parallel import sharding
-from emojax.plan import flops
-from emojax.plan.proposals import ProgramName
+from emojax.planning import flops
+from emojax.planning.proposals import ProgramName
 from emojax.rewards import sentence
 from emojax.training import aot
 from emojax.training.program import Program, grpo_program, sft_program
