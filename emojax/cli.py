@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 
 import tyro
@@ -43,6 +44,9 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     xla.set_environment()
+    if sys.argv[1:] == ["--version"]:
+        print(f"emojax {version('emojax')}")
+        return
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="emojax", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)

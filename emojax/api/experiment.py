@@ -1,36 +1,32 @@
 """The whole job: cold start, Emo-GRPO, captions of the held-out clips, one report with its floors."""
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from emojax import captioning, rewards
+from emojax import captioning
+from emojax.api.scoring import Rows, captions_of, floors, name_of, reward_of_texts, rows_of
 from emojax.captioning import caption_file
-from emojax.config import Config
+from emojax.config import Config, ConfigError
 from emojax.corpus import source
 from emojax.data.clips import Clip, read_manifest
-from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
-from emojax.errors import shown
-from emojax.evaluation import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
+from emojax.errors import Stopped
+from emojax.evaluation import emotion_accuracy, write_report
 from emojax.parallel import hosts
-from emojax.rewards.facts import known_facts
-from emojax.rewards.sentence import load_tokenizer
-from emojax.storage import parse_json
+from emojax.storage import path_of
 from emojax.training import checks, executable, stages, trace
-from emojax.training.features import check_features
+from emojax.training.features import check_features, feature_source
+from emojax.training.initial import Init
 from emojax.training.program import stage_steps
-from emojax.training.run import RunOptions, open_run
+from emojax.training.run import RunOptions, open_run, stepped
 from emojax.training.run_files import reads, require_apart
-from emojax.training.stop import listening
+from emojax.training.stop import listening, told
 
-if TYPE_CHECKING:
-    from rich.console import Group
-
-Track = Callable[[str], Callable[[int, int, dict[str, float]], None]]
+Bar = Callable[[int, int, dict[str, float]], None]
+Track = Callable[[str], Bar]
 """Opens a progress bar by its title; the bar is told (done, total, numbers to show)."""
 
 
@@ -40,35 +36,58 @@ def train(
     out: Path,
     track: Track,
     *,
+    init: Init | None = None,
     resume: bool = False,
     overwrite: bool = False,
     options: RunOptions = RunOptions(),
 ) -> None:
-    """Both stages, in `out/sft` and `out/grpo`. Raises as `stages.sft`."""
+    """Both stages, in `out/sft` and `out/grpo`, the first from `init`. Raises as `stages.sft`."""
     source.check(cfg)
     resolved = pretrained.resolve(cfg, fetch=not resume)  # what is missing or wrong is told before a run is begun
     check_features(resolved, "sft")
-    if not (resume and (out / "config.json").exists()):  # a run that began has what it needs of them
-        require_apart(out, reads(cfg), read_manifest(Path(cfg.data.manifest)) if cfg.data.manifest else ())
+    if not (resume and stepped(out)):  # a run that began has what it needs of them
+        clips = read_manifest(Path(cfg.data.manifest)) if cfg.data.manifest else ()
+        require_apart(out, reads(cfg) | ({"--init": str(init)} if init and path_of(init).exists() else {}), clips)
+        if clips:
+            _require_splits(cfg, resolved, clips)
         checks.check(resolved)
     for stage in ("sft", "grpo"):
         trace.check(options.profile, stage_steps(cfg, stage), stage)
     executable.check(options.executable, "sft", "grpo")
     open_run(out, "train", cfg, resume, overwrite)
-    bar = track("corpus")
+    bar = stoppable(track("corpus"), out)
     source.manifest(cfg, lambda done, total: bar(done, total, {}))
-    stages.sft(cfg, out / "sft", resume=resume, options=options, progress=track("cold start"))
+    if not stepped(out / "grpo"):  # else the cold start is done with, also where the run is made longer
+        stages.sft(cfg, out / "sft", init=init, resume=resume, options=options, progress=track("cold start"))
     options = dataclasses.replace(options, began=time.time())
     stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, options=options, progress=track("Emo-GRPO"))
 
 
-def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, Any]]:
-    """(captions, references) -> scores, of strings, as `emojax.evaluation` wants it."""
-    model, static = rewards.build(cfg.reward, tokenizer)
-    return functools.partial(rewards.score_texts, model, static, load_tokenizer(cfg.reward.model), known={})
+def _require_splits(cfg: Config, resolved: Config, clips: Sequence[Clip]) -> None:
+    """Raises ConfigError where what is to be learnt from, or to be captioned and scored at the end, is not there."""
+    for split, why in (("train", "training learns from"), ("test", "the report is of")):
+        there = [clip for clip in clips if clip.split == split]
+        if not any(clip.captions for clip in there):
+            has = f"{len(there)} clips of it have no caption" if there else "it has none"
+            raise ConfigError(
+                f"{cfg.data.manifest}: {why} clips with captions whose split is {split!r}, and {has}; give some that "
+                'split, or train without a report by "emojax sft" and "emojax grpo"'
+            )
+        feature_source(resolved, there, check_features(resolved))
 
 
-def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Group | None":
+def stoppable(bar: Bar, out: Path) -> Bar:
+    """The bar; told that a signal came, work outside the steps ends there, to be done again by --resume."""
+
+    def tell(done: int, total: int, numbers: dict[str, float]) -> None:
+        bar(done, total, numbers)
+        if told():
+            raise Stopped(f"{out}: stopped as it was told to; resume with --resume")
+
+    return tell
+
+
+def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> Rows | None:
     """Captions the test clips with both stages' captioners, scores them beside the floors, writes the report.
 
     The first process does; the others, which get None, only help it to restore the captioners.
@@ -87,70 +106,24 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
         model = captioning.load(out / stage, cfg.data.features)
         if hosts.first():
             path = out / f"captions-{stage}.jsonl"
-            captions[stage] = _caption(model, test, path, track(f"captions {stage}"))
+            captions[stage] = _caption(model, test, path, stoppable(track(f"captions {stage}"), out))
             if stage == "grpo" and ablate:
                 facts["ablations"] = _ablate(model, cfg, test, captions[stage])
         hosts.barrier(f"captions of {stage}")
     rows = None
     if hosts.first():
-        reward = reward_of_texts(cfg, model.tokenizer)
-        test = [clip for clip in test if clip.captions and all(clip.id in found for found in captions.values())]
-        captions = floors(cfg, training, test, reward) | captions
-        rows = _evaluate(cfg, captions, test, reward, track("evaluation"))
-        write_report(out, rows, facts | {"seconds": time.time() - began}, _examples(test, captions))
+        whole = [clip for clip in test if all(clip.id in found for found in captions.values())]
+        kept = [clip for clip in whole if clip.captions]
+        captions = floors(cfg, training, kept, reward_of_texts(cfg.reward)) | captions
+        bar = stoppable(track("evaluation"), out)
+        about = {"reward_by": name_of(cfg.reward), "broken": len(test) - len(whole)}
+        rows = {}
+        for name, found in captions.items():
+            rows |= {key: row | about for key, row in rows_of(cfg, {name: found}, kept).items()}
+            bar(len(rows), len(captions), {})
+        write_report(out, rows, facts | {"seconds": time.time() - began}, _examples(manifest, kept, captions))
     hosts.barrier("report")
-    return None if rows is None else table(rows)
-
-
-def _evaluate(
-    cfg: Config, captions: Mapping[str, Mapping[str, str]], test: Sequence[Clip], reward: Any, bar: Any
-) -> dict[str, dict[str, Any]]:
-    rows, about = {}, known_facts(cfg.reward)
-    for n, (name, found) in enumerate(captions.items(), 1):
-        rows[name] = evaluate(found, test, reward, about)
-        bar(n, len(captions), {})
     return rows
-
-
-def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: Any) -> dict[str, dict[str, str]]:
-    """Captions of the test clips that were not made by understanding them: the best constant, the nearest clip's."""
-    constant, _ = best_constant([clip.captions for clip in training], reward)
-    return {
-        "constant": {clip.id: constant for clip in test},
-        "nearest": nearest_captions(training, test, cfg.data),
-    }
-
-
-def score(cfg: Config, captions: Path, manifest: Path, split: str, train_split: str) -> dict[str, dict[str, Any]]:
-    """The rows of `emojax evaluate`: the captions of a file, and the floors made of `train_split`.
-
-    Raises:
-      ConfigError: a split without clips. ValueError: clips without a caption, all listed; a line that is no record.
-    """
-    training, test = source.split(manifest, train_split), source.split(manifest, split)
-    reward = reward_of_texts(cfg, train_tokenizer(source.texts(training), cfg.model.decoder.vocab))
-    found = captions_of(captions)
-    rows = floors(cfg, training, test, reward) | {captions.stem: found}
-    about = known_facts(cfg.reward)
-    return {name: evaluate(each, test, reward, about) for name, each in rows.items()}
-
-
-def captions_of(path: Path) -> dict[str, str]:
-    """The captions of a JSONL file by clip id, as `emojax caption` writes them; records of broken files have none.
-
-    Raises:
-      ValueError: a line that is no such record.
-    """
-    found = {}
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        what = f"{path}: line {number}"
-        record = parse_json(line, what, halves=True)
-        told = [record.get(name) for name in ("id", "caption")] if isinstance(record, dict) else [None]
-        if all(isinstance(text, str) for text in told):
-            found[told[0]] = told[1]
-        elif not (isinstance(record, dict) and "error" in record and "caption" not in record):
-            raise ValueError(f'{what}: wanted an object with "id" and "caption" (or "error"), got {shown(record)}')
-    return found
 
 
 def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
@@ -177,9 +150,9 @@ def _ablate(
     return result | {"audio_video": accuracy(both)}
 
 
-def _examples(clips: Sequence[Clip], captions: Mapping[str, Mapping[str, str]], most: int = 5) -> str:
+def _examples(manifest: Path, clips: Sequence[Clip], captions: Mapping[str, Mapping[str, str]], most: int = 5) -> str:
     """A few clips' captions under each other, Markdown."""
-    lines = ["## Captions side by side", ""]
+    lines = ["## Captions side by side", "", f"Clips of `{manifest}`:", ""]
     for clip in clips[:: max(1, len(clips) // most)][:most]:
         lines += [f"**{clip.id}** ({clip.emotion})" if clip.emotion else f"**{clip.id}**", ""]
         lines += [f"- reference: {clip.captions[0]}"]

@@ -121,7 +121,7 @@ class Captioner:
 
     def records(
         self,
-        clips: Sequence["Clip"],
+        inputs: "Sequence[Input]",
         decoding: Decoding = Decoding(),
         compiled: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[dict[str, Any]]:
@@ -130,6 +130,7 @@ class Captioner:
         Neither the number of clips nor their lengths change what is in memory: a few batches are decoded at a time.
 
         Args:
+          inputs: clips, or what becomes clips, as of `caption`.
           decoding: how. Where it is `ordered`, a clip whose length is rare goes in a batch that is partly filled, once
             16 batches of clips were read after it.
           compiled: told the seconds that compilation took, at the first batch of each length bucket.
@@ -143,7 +144,9 @@ class Captioner:
           ConfigError: `ordered`, and an id is not unique; clips without features, where these are read.
         """
         from emojax.data.bulk import bulk_batches
+        from emojax.data.inputs import clips_of
 
+        clips = clips_of(inputs)
         if decoding.ordered and (again := repeated(clip.id for clip in clips)) is not None:
             raise ConfigError(
                 f"{again!r} is the id of more than one clip: unique ids are wanted to put captions in order"

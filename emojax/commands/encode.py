@@ -39,8 +39,8 @@ def encode(
     import jax
 
     from emojax import captioning, param
+    from emojax.api.progress import bars
     from emojax.captioning import encode as encode_clips
-    from emojax.commands.progress import bars
     from emojax.config import presets
     from emojax.corpus import source
     from emojax.data.clips import read_manifest

@@ -24,7 +24,7 @@ def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, proce
         seed: of everything.
         processes: that render at once.
     """
-    from emojax.commands.progress import bars
+    from emojax.api.progress import bars
     from emojax.config import Corpus
     from emojax.corpus.synthetic import make_corpus
 

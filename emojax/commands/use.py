@@ -58,8 +58,8 @@ def caption(
         checkpoint: of a run: last, best (of those that are kept), or its step.
     """
     from emojax import captioning
+    from emojax.api.progress import bars
     from emojax.captioning import caption_file
-    from emojax.commands.progress import bars
     from emojax.data.clips import read_manifest
     from emojax.data.inputs import clips_of
     from emojax.errors import RunError
@@ -121,7 +121,7 @@ def evaluate(
     manifest: Path,
     split: str = "test",
     train_split: str = "train",
-    config: str = "demo",
+    config: str | None = None,
     set_: Set = (),
     out: Path | None = None,
     overwrite: bool = False,
@@ -133,13 +133,14 @@ def evaluate(
         manifest: with the reference captions.
         split: that was captioned.
         train_split: that the floors are made of.
-        config: preset or file whose `reward` and `data` are used.
+        config: preset or file whose `reward` and `data` are used; without it those that the captions were made with,
+            which `emojax caption` writes beside them.
         out: directory for report.json and report.md.
         overwrite: replace the report in `out`.
     """
     from rich.console import Console
 
-    from emojax.api import experiment
+    from emojax.api import scoring
     from emojax.config import presets
     from emojax.data.clips import read_manifest
     from emojax.evaluation import report, table, write_report
@@ -151,8 +152,11 @@ def evaluate(
         if not overwrite:
             report.require_free(out)
     compile_cache.use()
-    cfg = presets.load(config, set_)
-    rows = experiment.score(cfg, captions, manifest, split, train_split)
+    cfg = None if config is None else presets.load(config, set_)
+    if cfg is None and set_:
+        cfg = presets.override(scoring.settings_config(captions) or presets.load("demo"), set_)
+    rows = scoring.evaluate(captions, manifest, cfg=cfg, split=split, train_split=train_split)
+    rows = {captions.stem if name == "captions" else name: row for name, row in rows.items()}
     if out is not None:
         write_report(out, rows, {})
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))

@@ -123,6 +123,13 @@ class Config:
     lora: Lora = field(default_factory=Lora)
     mesh: Mesh = field(default_factory=Mesh)
 
+    def __repr__(self) -> str:
+        """In a line; `presets.dumps` has all of it."""
+        parts = {name: getattr(self.model, name) for name in ("audio", "video", "decoder")}
+        made = ", ".join(f"{name}={family(part) if part else None}" for name, part in parts.items())
+        steps = f"{self.steps if self.sft_steps is None else self.sft_steps} + {self.steps} steps"
+        return f"Config({self.name!r}, seed={self.seed}, {made}, {steps})"
+
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):
             require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")

@@ -14,7 +14,10 @@ import json
 import multiprocessing
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -213,8 +216,14 @@ def _map(function: Callable[[T], None], jobs: list[T], processes: int) -> Iterat
     if processes <= 1:
         yield from map(function, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(function, jobs, chunksize=4)
+    done, spawn, ignore = 0, multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(processes, spawn, signal.signal, ignore) as pool:  # Ctrl-C is for the parent to answer
+            for _ in pool.map(function, jobs, chunksize=4):
+                done += 1
+                yield
+    except BrokenProcessPool:  # a script without `if __name__ == "__main__":` cannot start any
+        yield from map(function, jobs[done:])
 
 
 def _render(job: tuple[Plan, Corpus, Path]) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -11,9 +11,13 @@ from emojax import param, storage
 from emojax.config import Config, presets
 from emojax.decoder import captioner
 from emojax.errors import RunError
+from emojax.hub import tokenizer_files
 from emojax.training import adapters, checkpoint, exported, freeze
 from emojax.training.program import abstract_weights
 from emojax.training.run import differences, stage_of, trained
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Init = str | Path  # a run's directory, an exported captioner's, or its hub id
 
@@ -28,12 +32,9 @@ def config(init: Init) -> Config:
     return presets.read_json(at / ("config.json" if own else exported.CONFIG))
 
 
-def tokenizer_text(init: Init) -> str:
-    """What `tokenizer.json` holds."""
+def tokenizer(init: Init) -> "Tokenizer":
     at, own = _at(init)
-    if own:
-        return (at / "tokenizer.json").read_text(encoding="utf-8")
-    return exported.tokenizer(at).to_str()
+    return tokenizer_files.read(at / "tokenizer.json") if own else exported.tokenizer(at)
 
 
 def require_same(init: Init, cfg: Config) -> None:

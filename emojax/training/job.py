@@ -108,15 +108,17 @@ def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Init | No
     path = out / "tokenizer.json"
 
     def make() -> None:
-        if path.exists():
-            return
-        if init is not None:
-            text = initial.tokenizer_text(init)
-        elif cfg.model.decoder.weights:
-            text = pretrained.tokenizer(cfg).to_str()
-        else:
-            text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
-        write_atomically(path, text)
+        if not path.exists():
+            write_atomically(path, make_tokenizer(cfg, clips, init).to_str())
 
     hosts.by_first(make, f"write {path}")
     return tokenizer_files.read(path)
+
+
+def make_tokenizer(cfg: Config, clips: Sequence[Clip], init: Init | None) -> "Tokenizer":
+    """That of the captioner to begin with, or of the pretrained decoder, or one that is trained on the clips' texts."""
+    if init is not None:
+        return initial.tokenizer(init)
+    if cfg.model.decoder.weights:
+        return pretrained.tokenizer(cfg)
+    return train_tokenizer(source.texts(clips), cfg.model.decoder.vocab)
