@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 import emojax
-from emojax.api import scoring
+from emojax.api import progress, scoring
 from emojax.api.step import remembering
 from emojax.config import Reward, presets
 from emojax.data.clips import Clip, write_manifest
@@ -129,3 +132,16 @@ def test_captions_are_scored_by_the_reward_that_is_written_beside_them(tmp_path:
     assert other["captions"]["reward_by"] == "ROUGE-L (of demo)"
     scores = emojax.score(["a calm voice", "no"], [["a calm voice"]] * 2, found)
     assert scores["reward"].tolist() == [1, 0]
+
+
+def test_a_bar_keeps_its_numbers_in_a_terminal_of_eighty_columns() -> None:
+    screen = io.StringIO()
+    bars = Progress(*progress.columns(), console=Console(file=screen, width=80, force_terminal=True, color_system=None))
+    for title in ("cold start", "Emo-GRPO", "captions grpo"):
+        numbers = {} if "captions" in title else {"loss": -0.0123, "reward": -0.456, "kl": 12.345}
+        bars.add_task(title, total=20_000, completed=19_999, numbers=progress.told(numbers))
+    bars.console.print(bars.get_renderable())
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == 3
+    assert all("…" not in line and "19999/20000" in line for line in lines)
+    assert lines[0].rstrip().endswith("loss -0.012 reward -0.456 kl 12.345")
