@@ -53,9 +53,7 @@ def test_a_split_that_will_be_needed_is_looked_for_first(splits: tuple[str, ...]
 
 
 def test_all_that_freeze_names_wrongly_is_told_at_once_with_what_there_is() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'one' matches.*'decoder\.tow' .*the parts are decoder, "
-    ):
+    with pytest.raises(ConfigError, match=r"'one' matches.*'decoder\.tow' .*the parts are decoder, "):
         check(presets.load("tiny", ["sft.freeze=one,decoder.embed,decoder.tow"]))
 
 

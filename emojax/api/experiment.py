@@ -21,7 +21,7 @@ from emojax.training import checks, executable, stages, trace
 from emojax.training.features import check_features, feature_source
 from emojax.training.initial import Init
 from emojax.training.program import stage_steps
-from emojax.training.run import RunOptions, open_run, stepped
+from emojax.training.run import RunOptions, init_of, open_run, stepped
 from emojax.training.run_files import reads, require_apart
 from emojax.training.stop import listening, told
 
@@ -54,7 +54,8 @@ def train(
     for stage in ("sft", "grpo"):
         trace.check(options.profile, stage_steps(cfg, stage), stage)
     executable.check(options.executable, "sft", "grpo")
-    open_run(out, "train", cfg, resume, overwrite)
+    open_run(out, "train", cfg, resume, overwrite, init)
+    init = init_of(out)
     bar = stoppable(track("corpus"), out)
     source.manifest(cfg, lambda done, total: bar(done, total, {}))
     if not stepped(out / "grpo"):  # else the cold start is done with, also where the run is made longer

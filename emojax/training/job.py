@@ -22,7 +22,7 @@ from emojax.training import executable, initial, trace
 from emojax.training.features import check_features, feature_source
 from emojax.training.initial import Init
 from emojax.training.program import stage_steps
-from emojax.training.run import RunOptions, open_run, stepped
+from emojax.training.run import RunOptions, init_of, open_run, stepped
 from emojax.training.run_files import reads, require_apart
 from emojax.types import References
 
@@ -49,6 +49,7 @@ class Job:
     folder: FeatureFolder | None = None  # that `data.features` names
     references: References | None = None  # a row a clip; None: the stage has no reward
     manifest: Path | None = None  # that the clips are of
+    init: Init | None = None  # the captioner that it begins with; None: pretrained and random weights
 
     @property
     def steps(self) -> int:
@@ -97,10 +98,11 @@ def begin(
     clips = [clip for clip in clips if clip.captions]
     if not clips:
         raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
-    open_run(out, stage, cfg, resume, overwrite)
+    open_run(out, stage, cfg, resume, overwrite, init)
+    init = init or init_of(out)  # of a run that took steps and has no checkpoint yet
     features = feature_source(cfg, clips, folder)
     tokenizer = run_tokenizer(out, cfg, clips, init)
-    return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder, manifest=manifest)
+    return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder, manifest=manifest, init=init)
 
 
 def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Init | None) -> "Tokenizer":

@@ -41,7 +41,7 @@ def record(job: Job, state: TrainState, mesh: jax.sharding.Mesh, program: str) -
     about = {
         **about_here(),
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "step": int(state.step),
+        "step": int(jax.device_get(state.step)),  # asked for: the loop forbids transfers that are not
         "mesh": dict(mesh.shape),
         "program": program,
         "manifest": None if job.manifest is None else _digest(job.manifest),

@@ -50,7 +50,7 @@ class RunOptions:
     began: float | None = None  # time.time() when the command began; None: when the stage did
 
 
-def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
+def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool, init: str | Path | None = None) -> None:
     """Makes the run directory or takes up the one that is there; of several processes all call it.
 
     What was begun and has not taken a step is no run: it is made anew, whatever stopped it.
@@ -59,7 +59,8 @@ def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) 
       RunError: a run is there and neither `resume` nor `overwrite` is asked for; or it has another configuration; or
         `out` holds something that is no run; or not all processes see it.
     """
-    hosts.by_first(lambda: _open(out, stage, cfg, resume, overwrite), f"open {out}")
+    about = {"stage": stage} | ({} if init is None else {"init": _anywhere(init)})
+    hosts.by_first(lambda: _open(out, about, cfg, resume, overwrite), f"open {out}")
     if jax.process_count() > 1:
         _require_shared(out)
 
@@ -77,26 +78,41 @@ def _require_shared(out: Path) -> None:
         raise RunError(f"{who} not see {out} as process 0 wrote it: --out must be on storage that all processes share")
 
 
-def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
+def _anywhere(init: str | Path) -> str:
+    """A name that holds in every folder: that of a path, or a hub id."""
+    path = storage.path_of(init)
+    return str(storage.absolute(path)) if path.exists() else str(init)
+
+
+def init_of(run: Path) -> str | None:
+    """The captioner that it was begun from."""
+    init = read_object(run / "run.json").get("init")
+    return init if isinstance(init, str) else None
+
+
+def _open(out: Path, about: dict[str, str], cfg: Config, resume: bool, overwrite: bool) -> None:
     if (out / "run.json").exists():
         if not overwrite and stepped(out):
             if not resume:
                 raise RunError(f"{out} already holds a run; resume it with --resume, or replace it by --overwrite")
-            _resumed(out, stage, cfg)
+            _resumed(out, about["stage"], cfg)
             return
+        if resume and (was := init_of(out)):
+            about = {"init": was} | about
         run_files.clear(out)
     elif out.exists() and not (out.is_dir() and run_files.only_begun(out)):
         raise RunError(f"{out} holds something that is no run; name a new or an empty directory by --out")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "config.json", presets.dumps(cfg))
-    write_atomically(out / "run.json", json.dumps({"stage": stage}))  # last: from now on it is a run
+    write_atomically(out / "run.json", json.dumps(about))  # last: from now on it is a run
 
 
 def stepped(run: Path) -> bool:
     """Whether a step of it, or of one of its stages, was taken: else there is nothing to resume, or to be sorry for."""
     metrics = run / "metrics.jsonl"
-    taken = (metrics.exists() and metrics.stat().st_size > 0) or bool(checkpoint.steps(run))
-    return taken or any((run / name / "run.json").exists() and stepped(run / name) for name in run_files.STAGES)
+    told = not storage.in_bucket(run) and metrics.exists() and metrics.stat().st_size > 0
+    stages = [run / name for name in run_files.STAGES if (run / name / "run.json").exists()]
+    return told or bool(checkpoint.steps(run)) or any(map(stepped, stages))
 
 
 def _resumed(out: Path, stage: str, cfg: Config) -> None:

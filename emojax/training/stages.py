@@ -63,11 +63,11 @@ def sft(
         _agree(program, "sft")
         state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
         if state is None:
-            if init is None:
+            if job.init is None:
                 like = adapters.plain(param.merge(program.state.params, frozen))
                 start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
             else:
-                start = initial.begin(init, cfg, program.mesh)
+                start = initial.begin(job.init, cfg, program.mesh)
             learnt, frozen = freeze.split(start, cfg.sft.freeze)
             frozen = freeze.loaded(frozen, cfg)
             if jax.tree.leaves(frozen):
@@ -100,7 +100,7 @@ def grpo(
         model, static = rewards.build(cfg.reward, job.tokenizer)
         program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
         _agree(program, "grpo")
-        start = _start(cfg, out, init, program)
+        start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
         frozen = Frozen(
             encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
