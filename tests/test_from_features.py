@@ -63,7 +63,7 @@ def media_run(cfg: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(cfg: Config, media_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Reads features, which were made with the weights of the run from media, of clips padded less than there."""
     out = tmp_path_factory.mktemp("features") / "all"
-    _, params, _, mesh = captioning.restore(media_run)
+    _, params, _, mesh = captioning.restore(media_run, devices=jax.devices()[:1])
     clips = read_manifest(Path(cfg.data.manifest))
     less = with_data(cfg, audio_seconds=BUCKETS)
     encode(less, params.encoders, clips, out, Encoding(batch=4, file=8), mesh=mesh, progress=quiet)

@@ -109,10 +109,16 @@ def _open(out: Path, about: dict[str, str], cfg: Config, resume: bool, overwrite
 
 def stepped(run: Path) -> bool:
     """Whether a step of it, or of one of its stages, was taken: else there is nothing to resume, or to be sorry for."""
-    metrics = run / "metrics.jsonl"
-    told = not storage.in_bucket(run) and metrics.exists() and metrics.stat().st_size > 0
+    told = _holds_anything(run / "metrics.jsonl")
     stages = [run / name for name in run_files.STAGES if (run / name / "run.json").exists()]
     return told or bool(checkpoint.steps(run)) or any(map(stepped, stages))
+
+
+def _holds_anything(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return bool(file.read(1))
 
 
 def _resumed(out: Path, stage: str, cfg: Config) -> None:
