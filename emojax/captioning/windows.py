@@ -11,6 +11,7 @@ from emojax.captioning.decoding import Decoding
 from emojax.config import Data
 from emojax.data.audio import SAMPLE_RATE, decode_audio
 from emojax.data.clips import Clip
+from emojax.data.container import MediaError
 from emojax.data.isolated import call
 from emojax.data.reader import frames_of
 from emojax.data.video import decode_video
@@ -32,7 +33,10 @@ def heard(
 
 def _whole(model: "Captioner", clip: Clip, record: dict[str, Any], decoding: Decoding) -> dict[str, Any]:
     """One record of all windows: the first one's caption, and under `windows` what is said of each, with its time."""
-    parts, seconds = cut(clip, model.cfg.data)
+    try:
+        parts, seconds = cut(clip, model.cfg.data)
+    except MediaError as e:  # what is beyond the first window is read here for the first time
+        return {"id": clip.id, "file": str(clip.file), "error": e.why}
     found = list(model.records(parts, dataclasses.replace(decoding, windows=False, ordered=True, workers=0)))
     if failed := next((one for one in found if "error" in one), None):
         return {"id": clip.id, "file": str(clip.file), "error": f"a window of it: {failed['error']}"}
