@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 from emojax import captioning
-from emojax.captioning import Decoding
+from emojax.captioning import Decoding, caption_file
 from emojax.commands import use
 from emojax.config import ConfigError, Sampling
 from emojax.data.clips import Clip
 from emojax.errors import RunError
 from emojax.parallel import sharding
-from test_caption_file import CFG, make_clips, model
+from test_caption_file import CFG, lines, make_clips, model
 
 
 def write(path: Path, seconds: float) -> Path:
@@ -121,3 +121,21 @@ def test_a_record_carries_what_is_extra(tmp_path: Path) -> None:
     clips = [Clip("a", transcript="hm", extra={"n": [1]}), Clip("b", audio=tmp_path / "cut.wav", extra={"n": 2})]
     found = {r["id"]: r.get("extra") for r in model().records(clips, Decoding(batch_size=4, workers=0))}
     assert found == {"a": {"n": [1]}, "b": {"n": 2}}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_host_of_eight_devices_captions_twenty_thousand_clips_in_flat_memory(tmp_path: Path) -> None:
+    clips, out, resident = make_clips(tmp_path, 20_000), tmp_path / "out.jsonl", []
+    mesh = captioning.loading.make_mesh(CFG, jax.devices())
+    many = dataclasses.replace(model(), mesh=mesh, params=jax.device_put(model().params, sharding.replicated(mesh)))
+
+    def note(done: int, total: int) -> None:
+        if done % 1000 == 0:
+            status = Path("/proc/self/status").read_text()
+            resident.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+
+    done = caption_file.write(many, clips, out, Decoding(batch_size=64, workers=2), progress=note)
+    assert done["clips"] == 20_000
+    assert sorted(record["id"] for record in lines(out)) == sorted(clip.id for clip in clips)
+    assert max(resident[2:]) < resident[1] + 100, "MB after two thousand clips, and the most later"
