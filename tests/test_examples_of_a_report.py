@@ -5,7 +5,7 @@ import pytest
 
 from emojax.config.concepts import ATTRIBUTES, CONCEPTS, Attribute
 from emojax.data.clips import Clip
-from emojax.evaluate.examples import examples
+from emojax.evaluation.examples import examples
 
 ABOUT = (Attribute("emotion", CONCEPTS), *ATTRIBUTES)
 SAID = {  # from best to worst, of a sad young woman

@@ -4,7 +4,7 @@ import random
 
 from emojax.config import Corpus
 from emojax.corpus.synthetic import describe
-from emojax.evaluate.fluency import fluency
+from emojax.evaluation.fluency import fluency
 
 RECORDS = describe(Corpus(clips=900, speakers=24), 0)
 TRAIN = [text for r in RECORDS if r["split"] == "train" for text in r["captions"]]

@@ -15,7 +15,7 @@ from emojax.config import Config, ConfigError, Lora, Mesh
 from emojax.decoder import captioner
 from emojax.nn.layers import Linear
 from emojax.parallel import sharding
-from emojax.plan import flops
+from emojax.planning import flops
 from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program

@@ -13,9 +13,8 @@ from emojax import param
 from emojax.config import Config, Lora, Model, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
-from emojax.export import peft_files
 from emojax.hub import weights
-from emojax.training import adapters
+from emojax.training import adapters, peft_files
 from emojax.training.losses import token_scores
 from emojax.types import Array, Tree
 from support import decoder_models

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from emojax.config.concepts import Attribute, Concept
-from emojax.evaluate.probe import probe
+from emojax.evaluation.probe import probe
 
 PLACES = [Concept(name, (name,)) for name in ("low", "middle", "high")]
 ABOUT = (Attribute("height", tuple(PLACES)), Attribute("luck", tuple(PLACES)), Attribute("age", tuple(PLACES)))
@@ -31,7 +31,7 @@ def test_what_a_linear_map_tells_is_found_and_what_it_does_not_is_guessed() -> N
 
 def test_fitting_is_at_its_minimum() -> None:
     """The weights beat every neighbour in the loss that is said to be fitted."""
-    from emojax.evaluate.probe import DECAY, _fit, _with_one
+    from emojax.evaluation.probe import DECAY, _fit, _with_one
 
     r = np.random.default_rng(1)
     x, labels = r.normal(size=(50, 4)), r.integers(0, 3, 50)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from emojax import param
-from emojax.commands import encode, experiment, use
+from emojax.api import experiment
+from emojax.commands import encode, use
 from emojax.config import presets
 from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner

@@ -26,7 +26,7 @@ from emojax.config import (
 )
 from emojax.decoder import lm
 from emojax.decoder.captioner import cast_trained
-from emojax.plan import programs
+from emojax.planning import programs
 from emojax.training import losses
 from emojax.training.program import Program, grpo_program, sft_program
 from emojax.training.stage_mesh import stage_mesh

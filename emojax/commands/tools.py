@@ -24,14 +24,14 @@ def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, proce
         seed: of everything.
         processes: that render at once.
     """
-    from emojax.commands.progress import bars
+    from emojax.api.progress import bars
     from emojax.config import Corpus
     from emojax.corpus.synthetic import make_corpus
 
     with bars() as track:
         bar = track("corpus")
-        corpus = Corpus(clips=clips, speakers=speakers)
-        path = make_corpus(out, corpus, seed, processes=processes, progress=lambda n, total: bar(n, total, {}))
+        corpus = Corpus(clips=clips, speakers=speakers, seed=seed)
+        path = make_corpus(out, corpus, processes=processes, progress=lambda n, total: bar(n, total, {}))
     print(path)
 
 
@@ -57,13 +57,13 @@ def plan(
             other stage that it has already are kept.
         as_json: print JSON.
     """
-    from emojax.plan import topology as pods
+    from emojax.planning import topology as pods
 
     if topology is not None:
         pods.parse(topology)
         pods.prepare()
     from emojax.config import presets
-    from emojax.plan import report, screen
+    from emojax.planning import report, screen
 
     cfg = presets.load(config, set_)
     found = report.plan(cfg, program, topology, limit=memory, propose=not no_propose, save=save)

@@ -29,17 +29,26 @@ def family_now(name: str) -> str:
 
 
 def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration's part, with what was fixed where all others were saved.
+    """The fields of a configuration's part, with what was fixed where all others were saved, or told elsewhere.
 
     >>> as_saved(config.Optimizer, dict.fromkeys(("learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"), 0.1))
     {'learning_rate': 0.1, 'warmup': 0.1, 'weight_decay': 0.1, 'b1': 0.1, 'b2': 0.1, 'clip': 0.1, 'epsilon': 1e-06}
     """
+    if cls is config.Config and (corpus := _corpus_without_seed(values)) is not None:
+        return values | {"data": values["data"] | {"corpus": corpus | {"seed": values["seed"]}}}
     missing = {f.name for f in dataclasses.fields(cls)} - set(values)
     if cls is config.Optimizer and missing == {"epsilon"}:
         return values | {"epsilon": 1e-6}
     if cls is config.Sft and missing == {"attributes_weight"}:  # weights that such a run does not have
         return values | {"attributes_weight": 0.0}
     return values
+
+
+def _corpus_without_seed(values: dict[str, Any]) -> dict[str, Any] | None:
+    """The built-in corpus of a configuration that was saved when the run's seed was the corpus's, too."""
+    data = values.get("data")
+    corpus = data.get("corpus") if isinstance(data, dict) else None
+    return corpus if isinstance(corpus, dict) and "seed" in values and "seed" not in corpus else None
 
 
 @contextmanager

@@ -176,6 +176,14 @@ def _picture(frame: "VideoFrame", size: int, resize: int | None, filter: Filter)
     return _centre(_displayed(small, matrix), size)
 
 
+def resized(frames: np.ndarray, size: int, resize: int | None, filter: Filter) -> np.ndarray:
+    """u8[S height width 3] -> u8[S size size 3], as a film's frames are."""
+    import av
+
+    made = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
+    return np.stack([_picture(frame, size, resize, filter) for frame in made])
+
+
 def _matrix(frame: "VideoFrame") -> np.ndarray:
     """f64[2 2] of the display matrix: a pixel right, and a pixel down, to (right, down) on the screen."""
     found = frame.side_data.get("DISPLAYMATRIX")

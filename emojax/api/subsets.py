@@ -9,11 +9,11 @@ import numpy as np
 from emojax import captioning
 from emojax.captioning.prefixes import media_prefixes
 from emojax.data.clips import Clip
-from emojax.evaluate import emotion_accuracy
-from emojax.evaluate.facts import facts, grid
-from emojax.evaluate.fluency import fluency
-from emojax.evaluate.probe import probe
-from emojax.evaluate.report import ruled
+from emojax.evaluation import emotion_accuracy
+from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.fluency import fluency
+from emojax.evaluation.probe import probe
+from emojax.evaluation.report import ruled
 from emojax.rewards.facts import known_facts
 
 _HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
@@ -23,14 +23,15 @@ def rows(
     model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], whole: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """For each subset of the streams `emotion_accuracy`, `facts`, and `fluent`: the share of captions that read like
-    the training captions (`evaluate.fluency`). Clips that have nothing else to see or hear are left out."""
+    the training captions (`evaluation.fluency`). Clips that have nothing else to see or hear are left out."""
     about = known_facts(model.cfg.reward)
     reads = fluency([text for c in training for text in c.captions], [text for c in test for text in c.captions])
     found = {"all": dict(whole)}
     for name, stream in _HIDDEN.items():
         left = [dataclasses.replace(clip, **{stream: None}) for clip in test if clip.id in whole]
         left = [clip for clip in left if clip.audio or clip.video]
-        found[name] = {r["id"]: r["caption"] for r in model.records(left) if "caption" in r}
+        records = model.records(left, captioning.Decoding(workers=model.cfg.data.workers))
+        found[name] = {r["id"]: r["caption"] for r in records if "caption" in r}
     out = {}
     for name, captions in found.items():
         clips = [clip for clip in test if clip.id in captions]

@@ -10,10 +10,10 @@ import numpy as np
 from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
-from emojax.evaluate.emotion_words import emotion_accuracy
-from emojax.evaluate.facts import facts, grid
-from emojax.evaluate.floors import Reward
-from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
+from emojax.evaluation.emotion_words import emotion_accuracy
+from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.floors import Reward
+from emojax.evaluation.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
 from emojax.rewards.facts import numbers, values_of
 from emojax.storage import write_atomically, writing
 
@@ -69,7 +69,8 @@ def evaluate(
       1; None for a part that the reward does not have (ROUGE-L).
       `bleu1` to `bleu4`, `rouge_l`, `meteor`: 0 to 100. `vocabulary`: a count. `distinct1`, `distinct2`: 0 to 1.
       `emotion_accuracy`: 0 to 1, None without labels. `facts`: see `facts.facts`.
-      `clips`: their number. `tokenization`: its name.
+      `clips`: their number. `tokenization`: its name. Callers may add `reward_by`, the reward in words, and `broken`,
+      a number of clips that were left out.
     Raises:
       ValueError: there are no clips, or one has no caption or no reference with a word in it; all are listed.
     """
@@ -125,9 +126,15 @@ def _cells(row: Row) -> list[str]:
 def _note(rows: Mapping[str, Row]) -> str:
     names = "; ".join(dict.fromkeys(row["tokenization"] for row in rows.values()))
     clips = ", ".join(dict.fromkeys(str(row["clips"]) for row in rows.values()))
+    judges = "; ".join(dict.fromkeys(row["reward_by"] for row in rows.values() if row.get("reward_by")))
+    broken = max((row.get("broken", 0) for row in rows.values()), default=0)
     return (
-        f"{clips} clips. BLEU, ROUGE-L, METEOR: 0 to 100; METEOR without synonyms. Emotion: cosine of the coordinates, "
-        f"share of captions that name the label. Tokens: {names}."
+        f"{clips} clips"
+        + (f", {broken} more are left out: their media cannot be decoded" if broken else "")
+        + (f". Reward: {judges}" if judges else "")
+        + ". BLEU, ROUGE-L, METEOR: 0 to 100; METEOR without synonyms. Words: distinct tokens of all captions; dist-2: "
+        "share of distinct pairs of neighbours. Emotion: cosine of the coordinates, share of captions that name the "
+        f"label. Tokens: {names}."
     )
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from emojax.config.concepts import Attribute
-from emojax.evaluate.facts import wrong
-from emojax.evaluate.floors import Reward
-from emojax.evaluate.report import Scorable
+from emojax.evaluation.facts import wrong
+from emojax.evaluation.floors import Reward
+from emojax.evaluation.report import Scorable
 from emojax.rewards.facts import numbers, values_of
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emojax.evaluate.metrics import language_of, tokenize
+from emojax.evaluation.metrics import language_of, tokenize
 
 ORDER = 3  # words that a word is judged by, itself included
 PERCENTILE = 5  # of the references' scores: captions below it do not read like one
