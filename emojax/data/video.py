@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from emojax.data.container import MediaError, open_media, video_stream
+from emojax.data.container import MediaError, open_media, require_codec, video_stream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -47,8 +47,7 @@ def decode_video(
             stream = video_stream(container)
             if stream is None:
                 return None
-            if stream.codec_context is None:
-                raise MediaError(path, "has video of a codec that is not known here")
+            require_codec(path, stream)
             plan, index = _plan(path, container, stream, frames), stream.index
         picture = partial(_picture, size=size, resize=resize, filter=filter)
         with open_media(path) as container:  # again: where a film does not begin at 0, seeking there is not its start
