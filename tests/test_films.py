@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from emojax.data import video
 from emojax.data.audio import decode_audio
 from emojax.data.container import MediaError, probe
 from emojax.data.video import decode_video
@@ -34,19 +35,27 @@ REORDERED = {"g": "5", "bf": "2"}
         ("late.avi", "mpeg4", {"output_ts_offset": "3.3"}),
     ],
 )
-def test_wherever_the_clock_begins(tmp_path: Path, name: str, codec: str, container: dict[str, str]) -> None:
+def test_wherever_the_clock_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str, container: dict[str, str]
+) -> None:
     path = tmp_path / name
     write_av(path, codec, "aac", frames=FRAMES, options=REORDERED, container=container)
-    np.testing.assert_allclose(shown(path, 5), EVENLY, atol=1 if name.endswith("avi") else 0)
+    for held in (video._HELD, 0):  # too long to be held, it is read twice
+        monkeypatch.setattr(video, "_HELD", held)
+        np.testing.assert_allclose(shown(path, 5), EVENLY, atol=1 if name.endswith("avi") else 0)
 
 
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.ts", "libx264"), ("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4")]
 )
-def test_films_joined_byte_by_byte_are_seen_to_the_end(tmp_path: Path, name: str, codec: str) -> None:
+def test_films_joined_byte_by_byte_are_seen_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str
+) -> None:
     write_av(tmp_path / name, codec, frames=FRAMES)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes() * 2)
-    np.testing.assert_allclose(shown(tmp_path / name, 4), [5, 15, 5, 15], atol=1)
+    for held in (video._HELD, 0):
+        monkeypatch.setattr(video, "_HELD", held)
+        np.testing.assert_allclose(shown(tmp_path / name, 4), [5, 15, 5, 15], atol=1)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.flv"])
