@@ -1,6 +1,7 @@
 """Frames are chosen by the time at which a player shows them, wherever the clock begins, and shown as it shows them."""
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -43,6 +44,26 @@ def test_wherever_the_clock_begins(
     for held in (video._HELD, 0):  # too long to be held, it is read twice
         monkeypatch.setattr(video, "_HELD", held)
         np.testing.assert_allclose(shown(path, 5), EVENLY, atol=1 if name.endswith("avi") else 0)
+
+
+def test_sound_that_begins_two_minutes_after_the_pictures_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "late.flv"
+    with av.open(str(path), "w") as out:
+        film = cast(av.VideoStream, out.add_stream("flv1", rate=12))
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        sound = cast(av.AudioStream, out.add_stream("pcm_s16le", rate=44_100, layout="mono"))
+        for n in range(40):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * n, np.uint8), "rgb24")
+            picture.pts, picture.time_base = 36 * n, Fraction(1, 12)
+            out.mux(film.encode(picture))
+        samples = av.AudioFrame.from_ndarray(np.full((1, 22_050), 9999, np.int16), "s16", "mono")
+        samples.rate, samples.pts, samples.time_base = 44_100, 44_100 * 110, Fraction(1, 44_100)
+        for stream, frame in ((sound, samples), (sound, None), (film, None)):
+            out.mux(stream.encode(frame))
+    heard = decode_audio(path)
+    assert heard is not None
+    assert len(heard) == 8_000
+    np.testing.assert_allclose(heard[500:-500], 9999 / 2**15, atol=1e-3)
 
 
 @pytest.mark.parametrize(
