@@ -2,7 +2,6 @@
 
 import json
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -108,10 +107,6 @@ def test_captions_go_on_where_there_was_no_room(disk: Disk) -> None:
     assert files(disk.path).keys() == {"c.jsonl", "c.jsonl.settings.json"}
 
 
-@pytest.mark.skipif(
-    sys.version_info >= (3, 12),
-    reason="ends in a segmentation fault of the garbage collector there; the cause is not found",
-)
 def test_the_corpus_features_and_reports_are_whole_or_not_there(disk: Disk) -> None:
     disk.hold(100 << 10)
     with pytest.raises(WriteError, match=FULL + "run the same command again"):

@@ -25,7 +25,7 @@ from emojax.decoder import captioner, pretrained
 from emojax.errors import RunError
 from emojax.hub import weights
 from emojax.hub.locate import locate
-from emojax.training import adapters, exported, peft_files
+from emojax.training import adapters, exported, lock, peft_files
 from emojax.training.exported import CONFIG, OWN
 
 if TYPE_CHECKING:
@@ -50,28 +50,35 @@ def write(
       card: the text of README.md (`emojax.card`).
       overwrite: replace an export that is there.
     Raises:
-      RunError: `out` holds something, and it is no export or `overwrite` is not asked for; adapters that do not belong
-        to a published model.
+      RunError: `out` holds something, and it is no export or `overwrite` is not asked for; another process exports to
+        it; adapters that do not belong to a published model.
     """
     adapted = [path for path in pretrained.backbones(cfg) if jax.tree.leaves(adapters.of(exported.part(params, path)))]
     for path in adapted:
         _require_published(cfg, params, path)
-    if out.exists() and any(out.iterdir()):
-        if not (out / CONFIG).is_file():
-            raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
-        if not overwrite:
-            raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
-    with storage.writing(out), _new_folder(out) as new:
-        _fill(new, cfg, params, tokenizer, card, adapted)
-        if out.exists():
-            shutil.copytree(
-                out, new, ignore=functools.partial(_ours, out), copy_function=_link, dirs_exist_ok=True, symlinks=True
-            )
-            for part in PARTS:
-                with contextlib.suppress(OSError):  # it is a part of this one, or holds what is the user's
-                    (new / part).rmdir()
-            shutil.rmtree(out)
-        new.rename(out)
+    out = out.resolve()
+    with lock.held(out.with_name(out.name + ".lock"), out):  # beside it: the directory itself is another one in the end
+        if out.exists() and any(out.iterdir()):
+            if not (out / CONFIG).is_file():
+                raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
+            if not overwrite:
+                raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
+        with storage.writing(out), _new_folder(out) as new:
+            _fill(new, cfg, params, tokenizer, card, adapted)
+            if out.exists():
+                shutil.copytree(
+                    out,
+                    new,
+                    ignore=functools.partial(_ours, out),
+                    copy_function=_link,
+                    dirs_exist_ok=True,
+                    symlinks=True,
+                )
+                for part in PARTS:
+                    with contextlib.suppress(OSError):  # it is a part of this one, or holds what is the user's
+                        (new / part).rmdir()
+                shutil.rmtree(out)
+            new.rename(out)
 
 
 @contextlib.contextmanager

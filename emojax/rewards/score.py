@@ -8,7 +8,6 @@ R = lambda r_emo + (1 - lambda) r_sem against each reference of the clip, then t
 """
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from emojax.rewards import emotion, facts, lexicon, rouge, sentence
 from emojax.rewards.emotion import Coordinates
 from emojax.rewards.lexicon import Lexicon
 from emojax.rewards.sentence import Sentence, SentenceConfig
-from emojax.text.policy import policy_bytes
 from emojax.types import Array, References
 
 if TYPE_CHECKING:
@@ -64,7 +62,9 @@ def build(reward: Reward, policy: "Tokenizer") -> tuple[RewardModel, RewardStati
     static, words = _static(reward, settings)
     if reward.kind == "rouge_l":
         return RewardModel(tables, None, None, words), static
-    return RewardModel(tables, params, _space(reward), words), static
+    if reward not in _spaces:
+        _spaces[reward] = _space(reward, params, settings, tokenizer)
+    return RewardModel(tables, params, _spaces[reward], words), static
 
 
 def _load(reward: Reward) -> "tuple[Sentence, SentenceConfig, Tokenizer]":
@@ -77,10 +77,11 @@ def _load(reward: Reward) -> "tuple[Sentence, SentenceConfig, Tokenizer]":
     return params, dataclasses.replace(settings, max_tokens=reward.max_tokens), tokenizer
 
 
-@functools.lru_cache(maxsize=4)
-def _space(reward: Reward) -> Coordinates:
-    """The emotions of a configuration: some hundred texts, embedded once, though a run asks at each of its stages."""
-    params, settings, tokenizer = _load(reward)
+_spaces: dict[Reward, Coordinates] = {}  # some hundred texts, embedded once, though a run asks at each of its stages
+
+
+def _space(reward: Reward, params: Sentence, settings: SentenceConfig, tokenizer: "Tokenizer") -> Coordinates:
+    """The emotions of a configuration."""
     phrases = emotion.phrases(reward.concepts, reward.templates)
     embedded = sentence.embed_texts(params, settings, tokenizer, [p for concept in phrases for p in concept])
     parts = np.split(embedded, np.cumsum([len(concept) for concept in phrases])[:-1])
@@ -119,8 +120,7 @@ def score(
       The reward f32[B G], and its parts by name, f32[B G] each: r_emo and r_sem, or rouge_l; `facts` and, of each fact,
       `NAME_stated` and `NAME_right`, 0 or 1, the latter of captions that state it. NaN where a part does not apply.
     """
-    named = _named(model, ids, mask)
-    ids, mask, embedding = _read(model, static, ids, mask)
+    ids, mask, embedding, named = _read(model, static, ids, mask)
     return compare(model, static, ids, mask, embedding, refs, named)
 
 
@@ -130,28 +130,23 @@ def coordinates(model: RewardModel, static: RewardStatic, ids: Array, mask: Arra
     Args:
       ids, mask: as of `score`.
     """
-    _, _, embedding = _read(model, static, ids, mask)
+    _, _, embedding, _ = _read(model, static, ids, mask)
     return None if embedding is None or model.space is None else emotion.project(model.space, embedding)
 
 
-def _read(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> tuple[Array, Array, Array | None]:
-    """Captions as the reward model has them: its own tokens i32, bool [B G S], and unit embeddings f32[B G E]."""
+def _read(
+    model: RewardModel, static: RewardStatic, ids: Array, mask: Array
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """Captions as the reward has them: the sentence model's tokens i32, bool [B G S], unit embeddings f32[B G E], and
+    which values of facts they name, bool[B G values]."""
     clips = ids.shape[0]
     flat = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))  # each a share of the captions
-    ids, mask = text.retokenize(model.tables, *flat)
+    spelled = text.spelled(model.tables, *flat)
+    ids, mask = text.retokenize_bytes(model.tables, *spelled)
     embedding = sentence.unit(sentence.embed(model.sentence, static.sentence, ids, mask)) if model.sentence else None
-    found = constrain((ids, mask, embedding))
+    named = None if model.lexicon is None else lexicon.named(model.lexicon, *spelled)
+    found = constrain((ids, mask, embedding, named))
     return jax.tree.map(lambda x: rearrange(x, "(b g) s -> b g s", b=clips), found)
-
-
-def _named(model: RewardModel, ids: Array, mask: Array) -> Array | None:
-    """Which values of facts captions name, bool[B G values]."""
-    if model.lexicon is None:
-        return None
-    clips = ids.shape[0]
-    ids, mask = constrain(tuple(rearrange(x, "b g t -> (b g) t") for x in (ids, mask)))
-    byte, filled = policy_bytes(model.tables.policy, ids, mask, model.tables.max_bytes)
-    return rearrange(constrain(lexicon.named(model.lexicon, byte, filled)), "(b g) v -> b g v", b=clips)
 
 
 def compare(

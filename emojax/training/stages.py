@@ -6,7 +6,7 @@ import zlib
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -34,6 +34,9 @@ from emojax.training.run import RunOptions
 from emojax.training.stage_mesh import stage_mesh
 from emojax.training.stop import listening
 from emojax.types import Samples, TrainState, Tree
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 @listening()
@@ -98,8 +101,7 @@ def grpo(
         job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
         cfg = job.cfg
         assert job.tokenizer is not None, "a job that `begin` made has one"
-        model, static = rewards.build(cfg.reward, job.tokenizer)
-        program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
+        program, model, static = judged(cfg, job.tokenizer)
         _agree(program, "grpo")
         start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
@@ -117,6 +119,12 @@ def grpo(
             state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
         del start
         _run(dataclasses.replace(job, references=references), program, state, frozen)
+
+
+def judged(cfg: Config, tokenizer: "Tokenizer") -> tuple[Program, rewards.RewardModel, rewards.RewardStatic]:
+    """Emo-GRPO's program, and the reward in it of captions in that tokenizer's tokens."""
+    model, static = rewards.build(cfg.reward, tokenizer)
+    return grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static), model, static
 
 
 def _agree(program: Program, stage: str) -> None:
