@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from emojax.bench import grpo as benchmark
+from emojax.bench import caption, grpo, peers, sft
 from emojax.bench import text as conversion
-from emojax.bench.text import TextWork
+from emojax.bench import work as benchmark
 from emojax.commands.train import Set
 
 
@@ -114,17 +114,26 @@ class Precision:
 
 def bench(
     work: Annotated[
-        Annotated[benchmark.Work, tyro.conf.subcommand("grpo", description="One Emo-GRPO step on random weights.")]
-        | Annotated[TextWork, tyro.conf.subcommand("text", description="Captions to the reward model's tokens.")]
+        Annotated[grpo.Work, tyro.conf.subcommand("grpo", description="One Emo-GRPO step on random weights.")]
+        | Annotated[sft.Work, tyro.conf.subcommand("sft", description="One step of the cold start, likewise.")]
+        | Annotated[caption.Work, tyro.conf.subcommand("caption", description="Greedy captions, likewise.")]
+        | Annotated[peers.Work, tyro.conf.subcommand("all", description="These and the peers' scripts in turn.")]
+        | Annotated[conversion.TextWork, tyro.conf.subcommand("text", description="Captions to the reward's tokens.")]
         | Annotated[Precision, tyro.conf.subcommand("precision", description="Logits of weights in fewer bits.")],
         tyro.conf.arg(name=""),
     ],
 ) -> None:
-    """Measure a GRPO step, the conversion of captions, or a decoder kept in fewer bits; prints one JSON line."""
+    """Measure a step, captions, the conversion of captions, or a decoder kept in fewer bits; prints JSON lines."""
     match work:
-        case benchmark.Work():
-            benchmark.main(work)
-        case TextWork():
+        case grpo.Work():
+            benchmark.main(work, grpo.measure)
+        case sft.Work():
+            benchmark.main(work, sft.measure)
+        case caption.Work():
+            benchmark.main(work, caption.measure)
+        case peers.Work():
+            peers.main(work)
+        case conversion.TextWork():
             conversion.main(work)
         case Precision():
             from emojax.bench import precision

@@ -173,9 +173,9 @@ def head(cfg: Config, positions: int) -> float:
     return 2.0 * positions * cfg.model.decoder.width * cfg.model.decoder.vocab
 
 
-def reward(static: RewardStatic) -> float:
-    """Sentence-BERT at the full length that it is given, one caption."""
-    if static.kind == "rouge_l":
+def reward(static: RewardStatic | None) -> float:
+    """Sentence-BERT at the full length that it is given, one caption; None: a reward that is not ours, or none."""
+    if static is None or static.kind == "rouge_l":
         return 0.0
     cfg = static.sentence
     dense = sum(2 * step.inputs * step.width for step in cfg.head if isinstance(step, Dense))
@@ -196,12 +196,12 @@ def sft_flops(cfg: Config, seconds: float) -> float:
     return b * (media + _learnt(cfg, "decoder", read, _maps(cfg, p, t)) + (3 + _whole(cfg)) * head(cfg, t))
 
 
-def grpo_flops(cfg: Config, static: RewardStatic, seconds: float) -> float:
+def grpo_flops(cfg: Config, static: RewardStatic | None, seconds: float) -> float:
     """Media once; prefix in rollout, reference and update; G captions sampled, read twice, scored, learnt from."""
     return sum(grpo_phases(cfg, static, seconds).values())
 
 
-def grpo_phases(cfg: Config, static: RewardStatic, seconds: float) -> dict[str, float]:
+def grpo_phases(cfg: Config, static: RewardStatic | None, seconds: float) -> dict[str, float]:
     """Operations of a step in the order in which it is done; "decode" is what the loop over a caption's tokens does."""
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
     read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
@@ -222,7 +222,7 @@ def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) 
     return sum(caption_phases(cfg, static, seconds, clips).values())
 
 
-def caption_phases(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> dict[str, float]:
+def caption_phases(cfg: Config, static: RewardStatic | None, seconds: float, clips: int) -> dict[str, float]:
     p, t = _prefix(cfg), cfg.caption_tokens
     return {
         "encode": clips * (sum(_parts(cfg, seconds).values()) + prefix(cfg, p)),
