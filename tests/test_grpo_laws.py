@@ -126,7 +126,7 @@ def test_weights_are_those_of_a_mean_over_what_is_there(
     assert (np.asarray(longer)[..., 7:] == 0).all()
 
     def total(logp):
-        return (policy_loss(logp, logp * 0, logp * 0 - 1, jnp.ones((3, 4)), cfg) * weight).sum()
+        return (policy_loss(logp, logp * 0, logp * 0 - 1, jnp.ones_like(logp), cfg) * weight).sum()
 
     gradient = np.asarray(jax.grad(total)(jnp.asarray(r.normal(size=mask.shape) * 0.05, jnp.float32)))
     assert (gradient[~np.asarray(ended)] == 0).all() == mask_truncated
