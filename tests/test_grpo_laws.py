@@ -141,6 +141,12 @@ def test_several_updates_move_the_ratio_and_clip_it() -> None:
     assert_same_bits(metrics["samples"].ids, usual("grpo")[1]["samples"].ids)
 
 
+def test_without_beta_no_reference_is_kept_and_no_divergence_is_told() -> None:
+    assert not jax.tree.leaves(made_up.grpo(EAGER).frozen.reference)
+    assert "kl" not in step(cfg=EAGER)[1]
+    assert "kl" in usual("grpo")[1]
+
+
 def test_sampler_and_update_agree() -> None:
     assert usual("grpo")[1]["logp_gap"] < 1e-4
 
