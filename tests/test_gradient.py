@@ -13,7 +13,7 @@ import pytest
 
 from emojax.config import Config, Sampling
 from emojax.decoder.captioner import read
-from emojax.training import losses
+from emojax.training import losses, tokens
 from emojax.training.grpo import Rows, updates
 from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
 from support import made_up, plain
@@ -197,7 +197,8 @@ def test_off_policy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The gradient of the third update on one rollout, where ratios are clipped; and of the first, where they are 1."""
-    monkeypatch.setattr(losses, "CHUNK", 3 * 4 * 8 * LM.vocab)  # three positions at a time
+    monkeypatch.setattr(tokens, "CHUNK", 0)
+    monkeypatch.setattr(tokens, "LEAST", 50)  # of 288
     samples = step[1]["samples"]
     ended = (samples.ids == LM.end_token).any(-1)
     assert 0 < ended.mean() < 1

@@ -108,7 +108,7 @@ def test_how_an_adapter_begins() -> None:
 # with the emitters that runs have and the other tests do without: the law is about bits
 @functools.partial(jax.jit, static_argnums=1, compiler_options=EMITTERS)
 def loss(params: captioner.Params, cfg: Config) -> jax.Array:
-    scores = caption_scores(params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg)
+    _, scores = caption_scores(params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg)
     return jnp.append(scores.tokens.logp.ravel(), scores.emotion)
 
 

@@ -193,7 +193,7 @@ def sft_flops(cfg: Config, seconds: float) -> float:
         frozen = any(matches(backbone, pattern) for pattern in cfg.sft.freeze) and not _share(cfg, part)
         media += forward if frozen else _learnt(cfg, part, forward, forward)
     read = prefix(cfg, p) + caption(cfg, t, p, t / 2)
-    return b * (media + _learnt(cfg, "decoder", read, _maps(cfg, p, t)) + (3 + _whole(cfg)) * head(cfg, t))
+    return b * (media + _learnt(cfg, "decoder", read, _maps(cfg, p, t)) + (2 + _whole(cfg)) * head(cfg, t))
 
 
 def grpo_flops(cfg: Config, static: RewardStatic | None, seconds: float) -> float:
@@ -206,14 +206,15 @@ def grpo_phases(cfg: Config, static: RewardStatic | None, seconds: float) -> dic
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
     read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
     decode = g * (caption(cfg, t, p, t) + head(cfg, t))
-    # the reference's head once beside the policy's
-    update = _learnt(cfg, "decoder", read, maps) + g * (3 + _whole(cfg) + 1) * head(cfg, t)
+    # loss and gradient in one pass: the head forward, towards the hidden states, and towards its own weights
+    update = _learnt(cfg, "decoder", read, maps) + g * (2 + _whole(cfg)) * head(cfg, t)
     adapted = _share(cfg, "decoder") * maps  # in the rollout, and in the reference
+    reference = read + adapted + g * head(cfg, t) if cfg.grpo.beta else 0.0
     return {
         "encode": b * (_media(cfg, seconds) + prefix(cfg, p)),
         "decode": b * (decode + adapted),
         "reward": b * g * reward(static),
-        "update": b * (read + adapted + cfg.grpo.updates * update),
+        "update": b * (reference + cfg.grpo.updates * update),
     }
 
 

@@ -97,7 +97,7 @@ def custom_grpo_program(
     """
     declared = adapters.declare(cfg)
     freeze.check(cfg.grpo.freeze, [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(declared)])
-    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
+    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
     if cfg.lora.targets and not jax.tree.leaves(adapters.of(declared.decoder)):
         raise ConfigError(
             f"lora.targets={cfg.lora.targets} name no linear map of the decoder, which is what Emo-GRPO trains: all of "
@@ -109,7 +109,7 @@ def custom_grpo_program(
     batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]
     frozen = Frozen(
         encoders=freeze.kept(abstract_weights(drop_encoders(declared.encoders, cfg), mesh), cfg),
-        reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
+        reference=freeze.kept(abstract_weights(declared.decoder if cfg.grpo.beta else rest, mesh), cfg),
         reward=with_shardings(reward, sharding.replicated(mesh)),
     )
     return _program(step, score, optimizer, mesh, trained, frozen, batches)

@@ -22,8 +22,8 @@ from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, 
 from emojax.decoder.logits import logits
 from emojax.encoders import media
 from emojax.param import merge
-from emojax.training.losses import TokenScores, token_scores
 from emojax.training.optim import accumulate, update
+from emojax.training.tokens import Read, Rule, TokenScores, surprise, token_loss
 from emojax.types import Array, Batch, Metrics, TrainState
 
 
@@ -37,13 +37,14 @@ class Scores:
     attributes: Array  # f32[B] of the attributes that are known, summed; likewise
 
 
-def caption_scores(params: Params, batch: Batch, cfg: Config) -> Scores:
-    """All that the losses are sums of."""
+def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[Array, Scores]:
+    """-Σ log P of the captions' tokens, f32[], and all that the losses are sums of."""
     p = Params(cast(params.encoders, cfg), cast_trained(params.decoder, cfg))
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
     hidden = read(p.decoder, streams, batch, batch.caption, cfg)
     vocab, head = cfg.model.decoder.vocab, lm.head(p.decoder)
-    tokens = token_scores(hidden, head, batch.caption, vocab, Sampling())
+    said, rule = Read(hidden, head), Rule(vocab, Sampling())
+    total, tokens = token_loss(said, batch.caption, batch.caption_mask, rule, surprise, ())
     bag = lm.leave(p.decoder, media.mean(streams), cfg.model.decoder)
     bag = jax.nn.log_softmax(logits(bag, head.astype(bag.dtype), vocab))[:, None]
     words = jnp.take_along_axis(bag, batch.caption, -1)
@@ -52,7 +53,7 @@ def caption_scores(params: Params, batch: Batch, cfg: Config) -> Scores:
     for n, named in enumerate(media.name_attributes(p.encoders, streams, cfg)):
         assert batch.attributes is not None, "a program that learns attributes is given them"
         attributes += _cross_entropy(named, batch.attributes[:, n], batch)
-    return Scores(tokens, words, emotion, attributes)
+    return total, Scores(tokens, words, emotion, attributes)
 
 
 def _cross_entropy(named: Array, label: Array, batch: Batch) -> Array:
@@ -112,8 +113,8 @@ def sft_step(
         named, told = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (labelled(batch), described(batch)))
 
         def loss(params: Params, rows: Batch) -> tuple[Array, Scores]:
-            scores = caption_scores(merge(params, frozen), rows, cfg)
-            total = -_sum(scores.tokens.logp, rows.caption_mask) / tokens
+            total, scores = caption_scores(merge(params, frozen), rows, cfg)
+            total /= tokens
             total -= cfg.sft.words_weight * _sum(scores.words, _bag(rows)) / words
             total += cfg.sft.emotion_weight * scores.emotion.sum() / named
             return total + cfg.sft.attributes_weight * scores.attributes.sum() / told, scores

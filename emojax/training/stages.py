@@ -105,9 +105,10 @@ def grpo(
         _agree(program, "grpo")
         start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
+        learnt, rest = freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")
         frozen = Frozen(
             encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
-            reference=_kept(start.decoder, program.frozen.reference, cfg),
+            reference=_kept(start.decoder if cfg.grpo.beta else rest, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
         captions = [clip.captions for clip in job.clips]
@@ -116,8 +117,8 @@ def grpo(
         references = rewards.references(static, model, judge, captions, cfg.data.references, facts=known)
         state = checkpoint.restore(out, program.state)
         if state is None:
-            state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
-        del start
+            state = new_state(program, learnt)
+        del start, learnt, rest
         _run(dataclasses.replace(job, references=references), program, state, frozen)
 
 

@@ -208,7 +208,12 @@ def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
     if not isinstance(program.frozen, Frozen):
         return freeze.kept(freeze.split(params(cfg), cfg.sft.freeze)[1], cfg)
     reward = values(cfg) if reward is None else reward
-    reference = params(cfg, 1).decoder
+    reference = jax.tree.map(  # as much of it as is asked for
+        lambda own, asked: None if asked is None else own,
+        params(cfg, 1).decoder,
+        program.frozen.reference,
+        is_leaf=lambda x: x is None,
+    )
     # what is not trained is the reference policy's own, and of both the same
     return Frozen(encoders=freeze.kept(params(cfg).encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
 
