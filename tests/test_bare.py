@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_both_steps_run_without_the_other_packages() -> None:
     script = Path(__file__).parent / "support" / "bare_steps.py"
     # JAX looks for tensorflow when it reads a program that the session kept

@@ -80,7 +80,9 @@ def said(records: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("how", [{}, DRAWN], ids=["greedy", "drawn"])
+@pytest.mark.parametrize(
+    "how", [pytest.param({}, id="greedy", marks=pytest.mark.slow), pytest.param(DRAWN, id="drawn")]
+)
 def test_a_caption_depends_on_its_clip_alone(clips: list[Clip], how: dict[str, Any]) -> None:
     """Not on the neighbours in its batch, the batch's size, the order of the clips, the workers, or a resume."""
     usual = list(model().records(clips, Decoding(batch_size=4, workers=0, **how)))
@@ -276,6 +278,7 @@ def killed_and_resumed(folder: Path, count: int, kills: int, ordered: bool) -> N
     assert all(math.isfinite(r["logprob"]) for r in found if "error" not in r)
 
 
+@pytest.mark.slow
 def test_killed_once_every_clip_is_there_once(tmp_path: Path) -> None:
     killed_and_resumed(tmp_path, 150, kills=1, ordered=True)
 

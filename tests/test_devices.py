@@ -50,7 +50,7 @@ def alone(stage: str, cfg: Config = CFG) -> tuple[TrainState, Metrics]:
     return step(stage, cfg)
 
 
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("stage", [pytest.param("sft", marks=pytest.mark.slow), "grpo"])
 def test_eight_devices_equal_one(stage: str) -> None:
     """In the shape that shards along every axis."""
     assert_equal(stage, alone(stage), step(stage, CFG, ALL_AXES))

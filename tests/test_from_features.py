@@ -90,6 +90,7 @@ def assert_equal(a: Path, b: Path) -> None:
             assert one[name] == pytest.approx(other[name], abs=1e-5, rel=1e-5), (name, one["step"])
 
 
+@pytest.mark.slow
 def test_twenty_steps_of_the_cold_start_are_equal(read: Config, media_run: Path, features_run: Path) -> None:
     assert_equal(media_run, features_run)
     stages.sft(read, features_run, resume=True, progress=quiet)  # its encoders are in the run, if not in the program

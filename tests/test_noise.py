@@ -47,7 +47,7 @@ def assert_same_samples(a: Samples, b: Samples) -> None:
     np.testing.assert_allclose(a.reward, b.reward, atol=1e-5)
 
 
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("stage", [pytest.param("sft", marks=pytest.mark.slow), "grpo"])
 @pytest.mark.parametrize("change", ["order", "micro-batch"])
 def test_neither_order_nor_micro_batch_matter(stage: str, change: str) -> None:
     state, metrics = usual(stage)
@@ -100,7 +100,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return p / p.sum()
 
 
-@pytest.mark.parametrize("v", [2, 7, 46, 1025, 30_522])
+@pytest.mark.parametrize("v", [2, 7, 46, 1025, pytest.param(30_522, marks=pytest.mark.slow)])
 def test_tokens_are_drawn_as_often_as_their_probability_says(v: int) -> None:
     """Chi-square of named uniforms; and evenly spaced ones, which show errors far below what chance would."""
     logits = random_logits(v, seed=v) if v > 2 else np.array([0.3, -1], np.float32)

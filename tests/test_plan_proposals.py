@@ -98,6 +98,7 @@ def test_arguments_are_known_without_compiling() -> None:
     assert arguments == memory.of(program.lower().compile())["arguments"]
 
 
+@pytest.mark.slow
 def test_a_program_that_is_too_large_is_given_settings_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled for one device of this machine, with a made-up limit between the whole batch and a part of it."""
     cfg, devices = made_up.with_sft(small.CFG, batch=4), jax.devices()[:1]

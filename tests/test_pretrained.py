@@ -155,9 +155,8 @@ def hashes(run: Path) -> list[str]:
     return [line["params_sha256"] for line in lines if "params_sha256" in line]
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind.startswith("whisper") else pytest.mark.slow) for kind in KINDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path: Path) -> None:
     cfg = configured(tmp_path, kind)
     compiled: list[str] = []

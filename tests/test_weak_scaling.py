@@ -27,6 +27,7 @@ CFG = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_work_and_messages_of_a_device_do_not_grow_with_devices() -> None:
     found = {}
     for devices in (2, 8):
