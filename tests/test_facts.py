@@ -13,7 +13,7 @@ from emojax.corpus.synthetic import describe
 from emojax.data.clips import Clip
 from emojax.evaluation.facts import facts
 from emojax.rewards import lexicon
-from emojax.rewards.facts import holds, known_facts, numbers, pay
+from emojax.rewards.facts import FINE, holds, known_facts, numbers, pay
 
 ABOUT = (*known_facts(Reward(attributes=ATTRIBUTES)), Attribute("zh", CONCEPTS_ZH))
 NAMES = [(fact.name, value.name) for fact in ABOUT for value in fact.values]
@@ -69,7 +69,7 @@ def test_a_phrase_counts_where_it_stands_whole(text: str, gender: set[str] | Non
 
 def plain_reward(text: str, truth: dict[str, str], about: tuple[Attribute, ...]) -> float:
     named = lexicon.stated(text, about)
-    earned = [0 if (got := named.get(name)) is None else 1 if got == {value} else -1 for name, value in truth.items()]
+    earned = [0 if (got := named.get(name)) is None else 1 if got == {value} else -FINE for name, value in truth.items()]
     return sum(earned) / len(earned)
 
 

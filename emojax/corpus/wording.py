@@ -41,17 +41,17 @@ NOUNS = {
     "disgusted": ("disgust", "revulsion", "aversion", "distaste"),
     "fearful": ("fear", "fright", "anxiety", "dread"),
 }
-DEGREES = {
+DEGREES = {  # what is left unsaid is what people leave unsaid: a middling degree mostly, the others at times
     "none": ("entirely", "quite", "perfectly", "wholly", ""),
-    "slight": ("slightly", "a little", "somewhat", "mildly", "faintly"),
-    "moderate": ("", "", "", "clearly", "rather"),  # mostly goes without saying
-    "strong": ("deeply", "extremely", "intensely", "utterly", "thoroughly"),
+    "slight": ("slightly", "a little", "somewhat", "mildly", "faintly", ""),
+    "moderate": ("", "", "", "", "clearly", "rather"),
+    "strong": ("deeply", "extremely", "intensely", "utterly", "thoroughly", ""),
 }
 AMOUNTS = {
     "none": ("plain", "simple", "steady"),
-    "slight": ("a trace of", "a touch of", "a hint of"),
-    "moderate": ("", "", "", "marked", "unmistakable"),
-    "strong": ("great", "overwhelming", "intense", "powerful"),
+    "slight": ("a trace of", "a touch of", "a hint of", ""),
+    "moderate": ("", "", "", "", "marked", "unmistakable"),
+    "strong": ("great", "overwhelming", "intense", "powerful", ""),
 }
 VOICE = {  # what is heard
     "neutral": (
