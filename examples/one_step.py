@@ -17,7 +17,6 @@ from emojax.data.batches import Batching, training_batches
 from emojax.data.text import decode, train_tokenizer
 from emojax.decoder import captioner, lm, pretrained
 from emojax.parallel import sharding
-from emojax.rewards.sentence import load_tokenizer
 from emojax.training.grpo import Frozen
 from emojax.training.losses import advantages, policy_loss, token_scores, token_weights
 from emojax.training.program import abstract_weights, grpo_program, new_state
@@ -34,10 +33,10 @@ def main(overrides: tuple[str, ...] = ()) -> dict[str, tuple[float, float]]:
     key = jax.random.key(cfg.seed)
 
     # a batch, with the references of its clips as the reward model reads them
-    model, static = rewards.build(cfg.reward, tokenizer)
+    judge = rewards.make_reader(cfg.reward, tokenizer)
+    model, static = rewards.build(judge)
     model = sharding.everywhere(model, mesh)
-    captions = [clip.captions for clip in clips]
-    references = rewards.references(static, model, load_tokenizer(cfg.reward.model), captions, cfg.data.references)
+    references = rewards.references(judge, clips, cfg.data.references)
     batching = Batching(cfg.grpo.batch, cfg.seed, cfg.caption_tokens)
     batches = training_batches(clips, tokenizer, cfg.data, batching, references=references)
     batch = sharding.to_devices(next(batches), mesh)

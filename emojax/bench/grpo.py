@@ -118,8 +118,8 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
     import jax
 
     from emojax import rewards
+    from emojax.data.clips import Clip
     from emojax.parallel import sharding
-    from emojax.rewards.sentence import load_tokenizer
     from emojax.training.program import custom_grpo_program, grpo_program
 
     heads = work.hidden // 64
@@ -146,7 +146,7 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
             references=1,
         ),
         model=Model(audio=None, video=None, decoder=lm),
-        reward=Reward(emotion_weight=0.0, max_bytes=1024, max_tokens=192),
+        reward=Reward(parts=("sentence",), max_bytes=1024, max_tokens=192),
         grpo=Grpo(batch=work.prompts, group=work.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0)),
     )
     mesh = sharding.make_mesh(cfg, jax.devices()[:1])
@@ -157,8 +157,9 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
 
         spelled = jax.device_put(bytes_of_tokens(work.vocab), sharding.replicated(mesh))
         return cfg, custom_grpo_program(cfg, mesh, spelled, length, None), spelled, None
-    model, static = rewards.build(cfg.reward, policy_tokenizer(work.vocab))
-    references = rewards.references(static, model, load_tokenizer(MODEL), [[REFERENCE]] * work.prompts, 1)
+    judge = rewards.make_reader(cfg.reward, policy_tokenizer(work.vocab), end=lm.end_token)
+    model, static = rewards.build(judge)
+    references = rewards.references(judge, [Clip("", captions=(REFERENCE,))] * work.prompts, 1)
     return cfg, grpo_program(cfg, mesh, model, static), jax.device_put(model, sharding.replicated(mesh)), references
 
 

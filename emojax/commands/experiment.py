@@ -18,7 +18,6 @@ from emojax.errors import shown
 from emojax.evaluate import best_constant, emotion_accuracy, evaluate, nearest_captions, table, write_report
 from emojax.parallel import hosts
 from emojax.rewards.facts import known_facts
-from emojax.rewards.sentence import load_tokenizer
 from emojax.storage import parse_json
 from emojax.training import checks, executable, stages, trace
 from emojax.training.features import check_features
@@ -62,10 +61,10 @@ def train(
     stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, options=options, progress=track("Emo-GRPO"))
 
 
-def reward_of_texts(cfg: Config, tokenizer: Any) -> Callable[..., Mapping[str, Any]]:
-    """(captions, references) -> scores, of strings, as `emojax.evaluate` wants it."""
-    model, static = rewards.build(cfg.reward, tokenizer)
-    return functools.partial(rewards.score_texts, model, static, load_tokenizer(cfg.reward.model), known={})
+def reward_of_texts(cfg: Config, tokenizer: Any, training: Sequence[Clip]) -> Callable[..., Mapping[str, Any]]:
+    """(captions, clips) -> scores, of strings, as `emojax.evaluate` wants it."""
+    judge = rewards.make_reader(cfg.reward, tokenizer, end=cfg.model.decoder.end_token, training=training)
+    return functools.partial(rewards.score_texts, *rewards.build(judge), judge)
 
 
 def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) -> "Group | None":
@@ -93,7 +92,7 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
         hosts.barrier(f"captions of {stage}")
     rows = None
     if hosts.first():
-        reward = reward_of_texts(cfg, model.tokenizer)
+        reward = reward_of_texts(cfg, model.tokenizer, training)
         test = [clip for clip in test if clip.captions and all(clip.id in found for found in captions.values())]
         captions = floors(cfg, training, test, reward) | captions
         rows = _evaluate(cfg, captions, test, reward, track("evaluation"))
@@ -114,7 +113,7 @@ def _evaluate(
 
 def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: Any) -> dict[str, dict[str, str]]:
     """Captions of the test clips that were not made by understanding them: the best constant, the nearest clip's."""
-    constant, _ = best_constant([clip.captions for clip in training], reward)
+    constant, _ = best_constant(training, reward)
     return {
         "constant": {clip.id: constant for clip in test},
         "nearest": nearest_captions(training, test, cfg.data),
@@ -128,7 +127,7 @@ def score(cfg: Config, captions: Path, manifest: Path, split: str, train_split: 
       ConfigError: a split without clips. ValueError: clips without a caption, all listed; a line that is no record.
     """
     training, test = source.split(manifest, train_split), source.split(manifest, split)
-    reward = reward_of_texts(cfg, train_tokenizer(source.texts(training), cfg.model.decoder.vocab))
+    reward = reward_of_texts(cfg, train_tokenizer(source.texts(training), cfg.model.decoder.vocab), training)
     found = captions_of(captions)
     rows = floors(cfg, training, test, reward) | {captions.stem: found}
     about = known_facts(cfg.reward)

@@ -13,12 +13,13 @@ import importlib.util
 import json
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from emojax.config.aliases import as_saved, family_now, old_modules
+from emojax.config.parts import split
 from emojax.config.schema import Config
 from emojax.config.sizes import family
 from emojax.errors import ConfigError, nearest
@@ -111,6 +112,19 @@ def override(cfg: Config, overrides: Sequence[str]) -> Config:
         path = _find(cfg, name.strip())
         cfg = _replace(cfg, path.split("."), path, text.strip())
     return cfg
+
+
+def options(cls: type, written: Mapping[str, str], what: str) -> Any:
+    """A dataclass of options that are written as text. Raises ConfigError, which begins with `what`."""
+    hints = typing.get_type_hints(cls)
+    for name in written:
+        if name not in hints:
+            raise ConfigError(f"{what} has no option {name!r}{nearest(name, list(hints))}; it has {sorted(hints)}")
+    if missing := [name for name in _required(cls) if name not in written]:
+        raise ConfigError(f"{what} wants {missing[0]}=VALUE in brackets")
+    values = {n: t if typing.get_origin(hints[n]) is Literal else _parse(t) for n, t in written.items()}
+    with _named(what):
+        return cls(**{name: _coerce(value, hints[name], f"{what}: {name}") for name, value in values.items()})
 
 
 def _paths(cfg: Any, prefix: str = "") -> list[str]:
@@ -214,7 +228,7 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
         if isinstance(value, list | tuple):
             return tuple(_coerce(v, args[0], path) for v in value)
         if isinstance(value, str) and args[0] is str:
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            return split(value)
         return (_coerce(value, args[0], path),)
     elif origin is types.UnionType:
         if value is None and type(None) in args:

@@ -235,7 +235,11 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
     """
     if mask is None:
         mask = jnp.ones(ids.shape, bool)
-    byte, filled = policy_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes)
+    return from_bytes(tables, *policy_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes))
+
+
+def from_bytes(tables: Tables, byte: Array, filled: Array) -> tuple[Array, Array]:
+    """`retokenize` of texts by their bytes, i32, bool [N max_bytes], as `policy_bytes` gives them."""
     point, begins = code_points(byte, filled)
     match tables:
         case WordpieceTables():

@@ -25,4 +25,5 @@ def check(cfg: Config) -> None:
     # any tokenizer that is trained here can be converted, so one of a few words stands for it
     own = cfg.model.decoder.weights == ""
     tokenizer = train_tokenizer(["a calm voice"], cfg.model.decoder.vocab) if own else pretrained.tokenizer(cfg)
-    grpo_program(cfg, stage_mesh(cfg, "grpo"), *rewards.build(cfg.reward, tokenizer))
+    judge = rewards.make_reader(cfg.reward, tokenizer, end=cfg.model.decoder.end_token)
+    grpo_program(cfg, stage_mesh(cfg, "grpo"), *rewards.build(judge))

@@ -21,8 +21,6 @@ from emojax.decoder import captioner, pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
-from emojax.rewards.facts import known_facts, numbers, values_of
-from emojax.rewards.sentence import load_tokenizer
 from emojax.training import adapters, aot, checkpoint, freeze, lock
 from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
@@ -89,7 +87,8 @@ def grpo(
         job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
         cfg = job.cfg
         assert job.tokenizer is not None, "a job that `begin` made has one"
-        model, static = rewards.build(cfg.reward, job.tokenizer)
+        judge = rewards.make_reader(cfg.reward, job.tokenizer, end=cfg.model.decoder.end_token, training=job.clips)
+        model, static = rewards.build(judge)
         program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
         _agree(program, "grpo")
         start = _start(cfg, out, init, program)
@@ -99,10 +98,7 @@ def grpo(
             reference=_kept(start.decoder, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
-        captions = [clip.captions for clip in job.clips]
-        known = numbers(known_facts(cfg.reward), [values_of(clip) for clip in job.clips])
-        judge = load_tokenizer(cfg.reward.model)
-        references = rewards.references(static, model, judge, captions, cfg.data.references, facts=known)
+        references = rewards.references(judge, job.clips, cfg.data.references)
         state = checkpoint.restore(out, program.state)
         if state is None:
             state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
