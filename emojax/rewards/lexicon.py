@@ -78,6 +78,12 @@ def stated(text: str, attributes: Sequence[Attribute]) -> dict[str, frozenset[st
     return {name: frozenset(values) for name, values in found.items()}
 
 
+def holds(texts: Sequence[str], attributes: Sequence[Attribute]) -> np.ndarray:
+    """The values that any of some texts names, bool[values], in the order of `Lexicon.value`; on the host."""
+    found = [stated(text, attributes) for text in texts]
+    return np.array([any(v.name in f.get(a.name, ()) for f in found) for a in attributes for v in a.values], bool)
+
+
 def build(attributes: Sequence[Attribute]) -> Lexicon:
     """The automaton of the attributes' words, on the host."""
     patterns = _patterns(tuple(attributes))

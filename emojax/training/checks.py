@@ -5,6 +5,7 @@ from emojax.config import Config, ConfigError
 from emojax.config.schema import media_positions
 from emojax.data.text import train_tokenizer
 from emojax.decoder import lm, pretrained
+from emojax.rewards import opposites
 from emojax.training.program import grpo_program, sft_program
 from emojax.training.stage_mesh import stage_mesh
 
@@ -26,4 +27,5 @@ def check(cfg: Config) -> None:
     own = cfg.model.decoder.weights == ""
     tokenizer = train_tokenizer(["a calm voice"], cfg.model.decoder.vocab) if own else pretrained.tokenizer(cfg)
     judge = rewards.make_reader(cfg.reward, tokenizer, end=cfg.model.decoder.end_token)
+    opposites.check(judge)
     grpo_program(cfg, stage_mesh(cfg, "grpo"), *rewards.build(judge))

@@ -21,6 +21,7 @@ from emojax.decoder import captioner, pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
+from emojax.rewards import opposites
 from emojax.training import adapters, aot, checkpoint, freeze, lock
 from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
@@ -88,6 +89,7 @@ def grpo(
         cfg = job.cfg
         assert job.tokenizer is not None, "a job that `begin` made has one"
         judge = rewards.make_reader(cfg.reward, job.tokenizer, end=cfg.model.decoder.end_token, training=job.clips)
+        opposites.check(judge)
         model, static = rewards.build(judge)
         program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
         _agree(program, "grpo")
