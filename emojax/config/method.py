@@ -110,7 +110,8 @@ class Grpo:
     clip_low: float = 0.2
     clip_high: float = 0.2
     loss: Literal["grpo", "dapo", "dr_grpo"] = "grpo"  # mean over samples of means, over tokens, over B·G·T
-    scale: Literal["group", "none"] = "group"  # divide advantages by the group's standard deviation, or not
+    # divide advantages by the group's standard deviation; or not; or each part of the reward by its own (GDPO)
+    scale: Literal["group", "none", "parts"] = "group"
     mask_truncated: bool = False  # a sample cut off before its end token gives no gradient
     sampling: Sampling = field(default_factory=Sampling)
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=1e-4, weight_decay=0.0))

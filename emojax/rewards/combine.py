@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
+from emojax.config import ConfigError
 from emojax.config.parts import Part
 from emojax.types import Array
 
@@ -47,6 +48,8 @@ def standardized(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
 
 def paid(parts: Mapping[str, Array], about: Sequence[Part]) -> list[tuple[Part, Array]]:
     """The parts that have a weight, their gates applied."""
+    if absent := [part.name for part in about if part.name not in parts]:
+        raise ConfigError(f"reward.parts: {', '.join(absent)} are no parts of this reward, which has {sorted(parts)}")
     found = []
     for part in about:
         score = parts[part.name]
