@@ -87,7 +87,7 @@ def test_its_score_is_that_of_transformers(name: str, told: dict, tmp_path: Path
     _, parts = jax.jit(rewards.score, static_argnums=1)(*built, ids, mask, rewards.references(reader, clips, 1))
     wanted = []
     for text in TEXTS:
-        logits = model(torch.tensor([tokenizer.encode(text).ids])).logits[0]
+        logits = model(torch.tensor([tokenizer.encode(text).ids])).logits[0].detach()
         kind = told.get("problem_type")
         several, one = torch.sigmoid(logits), torch.softmax(logits, -1)
         wanted.append(float(logits[0] if "num_labels" in told else several[1] if kind else one[1]))
@@ -103,5 +103,5 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
         rewards.build(rewards.make_reader(Reward(parts=(f"model(path={tmp_path}, label=wram)",)), policy()))
     told = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(told | {"problem_type": "ranking"}))
-    with pytest.raises(ValueError, match="problem_type wants one of regression, .* got 'ranking'"):
+    with pytest.raises(ValueError, match=r"problem_type wants one of regression, .* got 'ranking'"):
         rewards.build(rewards.make_reader(Reward(parts=(f"model(path={tmp_path})",)), policy()))

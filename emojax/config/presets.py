@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from emojax.config import inert
 from emojax.config.aliases import as_saved, family_now, old_modules
 from emojax.config.parts import split
 from emojax.config.schema import Config
@@ -46,7 +47,11 @@ def load(preset: str, overrides: Sequence[str] = ()) -> Config:
         path = folder() / f"{preset}.py"
     if not path.is_file():
         raise ConfigError(f"no configuration file at {path}")
-    return override(read_json(path) if path.suffix == ".json" else _run(path), overrides)
+    if path.suffix == ".json":
+        return override(read_json(path), overrides)  # as it was saved: its run goes on with it
+    cfg = override(_run(path), overrides)
+    inert.check(cfg)
+    return cfg
 
 
 def _run(path: Path) -> Config:
