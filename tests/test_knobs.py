@@ -197,6 +197,10 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     ),
     "keep": ("1", "test_checkpoints.py::test_the_last_and_the_best_are_kept_and_can_be_asked_for"),
     "keep_best": ("1", "test_checkpoints.py::test_the_last_and_the_best_are_kept_and_can_be_asked_for"),
+    "keep_best_by": ("loss", "test_held_out.py::test_it_is_in_the_log_and_the_best_step_by_it_is_kept"),
+    "eval_every": ("2", "test_held_out.py::test_it_is_in_the_log_and_the_best_step_by_it_is_kept"),
+    "eval_clips": ("8", "test_held_out.py::test_a_run_evaluates_its_held_out_clips"),
+    "patience": ("2", "test_held_out.py::test_a_stage_ends_where_nothing_improves_and_a_resumed_one_knows"),
     "sample_every": ("1", "test_full_disk.py"),
     "max_skipped": ("1", "test_loop.py::test_a_run_that_diverged_names_the_last_state_that_trained_and_ends_there"),
     "caption_tokens": ("7", batches),
@@ -271,6 +275,8 @@ REFUSED = {
     "data.frame_resize": "64",
     "data.frame_filter": "bicubic",
     "model.decoder.window_from": "1",
+    "eval_clips": "8",
+    "patience": "2",
 }
 
 

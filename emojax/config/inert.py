@@ -23,6 +23,16 @@ INERT = (
         "lora.targets is empty: name the linear maps that get adapters",
     ),
     Inert(
+        ("eval_clips", "patience"),
+        lambda cfg: not cfg.eval_every,
+        "eval_every=0: nothing is evaluated while training",
+    ),
+    Inert(
+        ("patience",),
+        lambda cfg: not cfg.keep_best_by.removeprefix("-").startswith("eval_"),
+        "keep_best_by that is no metric of an evaluation: name one, such as eval_greedy_reward",
+    ),
+    Inert(
         ("grpo.clip_low", "grpo.clip_high"),
         lambda cfg: cfg.grpo.updates == 1,
         "grpo.updates=1: a policy that has just sampled has a ratio of one, which no bound clips",

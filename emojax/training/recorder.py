@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from emojax.config import ConfigError
 from emojax.errors import RunError
 from emojax.parallel import sharding
 from emojax.training import checkpoint
@@ -38,10 +39,15 @@ class Recorder:
         self._clock = session.now()
         labelled = any(clip.emotion is not None for clip in job.clips)
         self._absent = () if labelled else ("emotion_loss",)  # a mean over no clip, whatever the step
+        self._beside: dict[str, float] = {}
         self.scores, self.skipped = checkpoint.since(job.out, first), 0
 
     def hold(self, step: int, metrics: Metrics) -> None:
         self._held = step, metrics
+
+    def beside(self, values: dict[str, float]) -> None:
+        """What an evaluation says of the step that is held."""
+        self._beside = values
 
     def settle(self, params: Tree) -> None:
         """Waits for the metrics that are held, and records them; `params` are those after their step.
@@ -58,7 +64,11 @@ class Recorder:
         self._watchdog.finished(step)
         now = self._session.now()
         values["step_seconds"], self._clock = now - self._clock, now
-        self.scores.append(checkpoint.score(values))
+        values, self._beside = values | self._beside, {}
+        by = cfg.keep_best_by
+        if (name := by.removeprefix("-")) and not name.startswith("eval_") and name not in values:
+            raise ConfigError(f"keep_best_by={by!r} is no metric of a step; there are {', '.join(values)}")
+        self.scores.append(checkpoint.score(values, by))
         if self._log is not None:
             self._log.metrics(step, values, {"params_sha256": checkpoint.sha256(params)} if last else {})
             if samples is not None and (step % cfg.sample_every == 0 or last):

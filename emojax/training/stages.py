@@ -22,7 +22,7 @@ from emojax.encoders.features import drop_encoders
 from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
 from emojax.rewards import opposites
-from emojax.training import adapters, aot, checkpoint, freeze, lock
+from emojax.training import adapters, aot, checkpoint, freeze, held_out, lock
 from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
 from emojax.training.job import Job, Progress, begin
@@ -105,7 +105,7 @@ def grpo(
         if state is None:
             state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
         del start
-        _run(dataclasses.replace(job, references=references), program, state, frozen)
+        _run(dataclasses.replace(job, references=references), program, state, frozen, judge)
 
 
 def _agree(program: Program, stage: str) -> None:
@@ -131,7 +131,7 @@ def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
     return jax.jit(lambda tree: freeze.kept(tree, cfg), out_shardings=jax.tree.map(lambda x: x.sharding, wanted))(tree)
 
 
-def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
+def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rewards.Reader | None = None) -> None:
     if int(state.step) >= job.steps:
         return
     cfg = job.cfg
@@ -155,9 +155,10 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
         references=job.references,
         features=job.features,
     )
+    evaluation = held_out.build(job, program, judge)
     key = sharding.everywhere(jax.random.key(cfg.seed), program.mesh)
     with closing(batches):
-        train(job, program, state, frozen, batches, key, partial(_words, job))
+        train(job, program, state, frozen, batches, key, partial(_words, job), evaluation)
 
 
 def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> captioner.Params:
