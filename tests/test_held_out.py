@@ -14,9 +14,9 @@ import pytest
 from emojax import rewards
 from emojax.config import ConfigError, presets
 from emojax.decoder.captioner import Params, sample
-from emojax.training import checkpoint, held_out
+from emojax.training import checkpoint, held_out, stages
 from emojax.training.held_out import HeldOut
-from emojax.training.job import Job
+from emojax.training.job import Job, silent
 from support import made_up, small_loop
 
 CFG = made_up.config(eval_every=2)
@@ -118,3 +118,29 @@ def test_none_is_asked_for_without_eval_every() -> None:
     assert held_out.build(job, SimpleNamespace(), None) is None  # pyright: ignore[reportArgumentType] not looked at
     with pytest.raises(ConfigError, match="patience=3 does nothing with eval_every=0"):
         presets.load("tiny", ["patience=3"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_a_run_evaluates_its_held_out_clips(stage: str, tmp_path: Path) -> None:
+    """Of as many clips as are asked for; with a reward of one's own, and of no model."""
+    own = tmp_path / "own.py"
+    own.write_text("def short(captions, clips):\n    return -captions.words.mask.sum(-1) / 10\n")
+    items = [f"reward.parts=facts,rouge_l*0.5,{own}:short*0.1", "reward.model=nowhere", "steps=2", "eval_every=1"]
+    told = {}
+    for clips in (2, 7):
+        cfg = presets.load("tiny", [*items, f"eval_clips={clips}"])
+        run = tmp_path / f"{stage}-{clips}"
+        if stage == "sft":
+            stages.sft(cfg, run, progress=silent)
+        else:
+            stages.grpo(cfg, run, init=None, progress=silent)
+        told[clips] = lines(run)
+        assert [line["step"] for line in told[clips]] == [1, 2]
+        for line in told[clips]:
+            mix = line["eval_greedy_reward_facts"] + 0.5 * line["eval_greedy_reward_rouge_l"]
+            mix += 0.1 * line["eval_greedy_reward_short"]
+            assert line["eval_greedy_reward"] == pytest.approx(mix, abs=1e-4)
+            assert {"eval_sampled_reward", "eval_greedy_reward_emotion_stated", "eval_sampled_truncated"} <= line.keys()
+    assert [line["loss"] for line in told[2]] == [line["loss"] for line in told[7]], "training does not notice"
+    assert told[2][0]["eval_greedy_reward"] != told[7][0]["eval_greedy_reward"]

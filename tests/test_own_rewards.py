@@ -161,4 +161,6 @@ def test_one_of_the_host_is_asked_for_by_name(tmp_path: Path, caplog: pytest.Log
     found = rewards.score_texts(model, static, reader, ["é", "", "abc"], [clips[0], clips[1], clips[1]])
     assert found["judge"].tolist() == [5, 1, 4]
     assert "callback" in lowered((own,))
-    assert "callback" not in lowered((f"{written(tmp_path, PLAIN)}:plain",))
+    every = ("facts", "label", "wheel", "units", "rouge_l", "bleu", "cider", "length(low=1, high=9)", "repetition")
+    every += ("overlong(limit=9, soft=3)", "copying", "ending", f"{written(tmp_path, PLAIN)}:plain(if=facts>0)")
+    assert "callback" not in lowered(every)
