@@ -82,7 +82,7 @@ def corpus(cfg: Config) -> str:
 class Embedded(Reader):
     """Texts have embeddings without a model."""
 
-    def embed(self, texts: Any) -> np.ndarray:
+    def phrases(self, texts: Any) -> np.ndarray:
         return np.stack([np.random.default_rng([*text.encode()]).normal(size=8) for text in texts])
 
 

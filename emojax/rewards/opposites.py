@@ -37,7 +37,7 @@ def check(read: Reader) -> None:
 def words_of(read: Reader, words: Sequence[str]) -> np.ndarray:
     """f64[words E]: each in all templates, the mean embedding."""
     templates = read.reward.templates
-    embedded = read.embed([template.format(word) for word in words for template in templates])
+    embedded = read.phrases([template.format(word) for word in words for template in templates])
     return _unit(embedded.astype(np.float64).reshape(len(words), len(templates), -1).mean(1))
 
 

@@ -1,6 +1,7 @@
 """The host's side of a reward: what is loaded for its parts, and plain strings made into what they read."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -65,6 +66,13 @@ class Reader:
             self.known.update(zip(new, found, strict=True))
         return np.stack([self.known[text] for text in texts])
 
+    def phrases(self, texts: Sequence[str]) -> np.ndarray:
+        """`embed` of a configuration's own few texts, kept as long as the process lives: a run asks at each stage."""
+        kept = _phrases_of(self.reward.model, self.reward.max_tokens)
+        new = [text for text in dict.fromkeys(texts) if text not in kept]
+        kept.update(zip(new, self.embed(new), strict=True))
+        return np.stack([kept[text] for text in texts])
+
     def tokens(self, texts: Sequence[str]) -> Text:
         """The reward model's, [texts S]."""
         assert self.sentence is not None, "a part that asks for tokens says so"
@@ -87,6 +95,11 @@ class Reader:
         rows = 64 * -(-len(texts) // 64)  # few shapes for XLA to compile
         found = _words(*(np.pad(x, ((0, rows - len(texts)), (0, 0))) for x in (spelled.ids, spelled.mask)))
         return Text(*(_array(np.asarray(x)[: len(texts)]) for x in (found.ids, found.mask)))
+
+
+@functools.lru_cache(maxsize=4)
+def _phrases_of(model: str, max_tokens: int) -> dict[str, np.ndarray]:
+    return {}
 
 
 _words = jax.jit(words)

@@ -23,7 +23,7 @@ class Options:
 def arrays(options: Options, reader: Reader) -> Coordinates:
     reward = reader.reward
     phrases = emotion.phrases(reward.concepts, reward.templates)
-    embedded = reader.embed([phrase for concept in phrases for phrase in concept])
+    embedded = reader.phrases([phrase for concept in phrases for phrase in concept])
     ends = np.cumsum([len(concept) for concept in phrases])[:-1]
     return emotion.build_space(np.split(embedded, ends), reward.coordinates, reward.center)
 
