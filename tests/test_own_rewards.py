@@ -5,7 +5,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from emojax import rewards
 from emojax.config import ConfigError, Reward, presets
@@ -15,6 +14,7 @@ from emojax.parallel import sharding
 from emojax.rewards.part import scorer
 from emojax.training.program import grpo_program
 from support import made_up
+from support.byte_policy import policy
 
 PLAIN = '''"""Captions in plain words: few of them, and one that stands in the references."""
 
@@ -30,15 +30,6 @@ def plain(captions: Captions, clips: References) -> Array:
     same &= captions.words.mask[..., None, None] & clips.words.mask[:, None, None]
     return jnp.where(same.any((-3, -2, -1)), few + 1, few)
 '''
-
-
-def policy() -> Tokenizer:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(["<p>", "<s>", "<e>", *alphabet])}, []))
-    tokenizer.add_special_tokens(["<p>", "<s>", "<e>"])
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
 
 
 def written(folder: Path, text: str, name: str = "own.py") -> str:

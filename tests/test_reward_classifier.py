@@ -12,12 +12,13 @@ pytest.importorskip("transformers", reason="parity with transformers")
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from emojax import rewards
 from emojax.config import ConfigError, Reward
 from emojax.data.clips import Clip
 from emojax.data.text import END
+from support.byte_policy import policy
 from support.text_models import MODELS, SIZES
 
 WORDS = [
@@ -34,15 +35,6 @@ WORDS = [
     ".",
 ]
 TEXTS = ["sad cabage.", "a, b. c", "", "Sad JADE ide cab", "xyz sad", "She is sad 😀"]
-
-
-def policy() -> Tokenizer:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(["<p>", "<s>", "<e>", *alphabet])}, []))
-    tokenizer.add_special_tokens(["<p>", "<s>", "<e>"])
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
 
 
 def judge(folder: Path, name: str, **told) -> tuple[transformers.PreTrainedModel, Tokenizer]:

@@ -72,7 +72,7 @@ def test_parts_by_their_own_deviation_do_not_drown_each_other() -> None:
     ("old", "now"),
     [
         ({"kind": "emotion", "emotion_weight": 0.8, "facts_weight": 0.5}, ["emotion*0.8", "sentence*0.2", "facts*0.5"]),
-        ({"emotion_weight": 1.0, "pool": "max"}, ["emotion(pool=max)*1.0", "sentence(pool=max)*0.0", "facts*0.0"]),
+        ({"emotion_weight": 1.0, "pool": "max"}, ["emotion(pool=max)*1", "sentence(pool=max)*0", "facts*0"]),
         ({"kind": "rouge_l", "facts_weight": 0.25}, ["rouge_l(tokens=reward)*1", "facts*0.25"]),
     ],
 )

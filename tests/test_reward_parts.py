@@ -12,7 +12,6 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from emojax import rewards
 from emojax.config import Reward
@@ -21,6 +20,7 @@ from emojax.data.clips import Clip
 from emojax.data.text import END
 from emojax.rewards import lexicon, wheels
 from emojax.rewards.parts import units
+from support.byte_policy import policy
 
 CLIPS, SAMPLES, BYTES = 200, 5, 96
 PIECES = [
@@ -60,17 +60,6 @@ def texts(count: int, seed: int) -> list[str]:
         text = "".join(rng.choice(PIECES) + rng.choice([" ", " ", ", ", ". ", ""]) for _ in range(rng.randrange(1, 8)))
         found.append(text.encode()[: BYTES // 2].decode(errors="ignore"))
     return found
-
-
-@functools.cache
-def policy() -> Tokenizer:
-    """A token a byte, and three special ones."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(["<p>", "<s>", "<e>", *alphabet])}, []))
-    tokenizer.add_special_tokens(["<p>", "<s>", "<e>"])
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
 
 
 @functools.cache

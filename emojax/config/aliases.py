@@ -50,8 +50,14 @@ def _parts(values: dict[str, Any]) -> list[str]:
     share, facts = values.get("emotion_weight", 0.5), values.get("facts_weight", 0.0)
     pool = "(pool=max)" if values.get("pool") == "max" else ""
     if values.get("kind") == "rouge_l":
-        return ["rouge_l(tokens=reward)*1", f"facts*{facts}"]
-    return [f"emotion{pool}*{share}", f"sentence{pool}*{round(1 - share, 12)}", f"facts*{facts}"]
+        return ["rouge_l(tokens=reward)*1", f"facts*{_number(facts)}"]
+    rest = _number(round(1 - share, 12))
+    return [f"emotion{pool}*{_number(share)}", f"sentence{pool}*{rest}", f"facts*{_number(facts)}"]
+
+
+def _number(x: float) -> str:
+    """As one would write it: 0.5, 1, 0."""
+    return f"{x:g}" if float(f"{x:g}") == x else repr(x)
 
 
 @contextmanager
