@@ -27,7 +27,7 @@ def config() -> Config:
         sft_steps=900,
         caption_tokens=40,
         data=Data(
-            corpus=Corpus(clips=3000, speakers=48),
+            corpus=Corpus(clips=4000, speakers=320),
             frames=4,
             transcript_tokens=12,
             targets=2,

@@ -1,13 +1,16 @@
 """The `emojax` command.
 
 It ends with 0 when it is done; with 2 when it was asked for what cannot be done, which it says; with 75 when training
-was stopped by SIGTERM, complete up to a finished step, to be resumed with --resume; else something broke.
+was stopped by SIGTERM or Ctrl-C, complete up to a finished step, to be resumed with --resume; with 130 at a second
+Ctrl-C, at once; with 1 when nothing could be captioned; else something broke.
 """
 
+import logging
 import os
 import signal
 import sys
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 
 import tyro
@@ -35,9 +38,15 @@ COMMANDS = {
 
 def main() -> None:
     """Errors that a user can cause are one line; EMOJAX_TRACEBACK=1 shows where they come from."""
+    assert logging.lastResort is not None, "nobody has taken it away"
+    logging.lastResort.setLevel(logging.INFO)  # which shows what no handler does, one line each
+    logging.getLogger("emojax").setLevel(logging.INFO)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     xla.set_environment()
+    if sys.argv[1:] == ["--version"]:
+        print(f"emojax {version('emojax')}")
+        return
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="emojax", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
@@ -50,9 +59,15 @@ def main() -> None:
         print(f"emojax: {e}", file=sys.stderr)
         hosts.end(2)
     except Stopped as e:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the code below is to be seen, however often it is told
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # the code below is to be seen, however often it is told
         print(f"emojax: {e}", file=sys.stderr)
         sys.exit(Stopped.EXIT)
+    except KeyboardInterrupt:
+        from emojax.parallel import hosts
+
+        print("emojax: interrupted", file=sys.stderr)
+        hosts.end(128 + signal.SIGINT)
 
 
 def _by_user(e: Exception) -> bool:

@@ -24,7 +24,7 @@ class WriteError(OSError):
 
 
 class Stopped(Exception):
-    """SIGTERM came: the run is complete up to a finished step, and is resumed with `--resume`."""
+    """SIGTERM or Ctrl-C came: the run is complete up to a finished step, and is resumed with `--resume`."""
 
     EXIT = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
 

@@ -70,6 +70,7 @@ class Batch:
     caption_mask: Array  # bool[B M T] True up to and including the end token; False throughout where there are fewer
     emotion: Array  # i32[B] the label's number among the concepts; -1: the clip has none
     references: References | None = None
+    attributes: Array | None = None  # i32[B N] the place of its value of each of `reward.attributes`; -1: not known
     audio_features: Features | None = None  # in the place of `audio`
     video_features: Features | None = None  # in the place of `video`
 

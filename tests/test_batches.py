@@ -61,7 +61,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 
 
 def take(count: int, clips: Sequence[Clip], cfg: Data = CFG, batch: int = 4, seed: int = 7, **where) -> list[Batch]:
-    extra = {name: where.pop(name) for name in ("emotions", "references", "features") if name in where}
+    extra = {name: where.pop(name) for name in ("emotions", "attributes", "references", "features") if name in where}
     batches = training_batches(clips, TOKENIZER, cfg, Batching(batch, seed, 16, **where), **extra)
     try:
         return list(islice(batches, count))
@@ -207,10 +207,12 @@ def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
     table = np.arange(21 * 2 * 3).reshape(21, 2, 3)
     references = References(table[..., 0] > 9, Text(table, table > 4), table / 7, own={"facts": table[:, 0]})  # pyright: ignore[reportArgumentType]  # numpy on the host
     labels = np.arange(21, dtype=np.int32) % 7 - 1
-    for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, references=references):
+    values = np.arange(42, dtype=np.int32).reshape(21, 2)
+    for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, attributes=values, references=references):
         assert batch.references is not None
         rows = [int(np.flatnonzero(names == c)[0]) for c in np.asarray(batch.clip_id)]
         np.testing.assert_array_equal(batch.emotion, labels[rows])
+        np.testing.assert_array_equal(batch.attributes, values[rows])
         np.testing.assert_array_equal(batch.references.tokens.ids, table[rows])
         np.testing.assert_array_equal(batch.references.own["facts"], table[rows][:, 0])
         assert batch.references.words is None

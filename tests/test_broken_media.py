@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from emojax.data.audio import decode_audio
-from emojax.data.container import MediaError
+from emojax.data.container import MediaError, Streams, probe
 from emojax.data.video import decode_video
-from support.media_files import FILMS, SOUNDS, tone, write_all
+from support.media_files import FILMS, SOUNDS, tone, write_all, write_av
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,18 @@ def test_what_is_no_media_file_is_an_error_that_names_it(tmp_path: Path, name: s
         decode_audio(tmp_path / "gone.wav")
     with pytest.raises(MediaError):
         decode_video(tmp_path, 4, 16)
+
+
+def test_a_codec_that_nobody_knows_is_named_and_the_sound_beside_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_av(path, "libx264", "aac")
+    whole = decode_audio(path)
+    assert whole is not None
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(MediaError, match="has video of a codec that is not known here"):
+        decode_video(path, 2, 16)
+    np.testing.assert_array_equal(decode_audio(path), whole)
+    assert probe(path) == Streams(audio=True, video=True, seconds=pytest.approx(1.5, abs=0.1))
 
 
 @pytest.mark.parametrize("name", ["s16.flac", "cbr.mp3"])

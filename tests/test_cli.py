@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from emojax.commands import experiment
+from emojax.api import experiment
 from emojax.config import Config, ConfigError, presets
 from emojax.errors import RunError
-from emojax.plan import flops
+from emojax.planning import flops
 from emojax.training.log import Log, cut_after
 from emojax.training.run import open_run, stage_of, trained
 
@@ -66,6 +66,7 @@ def test_overrides_take_the_type_of_their_field_and_touch_nothing_else() -> None
         ("gruop=16", r"no field is called 'gruop', did you mean '(grpo\.)?group'\?"),
         ("grpo.gropu=16", r"did you mean 'grpo\.group'\?"),
         ("xylophone=1", r"no field is called 'xylophone'$"),
+        ("lr=1", r"no field is called 'lr', did you mean 'learning_rate'\?"),
         ("learning_rate=1", r"may be any of sft\.optimizer\.learning_rate, grpo\.optimizer\.learning_rate"),
         ("batch=1", r"may be any of sft\.batch, grpo\.batch: write the whole path"),
         ("group", "an override is name=value, got 'group'"),
@@ -125,8 +126,14 @@ def test_a_run_is_refused_resumed_or_replaced(tmp_path: Path) -> None:
     assert (stage_of(out), sorted(files(out))) == ("grpo", ["config.json", "run.json"])
 
 
+def begun(at: Path) -> None:
+    """A run that has taken a step."""
+    open_run(at, "sft", TINY, resume=False, overwrite=False)
+    (at / "metrics.jsonl").write_text('{"step": 1}\n')
+
+
 def test_a_run_is_not_resumed_with_another_configuration(tmp_path: Path) -> None:
-    open_run(tmp_path, "sft", TINY, resume=False, overwrite=False)
+    begun(tmp_path)
     before = files(tmp_path)
     other = presets.override(TINY, ["seed=1", "grpo.group=2"])
     with pytest.raises(RunError, match=r"(?s)seed: 0 there, 1 now.*grpo\.group: 4 there, 2 now") as caught:
@@ -139,7 +146,7 @@ def test_a_run_is_not_resumed_with_another_configuration(tmp_path: Path) -> None
 
 
 def test_a_run_may_be_resumed_on_another_mesh_and_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_run(tmp_path, "sft", TINY, resume=False, overwrite=False)
+    begun(tmp_path)
     open_run(tmp_path, "sft", presets.override(TINY, ["mesh.fsdp=4"]), resume=True, overwrite=False)
     assert "agree with the unbroken run's to rounding only" in caplog.text
     assert "mesh.fsdp: None there, 4 now" in caplog.text

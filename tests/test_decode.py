@@ -10,7 +10,7 @@ from emojax.config import LlamaConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
 from emojax.decoder.sample import noise, rollout
-from emojax.training.losses import token_scores
+from emojax.training.tokens import Read, Rule, token_scores
 from emojax.types import Prefix
 from support import made_up
 
@@ -46,7 +46,7 @@ def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: LlamaCo
     clip = jnp.arange(3, dtype=jnp.uint32)
     out = rollout(p, cache, pre.mask, noise(jax.random.key(2), clip, 5), length=11, sampling=sampling, sizes=cfg)
     hidden = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg)
-    again = token_scores(hidden, lm.head(p), out.ids, cfg.vocab, sampling)
+    again = token_scores(Read(hidden, lm.head(p)), out.ids, out.mask, Rule(cfg.vocab, sampling))
     assert out.mask.any(), "nothing was sampled"
     np.testing.assert_allclose(np.where(out.mask, again.logp, 0), out.logp, atol=2e-5)
 

@@ -18,7 +18,7 @@ from emojax.decoder.captioner import shifted
 from emojax.decoder.logits import logits
 from emojax.decoder.sample import noise, rollout
 from emojax.hub import weights
-from emojax.training.losses import token_scores
+from emojax.training.tokens import Read, Rule, token_scores
 from emojax.types import Array, Prefix
 from support import decoder_models
 from support.decoder_models import MODELS
@@ -107,7 +107,7 @@ def test_decoding_with_a_cache_equals_reading_at_once(name, directory):
     how = Sampling(temperature=1.7)
     out = write(p, prefix, 7, how, cfg, 2)
     hidden, _ = read(p, prefix, shifted(out.ids, cfg.start_token), cfg)
-    again = token_scores(hidden, lm.head(p), out.ids, cfg.vocab, how)
+    again = token_scores(Read(hidden, lm.head(p)), out.ids, out.mask, Rule(cfg.vocab, how))
     assert out.mask.sum() > 30
     assert (np.asarray(out.ids) < cfg.vocab).all()
     np.testing.assert_allclose(np.where(out.mask, again.logp, 0), out.logp, atol=3e-5)

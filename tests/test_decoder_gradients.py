@@ -11,7 +11,7 @@ from emojax.config import DecoderConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
 from emojax.hub import weights
-from emojax.training.losses import token_scores
+from emojax.training.tokens import Read, Rule, surprise, token_loss
 from emojax.types import Array, Prefix
 from support import decoder_models
 
@@ -27,7 +27,8 @@ def gradient(
     def loss(p: lm.Lm, embed: Array) -> Array:
         pre = prefix.replace(embed=embed)
         hidden = lm.suffix(p, lm.prefill(p, pre, cfg, remat), pre.mask, shifted(ids, cfg.start_token), cfg, remat)
-        return -token_scores(hidden, lm.head(p), ids, cfg.vocab, Sampling()).logp.mean(where=mask)
+        read, rule = Read(hidden, lm.head(p)), Rule(cfg.vocab, Sampling())
+        return token_loss(read, ids, mask, rule, surprise, ())[0] / mask.sum().astype(jnp.float32)
 
     value, grads = jax.value_and_grad(loss, (0, 1))(p, prefix.embed)
     return value, *grads

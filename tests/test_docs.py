@@ -181,7 +181,7 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
 SIZES = {30_522: 3_000, 384: 32, 1_536: 64}  # of MiniLM's arrays, and what is kept of them here
 BEGIN = [  # what the pages assume, beside clips
     ["synth", "--out", "clips", "--clips", "36", "--speakers", "12"],
-    ["demo", "--fast"],
+    ["demo", "--fast", "--out", "emojax-demo"],
 ]
 
 

@@ -11,13 +11,13 @@ from emojax.config import ConfigError, Corpus, Reward
 from emojax.config.concepts import ATTRIBUTES, CONCEPTS_ZH, Attribute, Concept
 from emojax.corpus.synthetic import describe
 from emojax.data.clips import Clip
-from emojax.evaluate.facts import facts
+from emojax.evaluation.facts import facts
 from emojax.rewards import lexicon
 from emojax.rewards.facts import holds, known_facts, numbers, pay
 
 ABOUT = (*known_facts(Reward(attributes=ATTRIBUTES)), Attribute("zh", CONCEPTS_ZH))
 NAMES = [(fact.name, value.name) for fact in ABOUT for value in fact.values]
-RECORDS = describe(Corpus(clips=210, speakers=12), 0)
+RECORDS = describe(Corpus(clips=210, speakers=12))
 BYTES = 300
 
 

@@ -21,7 +21,8 @@ from emojax.decoder import captioner
 from emojax.encoders import media
 from emojax.export import directory
 from emojax.parallel import sharding
-from emojax.plan import flops
+from emojax.planning import flops
+from emojax.training import exported
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import sft_program
 from emojax.types import Batch
@@ -142,7 +143,7 @@ def test_programs_and_exports_do_without_an_encoder(folder: Path, tmp_path: Path
     assert flops.projector(cfg, "audio", 2.0) == 2 * 3 * 11 * cfg.model.decoder.width
     params = param.init(captioner.declare(cfg), jax.random.key(0))
     directory.write(cfg, params, TOKENIZER, "card", tmp_path / "out")
-    back, same, _, _ = directory.read(tmp_path / "out")
+    back, same, _, _ = exported.read(tmp_path / "out")
     assert back.model.audio == FeatureFilesConfig(width=11, positions=6, tokens=3)
     jax.tree.map(np.testing.assert_array_equal, same.encoders, params.encoders)
 

@@ -8,8 +8,8 @@ import soundfile
 
 from emojax.config import Data
 from emojax.data.clips import Clip
-from emojax.evaluate import floors
-from emojax.evaluate.floors import Features, best_constant, media_features, nearest, nearest_captions
+from emojax.evaluation import floors
+from emojax.evaluation.floors import Features, best_constant, media_features, nearest, nearest_captions
 
 
 def overlap(captions, clips):

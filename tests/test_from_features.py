@@ -22,8 +22,8 @@ from emojax.encoders import media
 from emojax.encoders.features import drop_encoders
 from emojax.export import directory
 from emojax.parallel import sharding
-from emojax.plan import flops
-from emojax.training import stages
+from emojax.planning import flops
+from emojax.training import exported, stages
 from emojax.training.features import check_features, feature_source
 from emojax.training.program import abstract_batch, sft_program
 from emojax.types import Batch
@@ -63,7 +63,7 @@ def media_run(cfg: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(cfg: Config, media_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Reads features, which were made with the weights of the run from media, of clips padded less than there."""
     out = tmp_path_factory.mktemp("features") / "all"
-    _, params, _, mesh = captioning.restore(media_run)
+    _, params, _, mesh = captioning.restore(media_run, devices=jax.devices()[:1])
     clips = read_manifest(Path(cfg.data.manifest))
     less = with_data(cfg, audio_seconds=BUCKETS)
     encode(less, params.encoders, clips, out, Encoding(batch=4, file=8), mesh=mesh, progress=quiet)
@@ -125,7 +125,7 @@ def test_captions_are_equal_and_may_be_made_of_media_or_features(read: Config, f
 def test_an_export_of_a_run_from_features_has_its_encoders(features_run: Path, tmp_path: Path) -> None:
     cfg, params, tokenizer, _ = captioning.restore(features_run)
     directory.write(cfg, params, tokenizer, "card", tmp_path / "out")
-    back, same, _, _ = directory.read(tmp_path / "out")
+    back, same, _, _ = exported.read(tmp_path / "out")
     assert back.data.features == ""
     assert jax.tree.leaves(same.encoders.audio)
     jax.tree.map(np.testing.assert_array_equal, same.encoders, params.encoders)

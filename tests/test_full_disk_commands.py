@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from emojax.config import Corpus
+from emojax.corpus.synthetic import make_corpus
 from support.small_disk import mounted
 from support.xla_flags import CHEAP
 from test_cli import files
@@ -17,7 +19,8 @@ from test_cli import files
 ROOT = Path(__file__).parents[1]
 TRIALS = 6  # of each of five commands
 MARGIN = 4096
-SETTINGS = ("--config", "tiny", "--set", "steps=3", "--set", "checkpoint_every=1", "--set", "data.corpus.clips=60")
+# no sentence model: what it computes takes most of a command's time, and it writes nothing
+TINY = ("--config", "tiny", "--set", "steps=2", "--set", "checkpoint_every=1", "--set", "reward.kind=rouge_l")
 
 
 def emojax(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -26,14 +29,25 @@ def emojax(*args: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run of both stages, and a manifest."""
-    at = tmp_path_factory.mktemp("given")
-    for command in (("synth", "--clips", "24", "--speakers", "6"), ("train", *SETTINGS)):
-        done = emojax(*command, "--out", at / command[0])
+def asked(command: str, at: Path) -> list[str | Path]:
+    """The command without its output; what it reads is made in the folder `at`."""
+    run, manifest = at / "run", at / "corpus" / "manifest.jsonl"
+    if command in ("caption", "encode"):
+        make_corpus(at / "corpus", Corpus(clips=24, speakers=6, seconds=1.0, frame_size=32, fps=6), 0, processes=1)
+    if command in ("caption", "export"):
+        done = emojax("sft", *TINY, "--out", run)
         assert done.returncode == 0, done.stderr[-2000:]
-    return at / "train", at / "synth" / "manifest.jsonl"
+    match command:
+        case "train":
+            return ["train", *TINY]
+        case "caption":
+            return ["caption", "--model", run, "--manifest", manifest]
+        case "encode":
+            return ["encode", *TINY[:2], "--manifest", manifest, "--file", "8", "--batch-size", "8"]
+        case "export":
+            return ["export", run]
+        case _:
+            return ["synth", "--clips", "24", "--speakers", "6"]
 
 
 def told(out: Path) -> Any:
@@ -55,35 +69,25 @@ def told(out: Path) -> Any:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("command", ["train", "caption", "encode", "export", "synth"])
-def test_a_disk_that_is_full_at_a_random_moment(command: str, given: tuple[Path, Path], tmp_path: Path) -> None:
-    run, manifest = given
-    asked: list[str | Path] = {
-        "train": ["train", *SETTINGS],
-        "caption": ["caption", "--model", run, "--manifest", manifest],
-        "encode": ["encode", "--model", run, "--manifest", manifest, "--file", "16", "--batch-size", "8"],
-        "export": ["export", run],
-        "synth": ["synth", "--clips", "24", "--speakers", "6"],
-    }[command]
-    name, again = (
-        ("captions.jsonl" if command == "caption" else "out"),
-        ["--resume"] * (command in ("train", "caption")),
-    )
-    done = emojax(*asked, "--out", tmp_path / name)
+def test_a_disk_that_is_full_at_a_random_moment(command: str, tmp_path: Path) -> None:
+    call = asked(command, tmp_path / "given")
+    name, again = "captions.jsonl" if command == "caption" else "out", ["--resume"] * (command in ("train", "caption"))
+    done = emojax(*call, "--out", tmp_path / "whole" / name)
     assert done.returncode == 0, done.stderr[-2000:]
-    wanted = told(tmp_path / name)
-    size = sum(len(data) + MARGIN for data in files(tmp_path).values())
+    wanted = told(tmp_path / "whole" / name)
+    size = sum(len(data) + MARGIN for data in files(tmp_path / "whole").values())
     r = random.Random(command)
     for trial in range(TRIALS):
         with mounted(tmp_path / f"disk{trial}") as disk:
             disk.hold(round(MARGIN + size * 0.8 * r.random()))
-            full = emojax(*asked, "--out", disk.path / name)
+            full = emojax(*call, "--out", disk.path / name)
             lines = [line for line in full.stderr.splitlines() if line.startswith("emojax: ")]
             assert (full.returncode, len(lines)) == (2, 1), full.stderr[-3000:]
             assert "could not be written: No space left on device (" in lines[0]
             assert "MB free there); make room, then " in lines[0]
             assert "Traceback" not in full.stderr
             disk.make_room()
-            done = emojax(*asked, *again, "--out", disk.path / name)
+            done = emojax(*call, *again, "--out", disk.path / name)
             assert done.returncode == 0, done.stderr[-2000:]
             assert told(disk.path / name) == wanted
             assert not [left for left in files(disk.path) if left.endswith((".new", ".lock"))]

@@ -83,9 +83,9 @@ def test_the_lines_for_people_name_each_run_and_all_of_them() -> None:
     sft = [Mark(1, 0, 0, {}), Mark(1, 10, 5, {"step": 8, "compile": 2})]
     report = [Mark(1, 30, 0, {}), Mark(1, 40, 1, {"evaluation": 10})]
     assert lines({"sft": sft, "grpo": [], "report": report}) == [
-        "sft: goodput 80.0% of 10.0 s: step 8.0, compile 2.0",
-        "report: goodput 0.0% of 10.0 s: evaluation 10.0",
-        "all: goodput 20.0% of 40.0 s: step 8.0, compile 2.0, evaluation 10.0, lost to restarts 20.0",
+        "sft: 80% of 10 s spent training; the rest: compiling 2 s",
+        "report: 0% of 10 s spent training; the rest: captions and scores 10 s",
+        "all: 20% of 40 s spent training; the rest: compiling 2 s, captions and scores 10 s, between stages 20 s",
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from emojax.config import Config, Sampling
 from emojax.decoder.captioner import read
-from emojax.training import losses
+from emojax.training import losses, tokens
 from emojax.training.grpo import Rows, updates
 from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
 from support import made_up, plain
@@ -74,8 +74,8 @@ def assert_same_gradient(ours: Tree, theirs: Tree) -> None:
         assert gap < 1e-3 * norm(leaf) + 1e-6 * whole, f"{jax.tree_util.keystr(path)}: a small part of it is wrong"
 
 
-def cold_start_loss(params, mel, video, sequences, ids, mask, labels, there):
-    """All parts; `there` bool[B streams], `labels` of the clips that have one."""
+def cold_start_loss(params, mel, video, sequences, ids, mask, labels, attributes, there):
+    """All parts; `there` bool[B streams], `labels` and `attributes` -1 where a clip has none."""
     seen = plain.streams(params.encoders, mel, video, CFG)
     logp = plain.log_probability(params.decoder, seen, sequences, ids, CFG.model.decoder)
     captions = -(logp * mask).sum() / mask.sum()
@@ -90,8 +90,17 @@ def cold_start_loss(params, mel, video, sequences, ids, mask, labels, there):
         if labels[b] >= 0 and there[b].any()
     ]
     emotion = -sum(named) / len(named)
+    counts = [len(attribute.values) for attribute in CFG.reward.attributes]
+    told = {}
+    for b, streams in enumerate(seen):
+        if there[b].any() and (attributes[b] >= 0).any():
+            values = plain.name_attributes(params.encoders, streams[there[b]], counts)
+            told[b] = -sum(value[n] for value, n in zip(values, attributes[b], strict=True) if n >= 0)
+    attributes = sum(told.values()) / len(told)
     total = captions + CFG.sft.words_weight * words + CFG.sft.emotion_weight * emotion
-    return total, {"loss": captions, "words_loss": words, "emotion_loss": emotion}
+    total += CFG.sft.attributes_weight * attributes
+    parts = {"loss": captions, "words_loss": words, "emotion_loss": emotion, "attributes_loss": attributes}
+    return total, parts
 
 
 def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
@@ -104,7 +113,7 @@ def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
     model = CFG.model
     there = np.concatenate([np.tile(hears, (model.audio.tokens, 1)), np.tile(sees, (model.video.tokens, 1))]).T
     with jax.enable_x64(True):
-        loss = functools.partial(cold_start_loss, labels=clips.emotion, there=there)
+        loss = functools.partial(cold_start_loss, labels=clips.emotion, attributes=clips.attributes, there=there)
         (_, parts), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
             plain.double(made_up.params(CFG)), *media, sequences, clips.caption, clips.caption_mask
         )
@@ -188,7 +197,8 @@ def test_off_policy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The gradient of the third update on one rollout, where ratios are clipped; and of the first, where they are 1."""
-    monkeypatch.setattr(losses, "CHUNK", 3 * 4 * 8 * LM.vocab)  # three positions at a time
+    monkeypatch.setattr(tokens, "CHUNK", 0)
+    monkeypatch.setattr(tokens, "LEAST", 50)  # of 288
     samples = step[1]["samples"]
     ended = (samples.ids == LM.end_token).any(-1)
     assert 0 < ended.mean() < 1

@@ -126,7 +126,7 @@ def test_weights_are_those_of_a_mean_over_what_is_there(
     assert (np.asarray(longer)[..., 7:] == 0).all()
 
     def total(logp):
-        return (policy_loss(logp, logp * 0, logp * 0 - 1, jnp.ones((3, 4)), cfg) * weight).sum()
+        return (policy_loss(logp, logp * 0, logp * 0 - 1, jnp.ones_like(logp), cfg) * weight).sum()
 
     gradient = np.asarray(jax.grad(total)(jnp.asarray(r.normal(size=mask.shape) * 0.05, jnp.float32)))
     assert (gradient[~np.asarray(ended)] == 0).all() == mask_truncated
@@ -139,6 +139,12 @@ def test_several_updates_move_the_ratio_and_clip_it() -> None:
     assert abs(metrics["ratio"] - 1) > 1e-3
     assert metrics["clip_fraction"] > 0.01
     assert_same_bits(metrics["samples"].ids, usual("grpo")[1]["samples"].ids)
+
+
+def test_without_beta_no_reference_is_kept_and_no_divergence_is_told() -> None:
+    assert not jax.tree.leaves(made_up.grpo(EAGER).frozen.reference)
+    assert "kl" not in step(cfg=EAGER)[1]
+    assert "kl" in usual("grpo")[1]
 
 
 def test_sampler_and_update_agree() -> None:

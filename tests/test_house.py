@@ -2,11 +2,13 @@
 
 import ast
 import functools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import emojax
 from emojax.config import presets
 
 ROOT = Path(__file__).parents[1]
@@ -14,10 +16,9 @@ HOUSE = ROOT / "emojax"
 FOUNDATION = ("errors", "types", "storage", "param")
 # a file imports from its own room and from those before it
 ROOMS = ["config", "parallel", "hub", "data", "datasets", "corpus", "nn", "encoders", "decoder", "text", "rewards"]
-ROOMS += ["training", "evaluate", "export", "captioning", "reproduce", "report", "plan", "bench", "commands"]
-# what emojax/__init__.py hands on when it is asked
-PUBLIC = {"Captioner": "captioning", "load": "captioning", "Config": "config", "Sampling": "config"}
-PUBLIC["__version__"] = "errors"  # from anywhere
+ROOMS += ["training", "evaluation", "export", "captioning", "reproduce", "report", "planning", "bench"]
+ROOMS += ["api", "commands"]
+PUBLIC = {name: home.partition(".")[0] for name, home in emojax._HOME.items()} | {"__version__": "errors"}
 MOST_PARAMETERS = 8
 LONGER: dict[str, str] = {}  # "room/file.py:function": why it takes more
 MOST_LINES = 300
@@ -123,3 +124,13 @@ def test_a_configuration_of_before_the_rooms_is_read(written: str) -> None:
     """
     fixed = ["sft.optimizer.epsilon=1e-6", "grpo.optimizer.epsilon=1e-6"] if written.endswith(".json") else []
     assert presets.load(str(ROOT / "tests" / "support" / "old" / written)) == presets.load("tiny", fixed)
+
+
+def test_the_corpus_of_a_run_from_before_its_seed_was_its_own_is_the_same(tmp_path: Path) -> None:
+    """Its seed was the run's, which now changes weights, order and noise alone."""
+    cfg = presets.load("tiny", ["seed=3"])
+    assert cfg.data.corpus.seed == 0
+    values = json.loads(presets.dumps(cfg))
+    del values["data"]["corpus"]["seed"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert presets.read_json(tmp_path / "config.json") == presets.override(cfg, ["data.corpus.seed=3"])

@@ -21,9 +21,10 @@ from emojax.config import Data
 from emojax.data import isolated
 from emojax.data.batches import Batching, training_batches
 from emojax.data.bulk import bulk_batches
-from emojax.data.clips import Clip, clips_of_files
+from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.encoding import encoding_batches
+from emojax.data.inputs import clips_of
 from emojax.data.isolated import call
 from emojax.data.text import train_tokenizer
 from support import dying
@@ -183,7 +184,7 @@ def test_files_named_on_the_command_line_are_looked_at_there_too(tmp_path: Path)
     (tmp_path / "id3.mp3").write_bytes(b"ID3")
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nid3.mp3\n")
     os.mkfifo(tmp_path / "pipe.wav")
-    clips = clips_of_files([tmp_path / name for name in names])
+    clips = clips_of([tmp_path / name for name in names])
     ((_, made, errors),) = bulk_batches(clips, TOKENIZER, DATA, caption_tokens=4, batch=16)
     assert made is None
     assert [(e.id, e.path.name) for e in errors] == [(str(tmp_path / name), name) for name in names]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from emojax.api import experiment
 from emojax.captioning import caption_file
-from emojax.commands import experiment
 from emojax.config import presets
 from emojax.export import card
 from emojax.storage import parse_json, read_object

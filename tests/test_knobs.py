@@ -76,7 +76,7 @@ def frozen(cfg: Config) -> str:
 
 
 def corpus(cfg: Config) -> str:
-    return str([sorted(record.items()) for record in synthetic.describe(cfg.data.corpus, cfg.seed)])
+    return str([sorted(record.items()) for record in synthetic.describe(cfg.data.corpus)])
 
 
 class Embedded(Reader):
@@ -186,7 +186,9 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     "lora.dora": ("true", frozen),
     **{f"mesh.{name}": ("2", meshes) for name in ("data", "fsdp", "model")},
     "name": ("x", "test_executable.py::test_another_program_is_refused_before_the_first_step"),
-    "seed": ("1", corpus),
+    "seed": ("1", "test_views.py::test_noise_is_named_by_seed_batch_and_clip"),
+    "data.corpus.seed": ("1", corpus),
+    "sft.attributes_weight": ("0.3", "test_gradient.py"),
     "precision": ("bfloat16", sft),
     "frozen_precision": ("bfloat16", frozen),
     **dict.fromkeys(("steps", "sft_steps"), ("7", optimizers)),

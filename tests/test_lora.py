@@ -15,7 +15,7 @@ from emojax.config import Config, ConfigError, Lora, Mesh
 from emojax.decoder import captioner
 from emojax.nn.layers import Linear
 from emojax.parallel import sharding
-from emojax.plan import flops
+from emojax.planning import flops
 from emojax.training import adapters, freeze
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program
@@ -108,7 +108,7 @@ def test_how_an_adapter_begins() -> None:
 # with the emitters that runs have and the other tests do without: the law is about bits
 @functools.partial(jax.jit, static_argnums=1, compiler_options=EMITTERS)
 def loss(params: captioner.Params, cfg: Config) -> jax.Array:
-    scores = caption_scores(params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg)
+    _, scores = caption_scores(params, jax.tree.map(jnp.asarray, made_up.batch(cfg).replace(references=None)), cfg)
     return jnp.append(scores.tokens.logp.ravel(), scores.emotion)
 
 

@@ -17,7 +17,7 @@ from emojax.corpus import source
 from emojax.decoder import pretrained
 from emojax.errors import RunError
 from emojax.export import directory
-from emojax.training import adapters, stages
+from emojax.training import adapters, exported, initial, stages
 from emojax.training.run import open_run, stage_of
 from emojax.training.stage_mesh import stage_mesh
 from emojax.types import Tree
@@ -42,7 +42,7 @@ def mesh_of(run: Path) -> jax.sharding.Mesh:
 
 
 def kept(run: Path) -> Tree:
-    return stages.load_params(run, presets.read_json(run / "config.json"), mesh_of(run))
+    return initial.run_captioner(run, presets.read_json(run / "config.json"), mesh_of(run))
 
 
 def same(a: Tree, b: Tree) -> bool:
@@ -90,7 +90,7 @@ def test_a_run_with_adapters_resumes_and_is_exported_both_ways(tmp_path: Path) -
     cfg, apart, tokenizer, _ = captioning.restore(run, merge=False)
     directory.write(cfg, apart, tokenizer, "", tmp_path / "apart")
     for out in ("merged", "apart"):
-        _, again, _, _ = directory.read(tmp_path / out)
+        _, again, _, _ = exported.read(tmp_path / out)
         assert same(again, params), out
     decoder = tmp_path / "apart" / "decoder"
     assert not (decoder / "model.safetensors").exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emojax.data.clips import Clip, ManifestError, check_manifest, clips_of_files, read_manifest, write_manifest
+from emojax.data.clips import Clip, ManifestError, check_manifest, read_manifest, write_manifest
 
 
 def sound(path: Path) -> Path:
@@ -117,13 +117,19 @@ def test_absent_is_absent_and_caption_is_short_for_captions(tmp_path: Path) -> N
     assert read_manifest(separator)[0].transcript == "one\u2028line"
 
 
-def test_files_become_clips_with_the_streams_they_hold(tmp_path: Path) -> None:
-    wav, broken = sound(tmp_path / "a.wav"), tmp_path / "b.wav"
-    broken.write_bytes(b"RIFF")
-    found = clips_of_files([wav, broken, wav])
-    assert [c.id for c in found] == [str(wav), str(broken)]
-    assert (found[0].audio, found[0].video, found[0].seconds) == (wav, None, 0.5)
-    assert found[1].audio == broken  # decoding it says what is wrong
+def test_what_is_extra_is_the_users_own_and_unknown_fields_stay_errors(tmp_path: Path) -> None:
+    path = lines(tmp_path, {"id": "a", "transcript": "hm", "extra": {"site": 3, "nested": [1, {"x": None}]}})
+    (clip,) = read_manifest(path)
+    assert clip.extra == {"site": 3, "nested": [1, {"x": None}]}
+    write_manifest(path, [clip])
+    assert read_manifest(path) == [clip]
+    for wrong, message in (
+        ({"site": 3}, 'unknown field "site"'),
+        ({"extra": [1]}, '"extra" must be an object, got a list'),
+        ({"extra": {"x": float("nan")}}, '"extra" holds a number that is not finite'),
+    ):
+        (fault,) = check_manifest(lines(tmp_path, {"id": "a", "transcript": "hm", **wrong}))
+        assert message in fault.what
 
 
 def test_the_recordings_have_no_faults() -> None:

@@ -9,8 +9,8 @@ import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
 from emojax.config.concepts import CONCEPTS, Concept
-from emojax.evaluate.emotion_words import emotion_accuracy, emotion_of
-from emojax.evaluate.metrics import (
+from emojax.evaluation.emotion_words import emotion_accuracy, emotion_of
+from emojax.evaluation.metrics import (
     bleu,
     distinct,
     language_of,

@@ -13,10 +13,9 @@ from emojax import param
 from emojax.config import Config, Lora, Model, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
-from emojax.export import peft_files
 from emojax.hub import weights
-from emojax.training import adapters
-from emojax.training.losses import token_scores
+from emojax.training import adapters, peft_files
+from emojax.training.tokens import Read, Rule, surprise, token_loss
 from emojax.types import Array, Tree
 from support import decoder_models
 
@@ -90,7 +89,8 @@ def test_loss_and_gradients_of_the_adapters(case: Case, tmp_path: Path) -> None:
     def loss(own: Tree) -> Array:
         p = param.merge(own, case.bases)
         hidden = lm.suffix(p, lm.prefill(p, prefix, cfg), prefix.mask, shifted(ids, cfg.start_token), cfg)
-        return -token_scores(hidden, lm.head(p), ids, cfg.vocab, Sampling()).logp.mean()
+        read, rule = Read(hidden, lm.head(p)), Rule(cfg.vocab, Sampling())
+        return token_loss(read, ids, jnp.ones(ids.shape, bool), rule, surprise, ())[0] / ids.size
 
     value, grads = jax.jit(jax.value_and_grad(loss))(case.own)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from emojax.plan import hlo
-from emojax.plan.collectives import Collective, collectives, table
+from emojax.planning import hlo
+from emojax.planning.collectives import Collective, collectives, table
 
 MESH = jax.make_mesh((2, 4), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 TWO_SLICES = [0] * 4 + [1] * 4  # of which axis `a` is made

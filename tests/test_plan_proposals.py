@@ -10,8 +10,8 @@ import pytest
 import test_weak_scaling as small
 from emojax.config import Config, ConfigError, Mesh, presets
 from emojax.parallel.chips import GIB
-from emojax.plan import attempt, memory, programs, proposals, report
-from emojax.plan.proposals import Outcome
+from emojax.planning import attempt, memory, programs, proposals, report
+from emojax.planning.proposals import Outcome
 from emojax.training.stage_mesh import stage_mesh
 from support import made_up
 

@@ -17,8 +17,8 @@ from emojax.encoders import fusion
 from emojax.errors import RunError
 from emojax.export import directory
 from emojax.parallel.sharding import make_mesh
-from emojax.plan import flops
-from emojax.training import checkpoint, freeze, stages
+from emojax.planning import flops
+from emojax.training import checkpoint, exported, freeze, initial
 from support import made_up
 
 CFG = made_up.config()
@@ -33,7 +33,7 @@ ALL = dataclasses.replace(
 def test_projectors_are_exported_and_read_again(tmp_path: Path) -> None:
     params = made_up.params(ALL)
     directory.write(ALL, params, train_tokenizer(["a calm voice"], 300), "card", tmp_path / "out")
-    _, read, _, _ = directory.read(tmp_path / "out")
+    _, read, _, _ = exported.read(tmp_path / "out")
     assert made_up.distance(read, params) == 0
     with safe_open(tmp_path / "out" / "captioner.safetensors", framework="np") as file:
         paths = list(file.keys())
@@ -54,7 +54,7 @@ def test_a_checkpoint_of_another_projector_is_refused(tmp_path: Path) -> None:
         checkpoint.restore_tree(tmp_path / "tree", like(fusion=like()))
     (tmp_path / "config.json").write_text(presets.dumps(CFG))
     with pytest.raises(RunError, match="has another model than this configuration"):
-        stages.load_params(tmp_path, ALL, make_mesh(ALL))
+        initial.run_captioner(tmp_path, ALL, make_mesh(ALL))
 
 
 def test_freeze_patterns_name_projectors() -> None:

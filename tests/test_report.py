@@ -10,7 +10,7 @@ from rich.console import Console
 
 from emojax.config import Reward
 from emojax.config.concepts import ATTRIBUTES
-from emojax.evaluate import evaluate, markdown, table, write_report
+from emojax.evaluation import evaluate, markdown, table, write_report
 from emojax.rewards.facts import known_facts
 
 ABOUT = known_facts(Reward(attributes=ATTRIBUTES))

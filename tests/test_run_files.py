@@ -2,13 +2,15 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from emojax import param
-from emojax.commands import encode, experiment, use
+from emojax.api import experiment
+from emojax.commands import encode, use
 from emojax.config import presets
 from emojax.data.text import train_tokenizer
 from emojax.decoder import captioner
@@ -151,6 +153,26 @@ def test_what_a_killed_run_left_half_written_is_its_own(tmp_path: Path) -> None:
     (tmp_path / ".notes.01234567.new").write_text("theirs")
     open_run(tmp_path, "sft", TINY, resume=False, overwrite=True)
     assert files(tmp_path).keys() == {"config.json", "run.json", ".notes.01234567.new"}
+
+
+def test_a_second_export_to_a_directory_is_told_who_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(overwrite: bool) -> None:
+        directory.write(TINY, params, tokenizer, "card", tmp_path / "cap", overwrite=overwrite)
+
+    def fill(new: Path, *_: object) -> None:
+        (new / "emojax.json").write_text("first")
+        with pytest.raises(RunError, match=rf"cap is being written by process {os.getpid()} on "):
+            write(overwrite=True)
+
+    params, tokenizer = param.abstract(captioner.declare(TINY)), train_tokenizer(["calm"], 300)
+    monkeypatch.setattr(directory, "_fill", fill)
+    for overwrite in (False, True):
+        write(overwrite)
+        assert files(tmp_path) == {"cap/emojax.json": b"first"}
+    (tmp_path / "cap.lock").write_text("theirs")
+    with pytest.raises(RunError, match=r"cap\.lock is no lock of a writer, but stands in its place; move it away"):
+        write(overwrite=True)
+    assert files(tmp_path) == {"cap/emojax.json": b"first", "cap.lock": b"theirs"}
 
 
 def test_an_export_replaces_what_an_export_wrote_and_nothing_else(

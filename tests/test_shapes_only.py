@@ -7,8 +7,8 @@ import pytest
 from emojax import param, rewards
 from emojax.config import BertConfig, Config, ConfigError, presets
 from emojax.decoder import captioner
-from emojax.plan.proposals import ProgramName
-from emojax.plan.report import plan
+from emojax.planning.proposals import ProgramName
+from emojax.planning.report import plan
 from emojax.text import UnigramTables
 
 PUBLISHED = {  # weights of the audio encoder (HuBERT's vector for masked frames is not read) and of the decoder

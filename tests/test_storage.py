@@ -50,10 +50,10 @@ def test_a_run_is_opened_refused_and_replaced_there(bucket: Path) -> None:
     assert stage_of(out) == "sft"
     assert presets.load(str(out / "config.json")) == TINY
     assert trained(Path("gs://bucket/runs/one")) == out
+    (out / "metrics.jsonl").write_text("{}")
     with pytest.raises(RunError, match="gs://bucket/runs/one already holds a run"):
         open_run(out, "sft", TINY, resume=False, overwrite=False)
     (out / "more").write_text("")
-    (out / "metrics.jsonl").write_text("")
     open_run(out, "grpo", TINY, resume=False, overwrite=True)
     assert stage_of(out) == "grpo"
     assert not (out / "metrics.jsonl").exists()

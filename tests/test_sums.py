@@ -26,8 +26,8 @@ from emojax.config import (
 )
 from emojax.decoder import lm
 from emojax.decoder.captioner import cast_trained
-from emojax.plan import programs
-from emojax.training import losses
+from emojax.planning import programs
+from emojax.training import tokens
 from emojax.training.program import Program, grpo_program, sft_program
 from emojax.training.stage_mesh import stage_mesh
 from support import made_up
@@ -175,15 +175,21 @@ def test_the_gradient_of_the_head_is_a_float32_sum_whatever_the_chunks(
     r = np.random.default_rng(0)
     hidden = jnp.asarray(r.normal(size=(b, g, t, d)), jnp.bfloat16)
     head, ids = jnp.asarray(r.normal(size=(v, d)), jnp.float32), r.integers(0, v, (b, g, t))
-    monkeypatch.setattr(losses, "CHUNK", positions * b * g * v)
-    ours = jax.jit(jax.grad(lambda w: losses.token_scores(hidden, w, ids, v, Sampling()).logp.mean()))(head)
+    monkeypatch.setattr(tokens, "CHUNK", positions * b * g * v)
+    monkeypatch.setattr(tokens, "LEAST", 1)
+
+    @jax.jit
+    @jax.grad
+    def ours(w: jax.Array) -> jax.Array:
+        read, rule = tokens.Read(hidden, w), tokens.Rule(v, Sampling())
+        return tokens.token_loss(read, jnp.asarray(ids), jnp.ones(ids.shape, bool), rule, tokens.surprise, ())[0]
 
     x, w = np.asarray(hidden, np.float64), np.asarray(head.astype(jnp.bfloat16), np.float64)
     scores = x @ w.T
     p = np.exp(scores - scores.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
-    wanted = np.einsum("bgtv,bgtd->vd", np.eye(v)[ids] - p, x) / ids.size
-    assert np.linalg.norm(ours - wanted) < ROUNDING * np.linalg.norm(wanted)
+    wanted = np.einsum("bgtv,bgtd->vd", p - np.eye(v)[ids], x)
+    assert np.linalg.norm(ours(head) - wanted) < ROUNDING * np.linalg.norm(wanted)
 
 
 def test_the_gradient_of_a_row_that_is_read_a_thousand_times_is_whole() -> None:

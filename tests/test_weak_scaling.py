@@ -14,7 +14,7 @@ import pytest
 
 from emojax.config import LlamaConfig, MelEncoderConfig, Mesh, Model
 from emojax.parallel import sharding
-from emojax.plan.collectives import collectives
+from emojax.planning.collectives import collectives
 from support import made_up
 
 CFG = dataclasses.replace(

@@ -1,1 +1,1 @@
-"""What is timed: a GRPO step, the conversion of captions, the error of low precision."""
+"""What is timed: a step of either stage, captions, the conversion of captions, the error of low precision."""

@@ -1,69 +1,45 @@
-"""`emojax bench grpo`: our step on the work of `shared/bench/peers`, so that one run puts us beside TRL and Tunix.
+"""`emojax bench grpo`: one Emo-GRPO step on the work of `trl_grpo.py` and `tunix_grpo.py`.
 
-The same work: B prompts of exactly P tokens, G sampled completions of exactly T tokens each (no end token in the
-vocabulary), random Qwen2-shaped weights in float32, the real all-MiniLM-L6-v2 as the reward, beta 0.04 with k3, one
-update a rollout. Same flags, same JSON line, same four malloc variables.
+B prompts, G sampled completions of each, the real all-MiniLM-L6-v2 as the reward, beta 0.04 with k3, one update a
+rollout.
 """
 
 import dataclasses
-import json
-import os
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from emojax.config import Config, ConfigError, Data, Grpo, LlamaConfig, Model, Optimizer, Reward
+from emojax.bench import work as bench
+from emojax.config import Config, Grpo, Optimizer, Reward
 
-KEEP = {  # glibc holds on to freed memory, so a step does not fault its pages in again
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 REFERENCE = "the speaker sounds deeply sad with a slow trembling voice"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
-_NO_AUDIO = 160  # samples of an audio buffer that no encoder reads
-WORDS = 1996  # ids from here on are words of their own
-SEP = 102  # every prompt ends with it, so it is what a completion is begun from
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(bench.Sizes):
     """The flags of the peers' scripts."""
 
     prompts: int = 8  # B, prompts per step
     group: int = 8  # G, completions per prompt
-    prompt_len: int = 48  # P, tokens per prompt
-    completion_len: int = 48  # T, tokens per completion
-    hidden: int = 256  # model width
-    layers: int = 4  # decoder layers
-    vocab: int = 30522  # V
-    steps: int = 5  # counted steps, after the warm-up
-    warmup: int = 2  # uncounted steps (compilation)
-    threads: int = 2  # processors
     reward: Literal["minilm", "length"] = "minilm"
-    malloc: Literal["keep", "default"] = "keep"
     profile: bool = False  # also time rollout and reward as programs of their own
 
 
-def main(work: Work) -> None:
-    """Measures and prints the line; glibc reads its variables when a process starts, so it may begin once more."""
-    if work.vocab <= WORDS:
-        raise ConfigError(f"--vocab wants more than {WORDS}, so that prompts have words, got {work.vocab}")
-    if work.malloc == "keep" and any(os.environ.get(name) != value for name, value in KEEP.items()):
-        os.execve(sys.executable, [sys.executable, "-m", "emojax.cli", *sys.argv[1:]], {**os.environ, **KEEP})
-    if hasattr(os, "sched_setaffinity"):  # XLA takes one thread per processor that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: work.threads])
-    print(json.dumps(measure(work)), flush=True)
+@dataclass(frozen=True)
+class Judged:
+    """A program with its reward."""
+
+    program: Any
+    arrays: Any  # of the reward
+    static: Any  # None: the length of a caption's text is its reward
+    references: Any
 
 
 def measure(work: Work) -> dict[str, Any]:
     """Runs warm-up and counted steps; the line that is printed."""
-    import resource
-
     import jax
     import numpy as np
 
@@ -73,39 +49,35 @@ def measure(work: Work) -> dict[str, Any]:
     from emojax.training.grpo import Frozen
     from emojax.training.program import new_state
 
-    cfg, program, reward, references = build(work)
+    cfg, judged = build(work)
+    program = judged.program
     declared = captioner.declare(cfg)
     params = param.init(declared, jax.random.key(0))
-    frozen = Frozen(encoders=params.encoders, reference=params.decoder, reward=reward)
-    state = new_state(program, params.decoder)
-    before = np.asarray(state.params.embed)
-    seconds, compiled = [], []
-    batch, metrics = None, {}
+    frozen = Frozen(encoders=params.encoders, reference=params.decoder, reward=judged.arrays)
+    last = new_state(program, params.decoder), {}
+    before = np.asarray(last[0].params.embed)
+
+    def made(step: int) -> Any:
+        batch = dataclasses.replace(bench.prompts(work, work.prompts, step), references=judged.references)
+        return sharding.to_devices(batch, program.mesh)
+
+    def run(batch: Any) -> Any:
+        nonlocal last
+        last = program.step(last[0], frozen, batch, jax.random.key(0))
+        return last
+
     with jax.set_mesh(program.mesh):
-        for step in range(work.warmup + work.steps):
-            batch = sharding.to_devices(prompts(work, step, references), program.mesh)
-            clock = time.perf_counter()
-            state, metrics = program.step(state, frozen, batch, jax.random.key(0))
-            jax.block_until_ready((state, metrics))
-            seconds.append(time.perf_counter() - clock)
-            compiled.append(program.step._cache_size())  # pyright: ignore[reportFunctionMemberAccess] a jitted function's
-        phases = {"phases": _phases(cfg, program, state, frozen, batch, jax.random.key(0))} if work.profile else {}
+        times = bench.timed(work, made, run)
+        phases = {"phases": _phases(cfg, program, last[0], frozen, made(0))} if work.profile else {}
+    state, metrics = last
+    compiled = program.step._cache_size()  # pyright: ignore[reportFunctionMemberAccess] a jitted function has it
+    assert compiled == 1, f"the step was compiled {compiled} times"
     samples = metrics.pop("samples")
-    assert compiled[-1] == 1, f"the step was compiled {compiled[-1]} times"
     assert np.asarray(samples.mask).all(), "a completion ended before its length"
     moved = float(np.abs(np.asarray(state.params.embed) - before).max())
     assert moved > 0, "no weight moved"
-    counted = seconds[work.warmup :]
-    median = statistics.median(counted)
-    return {
-        "peer": "emojax.grpo_step",
-        "version": {"jax": jax.__version__},
-        "args": dataclasses.asdict(work),
-        "step_seconds": [round(s, 4) for s in counted],
-        "median_step_s": round(median, 4),
-        "completions_per_s": round(work.prompts * work.group / median, 3),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "first_step_s": round(seconds[0], 3),
+    operations = _operations(cfg, judged, samples)
+    return bench.line("emojax.grpo_step", work, times, work.prompts * work.group, operations) | {
         "params_m": round(param.count(declared.decoder) / 1e6, 3),
         "weights_moved": moved,
         "last_log": {name: round(float(value), 6) for name, value in metrics.items()},
@@ -113,8 +85,8 @@ def measure(work: Work) -> dict[str, Any]:
     }
 
 
-def build(work: Work) -> tuple[Any, Any, Any, Any]:
-    """Configuration, program, reward arrays and references of a captioner that reads a prompt, and no media."""
+def build(work: Work) -> tuple[Config, Judged]:
+    """Configuration and program of a captioner that reads a prompt, and no media."""
     import jax
 
     from emojax import rewards
@@ -122,33 +94,9 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
     from emojax.parallel import sharding
     from emojax.training.program import custom_grpo_program, grpo_program
 
-    heads = work.hidden // 64
-    lm = LlamaConfig(
-        vocab=work.vocab,
-        width=work.hidden,
-        layers=work.layers,
-        heads=heads,
-        kv_heads=max(1, work.hidden // 128),
-        head_width=64,
-        ff=4 * work.hidden,
-        start_token=SEP,
-        end_token=work.vocab,
-    )
-    cfg = Config(
-        name="bench",
-        steps=1000,
-        caption_tokens=work.completion_len,
-        data=Data(
-            audio_seconds=(_NO_AUDIO / 16_000,),
-            frames=1,
-            frame_size=8,
-            transcript_tokens=work.prompt_len - 1,
-            references=1,
-        ),
-        model=Model(audio=None, video=None, decoder=lm),
-        reward=Reward(parts=("sentence",), max_bytes=1024, max_tokens=192),
-        grpo=Grpo(batch=work.prompts, group=work.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0)),
-    )
+    grpo = Grpo(batch=work.prompts, group=work.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0))
+    reward = Reward(parts=("sentence",), max_bytes=1024, max_tokens=192)
+    cfg = dataclasses.replace(bench.config(work), reward=reward, grpo=grpo)
     mesh = sharding.make_mesh(cfg, jax.devices()[:1])
     if work.reward == "length":
 
@@ -156,11 +104,12 @@ def build(work: Work) -> tuple[Any, Any, Any, Any]:
             return spelled[ids].sum(-1) / 100, {}
 
         spelled = jax.device_put(bytes_of_tokens(work.vocab), sharding.replicated(mesh))
-        return cfg, custom_grpo_program(cfg, mesh, spelled, length, None), spelled, None
-    judge = rewards.make_reader(cfg.reward, policy_tokenizer(work.vocab), end=lm.end_token)
+        return cfg, Judged(custom_grpo_program(cfg, mesh, spelled, length, None), spelled, None, None)
+    judge = rewards.make_reader(cfg.reward, policy_tokenizer(work.vocab), end=cfg.model.decoder.end_token)
     model, static = rewards.build(judge)
     references = rewards.references(judge, [Clip("", captions=(REFERENCE,))] * work.prompts, 1)
-    return cfg, grpo_program(cfg, mesh, model, static), jax.device_put(model, sharding.replicated(mesh)), references
+    model = jax.device_put(model, sharding.replicated(mesh))
+    return cfg, Judged(grpo_program(cfg, mesh, model, static), model, static, references)
 
 
 def policy_tokenizer(vocab: int) -> Any:
@@ -190,26 +139,23 @@ def bytes_of_tokens(vocab: int) -> Any:
     return np.array([len(token) for token in added_bytes(build_policy(policy_tokenizer(vocab)))[:vocab]], np.float32)
 
 
-def prompts(work: Work, step: int, references: Any) -> Any:
-    """A batch whose transcripts are random word pieces: [CLS] and P - 2 pieces; [SEP] is the start token."""
-    import numpy as np
+def _operations(cfg: Config, judged: Judged, samples: Any) -> float:
+    """Of the products of a step; the reward model reads as many tokens as the samples have on average."""
+    from einops import rearrange
 
-    from emojax.types import batch_shapes, blank
+    from emojax import text
+    from emojax.planning import flops
 
-    rng, b, p = np.random.default_rng(step), work.prompts, work.prompt_len - 1
-    words = rng.integers(WORDS, min(work.vocab, 12_000), (b, p), dtype=np.int32)
-    words[:, 0] = 101
-    shapes = batch_shapes(b, samples=_NO_AUDIO, frames=1, size=8, transcript=p, caption=work.completion_len)
-    return dataclasses.replace(
-        blank(shapes),
-        clip_id=rng.integers(0, 2**32, b, dtype=np.uint32),
-        transcript=words,
-        transcript_mask=np.ones((b, p), bool),
-        references=references,
-    )
+    static = judged.static
+    if static is not None:
+        ids, mask = (rearrange(x, "b g t -> (b g) t") for x in (samples.ids, samples.mask))
+        _, read = text.retokenize(judged.arrays.tables, ids, mask)
+        length = round(float(read.sum(-1).mean())) + static.sentence.special
+        static = dataclasses.replace(static, sentence=dataclasses.replace(static.sentence, max_tokens=length))
+    return flops.grpo_flops(cfg, static, cfg.data.audio_seconds[-1])
 
 
-def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: Any) -> dict[str, float]:
+def _phases(cfg: Config, program: Any, state: Any, frozen: Any, batch: Any) -> dict[str, float]:
     """Seconds of the rollout and of the reward, each compiled as a program of its own, median of 3."""
     import functools
 
@@ -220,7 +166,7 @@ def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: An
     grpo = cfg.grpo
     rollout = jax.jit(functools.partial(sample, cfg=cfg, group=grpo.group, sampling=grpo.sampling))
     captioner = Params(frozen.encoders, state.params)
-    _, samples = rollout(captioner, batch, key)
+    _, samples = rollout(captioner, batch, jax.random.key(0))
     score = jax.jit(program.score)
 
     def median(run: Any) -> float:
@@ -232,6 +178,6 @@ def _phases(cfg: Any, program: Any, state: Any, frozen: Any, batch: Any, key: An
         return round(statistics.median(times[1:]), 4)
 
     return {
-        "rollout": median(lambda: rollout(captioner, batch, key)),
+        "rollout": median(lambda: rollout(captioner, batch, jax.random.key(0))),
         "reward": median(lambda: score(frozen.reward, samples.ids, samples.mask, batch.references)),
     }

@@ -60,7 +60,14 @@ def measure(work: TextWork) -> dict[str, Any]:
     step = None
     if work.steps:
         group, steps = work.captions // _PROMPTS, work.steps
-        step_work = grpo.Work(_PROMPTS, group, completion_len=work.tokens, steps=steps, warmup=1, threads=work.threads)
+        step_work = grpo.Work(
+            prompts=_PROMPTS,
+            group=group,
+            completion_len=work.tokens,
+            steps=steps,
+            warmup=1,
+            threads=work.threads,
+        )
         step = 1000 * grpo.measure(step_work)["median_step_s"]
     policies, rewards = _given(work.policies) or MADE_UP_POLICIES, _given(work.rewards) or MADE_UP_REWARDS
     pairs = []

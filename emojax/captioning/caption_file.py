@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,8 @@ def write(
     the workers and the clips may be others than before.
 
     Returns:
-      `clips` captioned now, `errors` among them, `seconds` without compilation, `clips_per_second`.
+      `clips` captioned now, `errors` and `truncated` ones among them, `seconds` without compilation,
+      `clips_per_second`.
     Raises:
       RunError: what `out` holds was written by another model or with other settings; or `ordered`, and it is not how
         the captions of these clips begin.
@@ -55,18 +56,24 @@ def write(
                 out.write_bytes(b"")  # emptied before the settings change: no line is ever said to be of other settings
             write_atomically(beside(out), json.dumps(settings, indent=2), RESUME)
         left = [clip for clip in clips if clip.id not in done] if done else clips
-        began, errors, compiling = time.perf_counter(), 0, []
+        began, compiling = time.perf_counter(), []
+        made = {"clips": 0, "errors": 0, "truncated": 0}
         with closing(Appending(out, RESUME)) as file:
             for n, record in enumerate(model.records(left, decoding, compiling.append) if left else (), 1):
                 file.write(line(record, "utf-8").encode() + b"\n")
-                errors += "error" in record
+                made = counted(made, record)
                 progress(n, len(left))
     seconds = time.perf_counter() - began - sum(compiling)
+    return {**made, "seconds": seconds, "clips_per_second": len(left) / max(seconds, 1e-9)}
+
+
+def counted(made: Mapping[str, int], record: Mapping[str, Any]) -> dict[str, int]:
+    """The counts with one record more."""
+    errors, truncated = "error" in record, "truncated_seconds" in record
     return {
-        "clips": len(left),
-        "errors": errors,
-        "seconds": seconds,
-        "clips_per_second": len(left) / max(seconds, 1e-9),
+        "clips": made["clips"] + 1,
+        "errors": made["errors"] + errors,
+        "truncated": made["truncated"] + truncated,
     }
 
 

@@ -4,9 +4,9 @@ import dataclasses
 import functools
 import logging
 import math
+import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
-from emojax import param, rewards, storage
+from emojax import param, rewards
+from emojax.captioning import windows
 from emojax.captioning.decoding import Decoding
 from emojax.captioning.ordered import in_order, repeated
-from emojax.config import Config, ConfigError, Mesh, Sampling, presets
+from emojax.config import Config, ConfigError, Sampling
 from emojax.decoder import captioner
-from emojax.encoders.features import drop_encoders
-from emojax.hub import tokenizer_files
 from emojax.parallel import sharding
-from emojax.training.features import check_features, check_weights, feature_source
-from emojax.training.program import abstract_batch, with_shardings
+from emojax.training.features import feature_source
 from emojax.types import Array, Batch
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from emojax.data.bulk import Bulk
     from emojax.data.clips import Clip
     from emojax.data.feature_files import FeatureFolder
+    from emojax.data.inputs import Input
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Captions:
     ids: Array  # i32[B G T]
     mask: Array  # bool[B G T]
     logp: Array  # f32[B G] log-probability of the whole caption, nats
+    tokens: Array  # i32[B G] that it has, the end token included
     emotions: Array | None  # f32[B G C] emotion coordinates
 
 
@@ -65,16 +66,21 @@ def caption_step(
         emotions = None
         if reward is not None and static is not None:
             emotions = rewards.coordinates(reward, static, out.ids, out.mask)
-        return Captions(ids=out.ids, mask=out.mask, logp=jnp.where(out.mask, out.logp, 0).sum(-1), emotions=emotions)
+        logp = jnp.where(out.mask, out.logp, 0).sum(-1)
+        return Captions(ids=out.ids, mask=out.mask, logp=logp, tokens=out.mask.sum(-1), emotions=emotions)
 
 
-_caption = jax.jit(caption_step, static_argnames=("cfg", "static", "samples", "sampling"))
+caption = jax.jit(caption_step, static_argnames=("cfg", "static", "samples", "sampling"))
 _REACH = 16  # batches that may be read after a clip that waits for its length bucket to fill, where order is asked for
 
 
 @dataclass(frozen=True)
 class Captioner:
-    """A trained captioner: what `emojax.load` returns."""
+    """A trained captioner: what `emojax.load` returns.
+
+    `caption` captions files, folders, arrays and clips and returns a list; `records` is the same as a generator, for
+    any number of clips. `cfg` is its configuration, `params` its weights.
+    """
 
     cfg: Config
     params: captioner.Params
@@ -84,19 +90,30 @@ class Captioner:
     mesh: jax.sharding.Mesh
     features: "FeatureFolder | None" = None  # features that `cfg.data.features` names, read instead of media
 
+    def __repr__(self) -> str:
+        return f"Captioner({self.cfg.name!r}, {param.count(self.params):,} weights, {self.mesh.size} devices)"
+
     def caption(
         self,
-        files: Sequence[str | Path],
+        inputs: "Input | Iterable[Input]",
         *,
+        transcripts: Sequence[str | None] | None = None,
         batch_size: int = 16,
         samples: int = 1,
         sampling: Sampling | None = None,
         seed: int = 0,
     ) -> list[dict[str, Any]]:
-        """Captions media files; one record a file, in their order. See `records` for the arguments and the record."""
-        from emojax.data.clips import clips_of_files
+        """Captions media: one record each, in their order. See `records` for the arguments and the record.
 
-        clips = clips_of_files([Path(f) for f in files])
+        Args:
+          inputs: one or several of: a file, a folder of files, sound in memory (f32[A] at 16 kHz), a Clip.
+          transcripts: what is said, of each input; None where it is not known.
+        """
+        from emojax.data.clips import Clip
+        from emojax.data.inputs import clips_of
+
+        one = isinstance(inputs, str | Path | np.ndarray | Clip)
+        clips = clips_of([inputs] if one else inputs, transcripts)
         # decoded in this process: a script without `if __name__ == "__main__"` cannot start workers
         decoding = Decoding(batch_size, samples, sampling, seed, workers=0)
         found = {record["id"]: record for record in self.records(clips, decoding)}
@@ -104,7 +121,7 @@ class Captioner:
 
     def records(
         self,
-        clips: Sequence["Clip"],
+        inputs: "Sequence[Input]",
         decoding: Decoding = Decoding(),
         compiled: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[dict[str, Any]]:
@@ -113,24 +130,31 @@ class Captioner:
         Neither the number of clips nor their lengths change what is in memory: a few batches are decoded at a time.
 
         Args:
+          inputs: clips, or what becomes clips, as of `caption`.
           decoding: how. Where it is `ordered`, a clip whose length is rare goes in a batch that is partly filled, once
             16 batches of clips were read after it.
           compiled: told the seconds that compilation took, at the first batch of each length bucket.
         Yields:
-          `id`, `caption`, `logprob` (nats, of the whole caption) and `emotions` (concept -> coordinate); with several
-          samples those are the most probable one's, and `samples` lists all. `truncated_seconds` is how much longer
-          the sound is than what the captioner hears. Of a file that cannot be decoded `id`, `file` and `error`.
+          `id`, `caption`, `logprob` (nats, of the whole caption), `tokens` (that it has) and `emotions` (concept ->
+          coordinate); with several samples those are the one's of the highest log-probability a token, and `samples`
+          lists all. `truncated_seconds` is how much longer the sound is than what the captioner hears; with
+          `decoding.windows` it hears all of it, and `windows` lists the captions of its parts. `extra` is the clip's
+          own. Of a file that cannot be decoded `id`, `file` and `error`.
         Raises:
           ConfigError: `ordered`, and an id is not unique; clips without features, where these are read.
         """
         from emojax.data.bulk import bulk_batches
+        from emojax.data.inputs import clips_of
 
+        clips = clips_of(inputs)
         if decoding.ordered and (again := repeated(clip.id for clip in clips)) is not None:
             raise ConfigError(
                 f"{again!r} is the id of more than one clip: unique ids are wanted to put captions in order"
             )
+        if decoding.windows and self.features is not None:
+            raise ConfigError("windows are cut of media, and features are of whole clips; leave out one of both")
         run = functools.partial(
-            _caption,
+            caption,
             self.params,
             self.reward,
             key=jax.random.key(decoding.seed),
@@ -140,26 +164,29 @@ class Captioner:
             sampling=decoding.sampling,
         )
         data = dataclasses.replace(self.cfg.data, strict=False)
-        data = data if decoding.workers is None else dataclasses.replace(data, workers=decoding.workers)
+        data = dataclasses.replace(data, workers=cores() if decoding.workers is None else decoding.workers)
+        rows = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        batch = math.ceil(decoding.batch_size / rows) * rows  # every device has clips
         batches = bulk_batches(
             clips,
             self.tokenizer,
             data,
             caption_tokens=self.cfg.caption_tokens,
-            batch=decoding.batch_size,
-            reach=_REACH * decoding.batch_size if decoding.ordered else None,
+            batch=batch,
+            reach=_REACH * batch if decoding.ordered else None,
             features=feature_source(self.cfg, clips, self.features),
         )
         truncated = 0
         with closing(batches), jax.set_mesh(self.mesh):
             made = self._records(run, batches, compiled)
+            made = windows.heard(self, clips, made, decoding) if decoding.windows else made
             for record in in_order(clips, made) if decoding.ordered else made:
                 truncated += "truncated_seconds" in record
                 yield record
         if truncated:
             log.warning(
                 "clips longer than the last of data.audio_seconds, %g s, of whose sound only so much is heard: %d; "
-                "their records say how much is not (truncated_seconds)",
+                "their records say how much is not (truncated_seconds); --windows hears all of it",
                 *(data.audio_seconds[-1], truncated),
             )
 
@@ -184,7 +211,7 @@ class Captioner:
                 yield from self._words(*pending)  # words of one batch while the device makes the next
             pending = now
             for error in errors:
-                yield {"id": error.id, "file": str(error.path), "error": error.why}
+                yield {"id": error.id, "file": str(error.path), "error": error.why} | _extra(error.extra)
         if pending:
             yield from self._words(*pending)
 
@@ -199,6 +226,7 @@ class Captioner:
                 record: dict[str, Any] = {
                     "caption": decode(self.tokenizer, here.ids[row, g], here.mask[row, g]),
                     "logprob": float(here.logp[row, g]),
+                    "tokens": int(here.tokens[row, g]),
                 }
                 if here.emotions is not None:
                     z = here.emotions[row, g].tolist()
@@ -206,84 +234,27 @@ class Captioner:
                     record["emotions"] = dict(zip(names, z, strict=True)) if len(z) == len(names) else z
                 found.append(record)
             if not all(math.isfinite(x) for record in found for x in (record["logprob"], *_numbers(record))):
-                file = str(clip.audio or clip.video or "")
-                yield {"id": clip.id, "file": file, "error": "the captioner's numbers for it are not finite"}
+                error = {"error": "the captioner's numbers for it are not finite"}
+                yield {"id": clip.id, "file": str(clip.file), **error} | _extra(clip.extra)
                 continue
-            best = max(found, key=lambda record: record["logprob"])
-            record = {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {})
-            if cut := beyond(clip.seconds if clip.audio else None, self.cfg.data):
+            best = max(found, key=lambda one: one["logprob"] / max(one["tokens"], 1))  # or short ones would win
+            record = {"id": clip.id, **best} | ({"samples": found} if len(found) > 1 else {}) | _extra(clip.extra)
+            if cut := beyond(clip.seconds if clip.audio is not None else None, self.cfg.data):
                 record["truncated_seconds"] = round(cut, 2)
             yield record
+
+
+def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {"extra": dict(extra)} if extra else {}
+
+
+def cores(most: int = 16) -> int:
+    """Workers that decode for a captioner: a core each, but for one that feeds the device."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(most, mine - 1))
 
 
 def _numbers(record: dict[str, Any]) -> list[float]:
     """The coordinates of a caption."""
     found = record.get("emotions", [])
     return list(found.values()) if isinstance(found, dict) else found
-
-
-def load(model: str | Path, features: str | Path = "", checkpoint: str = "last") -> Captioner:
-    """A trained captioner: of a run directory, or exported, as a directory or a hub id.
-
-    Args:
-      checkpoint: of a run: "last", "best" (by the reward; of a cold start, by the loss), or its step.
-      features: a directory that `emojax encode` wrote with the captioner's encoders: clips are read from there, and the
-        encoders are left out. Empty: media are read, also by a captioner that was trained from features.
-    Raises:
-      ConfigError, ValueError: features of other settings or weights, or that are damaged.
-      RunError: a run that has no such checkpoint; a checkpoint asked of an exported captioner, which is of one.
-      FileNotFoundError: there is neither a run nor an exported captioner.
-    """
-    cfg, params, tokenizer, mesh = restore(model, checkpoint=checkpoint)
-    cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, features=str(features)))
-    folder = check_features(cfg)
-    check_weights(folder, params.encoders, cfg)
-    params = dataclasses.replace(params, encoders=drop_encoders(params.encoders, cfg))
-    try:
-        reward, static = rewards.build(rewards.make_reader(rewards.only_emotions(cfg.reward), tokenizer))
-    except FileNotFoundError as e:
-        warnings.warn(f"captions come without emotion coordinates: {e}", stacklevel=2)
-        reward, static = None, None
-    return Captioner(cfg, params, tokenizer, jax.device_put(reward, sharding.replicated(mesh)), static, mesh, folder)
-
-
-def restore(
-    model: str | Path, merge: bool = True, checkpoint: str = "last"
-) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
-    """What `load` reads, without the reward model; raises as it does. `merge` False: a run keeps its adapters apart."""
-
-    from emojax.errors import RunError
-    from emojax.export import directory
-    from emojax.training import adapters
-    from emojax.training.run import trained
-    from emojax.training.stages import load_params
-
-    run = storage.path_of(model)
-    if (run / "run.json").exists() or not (exported := directory.find(str(model))):
-        at = trained(run)
-        cfg = dataclasses.replace(presets.read_json(at / "config.json"), mesh=Mesh())  # of one device
-        mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
-        params = load_params(at, cfg, mesh, checkpoint)
-        params = adapters.merged(params) if merge else params
-        return cfg, params, tokenizer_files.read(at / "tokenizer.json"), mesh
-    if checkpoint != "last":
-        raise RunError(
-            f"{model} is an exported captioner, which has one checkpoint; leave out --checkpoint {checkpoint}"
-        )
-    return directory.read(exported)
-
-
-def lower(
-    cfg: Config, mesh: jax.sharding.Mesh, reward: rewards.RewardModel, static: rewards.RewardStatic, clips: int
-) -> jax.stages.Lowered:
-    """The captioning program by shapes alone, greedy, for `emojax plan`."""
-    declared = captioner.declare(cfg)
-    declared = dataclasses.replace(declared, encoders=drop_encoders(declared.encoders, cfg))
-    params = with_shardings(param.abstract(declared), sharding.shardings(declared, mesh))
-    batch = with_shardings(abstract_batch(cfg, clips, cfg.data.audio_seconds[-1]), sharding.by_clip(mesh, clips))
-    everywhere = sharding.replicated(mesh)
-    key = with_shardings(jax.eval_shape(lambda: jax.random.key(0)), everywhere)
-    with jax.set_mesh(mesh):
-        return _caption.lower(
-            params, with_shardings(reward, everywhere), batch, key, cfg=cfg, static=static, samples=1, sampling=None
-        )

@@ -14,12 +14,13 @@ class Decoding:
       ConfigError: several samples of a clip without `sampling`, which would all be the same; a size below 1.
     """
 
-    batch_size: int = 16  # clips at once
+    batch_size: int = 16  # clips at once, rounded up to a multiple of the devices
     samples: int = 1  # captions per clip
     sampling: Sampling | None = None  # None: greedy
     seed: int = 0  # of the sampling noise, which also depends on the clip's id, not on its place
     ordered: bool = False  # records in the order of the clips, not as they are made
-    workers: int | None = None  # processes that decode media; None: as many as in training
+    workers: int | None = None  # processes that decode media; None: by the cores of this host
+    windows: bool = False  # hear all of a recording that is longer than the last of data.audio_seconds, part by part
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "samples"):
@@ -37,4 +38,5 @@ class Decoding:
             "sampling": None if self.sampling is None else vars(self.sampling),
             "seed": self.seed if self.sampling is not None else None,
             "ordered": self.ordered,
+            **({"windows": True} if self.windows else {}),  # files from before know of none
         }

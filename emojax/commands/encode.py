@@ -39,8 +39,8 @@ def encode(
     import jax
 
     from emojax import captioning, param
+    from emojax.api.progress import bars
     from emojax.captioning import encode as encode_clips
-    from emojax.commands.progress import bars
     from emojax.config import presets
     from emojax.corpus import source
     from emojax.data.clips import read_manifest
@@ -55,7 +55,7 @@ def encode(
     require_apart(out, where, read_manifest(manifest) if manifest else ())
     compile_cache.use()
     if model is not None:
-        cfg, params, _, mesh = captioning.restore(model)
+        cfg, params, _, mesh = captioning.restore(model, devices=jax.local_devices()[:1])
         encoders = params.encoders
     else:
         cfg = presets.load(config or "", set_)

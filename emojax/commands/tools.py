@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from emojax.bench import grpo as benchmark
+from emojax.bench import caption, grpo, peers, sft
 from emojax.bench import text as conversion
-from emojax.bench.text import TextWork
+from emojax.bench import work as benchmark
 from emojax.commands.train import Set
 
 
@@ -24,14 +24,14 @@ def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, proce
         seed: of everything.
         processes: that render at once.
     """
-    from emojax.commands.progress import bars
+    from emojax.api.progress import bars
     from emojax.config import Corpus
     from emojax.corpus.synthetic import make_corpus
 
     with bars() as track:
         bar = track("corpus")
-        corpus = Corpus(clips=clips, speakers=speakers)
-        path = make_corpus(out, corpus, seed, processes=processes, progress=lambda n, total: bar(n, total, {}))
+        corpus = Corpus(clips=clips, speakers=speakers, seed=seed)
+        path = make_corpus(out, corpus, processes=processes, progress=lambda n, total: bar(n, total, {}))
     print(path)
 
 
@@ -57,13 +57,13 @@ def plan(
             other stage that it has already are kept.
         as_json: print JSON.
     """
-    from emojax.plan import topology as pods
+    from emojax.planning import topology as pods
 
     if topology is not None:
         pods.parse(topology)
         pods.prepare()
     from emojax.config import presets
-    from emojax.plan import report, screen
+    from emojax.planning import report, screen
 
     cfg = presets.load(config, set_)
     found = report.plan(cfg, program, topology, limit=memory, propose=not no_propose, save=save)
@@ -114,17 +114,26 @@ class Precision:
 
 def bench(
     work: Annotated[
-        Annotated[benchmark.Work, tyro.conf.subcommand("grpo", description="One Emo-GRPO step on random weights.")]
-        | Annotated[TextWork, tyro.conf.subcommand("text", description="Captions to the reward model's tokens.")]
+        Annotated[grpo.Work, tyro.conf.subcommand("grpo", description="One Emo-GRPO step on random weights.")]
+        | Annotated[sft.Work, tyro.conf.subcommand("sft", description="One step of the cold start, likewise.")]
+        | Annotated[caption.Work, tyro.conf.subcommand("caption", description="Greedy captions, likewise.")]
+        | Annotated[peers.Work, tyro.conf.subcommand("all", description="These and the peers' scripts in turn.")]
+        | Annotated[conversion.TextWork, tyro.conf.subcommand("text", description="Captions to the reward's tokens.")]
         | Annotated[Precision, tyro.conf.subcommand("precision", description="Logits of weights in fewer bits.")],
         tyro.conf.arg(name=""),
     ],
 ) -> None:
-    """Measure a GRPO step, the conversion of captions, or a decoder kept in fewer bits; prints one JSON line."""
+    """Measure a step, captions, the conversion of captions, or a decoder kept in fewer bits; prints JSON lines."""
     match work:
-        case benchmark.Work():
-            benchmark.main(work)
-        case TextWork():
+        case grpo.Work():
+            benchmark.main(work, grpo.measure)
+        case sft.Work():
+            benchmark.main(work, sft.measure)
+        case caption.Work():
+            benchmark.main(work, caption.measure)
+        case peers.Work():
+            peers.main(work)
+        case conversion.TextWork():
             conversion.main(work)
         case Precision():
             from emojax.bench import precision

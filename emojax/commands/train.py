@@ -49,19 +49,26 @@ class Run:
 Flags = Annotated[Run, tyro.conf.arg(name="")]
 
 
-def _configuration(run: Run, command: str) -> Config:
-    """The preset or file; a resumed run that names neither goes on with its own.
+def _configuration(run: Run, command: str, init: str | None = None) -> Config:
+    """The preset or file; without one that of the run that is resumed, or of the captioner to begin with, or `demo`.
 
     Every process comes with the same one, before any of them writes or compiles anything.
     """
     from emojax.config import presets
     from emojax.parallel import hosts
+    from emojax.training import initial
 
     hosts.initialize(run.processes, run.coordinator, run.process, run.timeout)
     own = run.out / "config.json" if run.out else None
-    begun = run.resume and run.config is None and own is not None and own.exists()
-    cfg = presets.load(str(own) if begun else run.config or "demo", run.set_)
-    hosts.agree("configuration", _facts(run, command, cfg))
+    if run.config is not None:
+        cfg = presets.load(run.config, run.set_)
+    elif run.resume and own is not None and own.exists():
+        cfg = presets.load(str(own), run.set_)
+    elif init is not None:
+        cfg = presets.override(initial.config(init), run.set_)
+    else:
+        cfg = presets.load("demo", run.set_)
+    hosts.agree("configuration", _facts(run, f"{command} --init {init}", cfg))
     return cfg
 
 
@@ -93,96 +100,118 @@ def run_options(run: Run, began: float) -> "RunOptions":
 
 
 def _tell(**runs: Path) -> None:
-    """Where the seconds of the runs went, all sessions together."""
+    """Where the seconds of the runs went, all sessions together, and where their curves are."""
     from emojax.parallel import hosts
     from emojax.training import goodput, session
 
     if hosts.first():
         for line in goodput.lines({name: session.marks(run) for name, run in runs.items()}):
             print(line, file=sys.stderr)
+        out = shlex.quote(str(runs.get("report", next(iter(runs.values())))))
+        print(f"curves: metrics.jsonl, or tensorboard --logdir {out} (pip install tensorboard)", file=sys.stderr)
 
 
 def demo(
-    out: Path = Path("emojax-demo"), seed: int = 0, fast: bool = False, resume: bool = False, overwrite: bool = False
+    out: Path | None = None, seed: int = 0, fast: bool = False, resume: bool = False, overwrite: bool = False
 ) -> None:
     """Make the built-in corpus, train on it (cold start, then Emo-GRPO), caption held-out speakers, report.
 
     Args:
-        out: directory of the run.
-        seed: of the corpus, the weights and the noise.
+        out: directory of the run; emojax-demo without it, emojax-demo-fast with --fast.
+        seed: of the weights, the order of clips and the noise; the corpus stays the same.
         fast: everything, smaller: under two minutes.
         resume: go on with the run in `out`.
         overwrite: replace the run in `out`.
     """
     from rich.console import Console
 
+    if out is None:
+        out = Path("emojax-demo-fast" if fast else "emojax-demo")
     begun = resume and (out / "config.json").exists()
     preset = {} if begun else {"config": "demo_fast" if fast else "demo", "set_": (f"seed={seed}",)}
     _train_and_report(Run(out=out, resume=resume, overwrite=overwrite, **preset), ablate=True)
     console = Console()
-    console.print((out / "report.md").read_text().split("## Captions side by side")[-1].strip(), markup=False)
+    console.print("##" + (out / "report.md").read_text().partition("##")[2].rstrip(), markup=False)
     console.print("\nCaption a clip of your own:", style="bold")
     console.print(f"  emojax caption --model {shlex.quote(str(out))} YOUR_CLIP.mp4", soft_wrap=True, markup=False)
 
 
-def sft(run: Flags) -> None:
-    """Train the cold start: maximum likelihood of the reference captions."""
+def sft(run: Flags, init: str | None = None) -> None:
+    """Train the cold start: maximum likelihood of the reference captions.
+
+    Args:
+        init: captioner to begin with, whose configuration it has without --config: run directory, exported one or hub
+            id; without it pretrained and random weights.
+    """
     began = time.time()
-    from emojax.commands.progress import bars
+    from emojax.api.progress import bars
     from emojax.parallel import hosts
     from emojax.training import stages
+    from emojax.training.stop import listening
 
-    cfg = _configuration(run, "sft")
-    options, out = run_options(run, began), run.out or Path("runs", cfg.name, "sft")
-    with bars(hosts.first()) as track:
-        stages.sft(cfg, out, resume=run.resume, overwrite=run.overwrite, options=options, progress=track("cold start"))
+    with listening():
+        cfg = _configuration(run, "sft", init)
+        options, out = run_options(run, began), run.out or Path("runs", cfg.name, "sft")
+        with bars(hosts.first()) as track:
+            bar = track("cold start")
+            stages.sft(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
     _tell(sft=out)
 
 
-def grpo(run: Flags, init: Path | None = None) -> None:
+def grpo(run: Flags, init: str | None = None) -> None:
     """Train by Emo-GRPO from a cold start.
 
     Args:
-        init: run directory of the cold start; without it the captioner begins with random weights.
+        init: captioner to begin with, whose configuration it has without --config: run directory, exported one or hub
+            id; without it pretrained and random weights.
     """
     began = time.time()
-    from emojax.commands.progress import bars
+    from emojax.api.progress import bars
     from emojax.parallel import hosts
     from emojax.training import stages
+    from emojax.training.stop import listening
 
-    cfg = _configuration(run, f"grpo --init {init}")
-    options, out = run_options(run, began), run.out or Path("runs", cfg.name, "grpo")
-    if init is None and hosts.first() and not (out / "start").exists():
-        print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
-    with bars(hosts.first()) as track:
-        bar = track("Emo-GRPO")
-        stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
+    with listening():
+        cfg = _configuration(run, "grpo", init)
+        options, out = run_options(run, began), run.out or Path("runs", cfg.name, "grpo")
+        if init is None and hosts.first() and not (out / "start").exists():
+            print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
+        with bars(hosts.first()) as track:
+            bar = track("Emo-GRPO")
+            stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
     _tell(grpo=out)
 
 
-def train(run: Flags) -> None:
-    """Train both stages, caption the test split and report."""
-    _train_and_report(run, ablate=False)
+def train(run: Flags, init: str | None = None) -> None:
+    """Train both stages, caption the test split and report.
+
+    Args:
+        init: captioner that the cold start begins with, as of `sft`.
+    """
+    _train_and_report(run, ablate=False, init=init)
 
 
-def _train_and_report(run: Run, ablate: bool) -> None:
+def _train_and_report(run: Run, ablate: bool, init: str | None = None) -> None:
     began = time.time()
     from rich.console import Console
 
-    from emojax.commands import experiment
-    from emojax.commands.progress import bars
+    from emojax.api import experiment
+    from emojax.api.progress import bars
+    from emojax.evaluation import table
     from emojax.parallel import hosts
     from emojax.training import lock
     from emojax.training.session import Session
+    from emojax.training.stop import listening
 
-    cfg = _configuration(run, "train")
-    options, out = run_options(run, began), run.out or Path("runs", cfg.name)
-    with lock.run(out), bars(hosts.first()) as track:
-        experiment.train(cfg, out, track, resume=run.resume, overwrite=run.overwrite, options=options)
-        with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
-            with session.doing("evaluation"):
-                result = experiment.report(cfg, out, track, ablate=ablate, began=began)
-            session.mark(1)
+    with listening():
+        cfg = _configuration(run, "train", init)
+        options, out = run_options(run, began), run.out or Path("runs", cfg.name)
+        with lock.run(out), bars(hosts.first()) as track:
+            experiment.train(cfg, out, track, init=init, resume=run.resume, overwrite=run.overwrite, options=options)
+            with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
+                with session.doing("evaluation"):
+                    rows = experiment.report(cfg, out, track, ablate=ablate, began=began)
+                session.mark(1)
     _tell(sft=out / "sft", grpo=out / "grpo", report=out)
-    if result is not None:
-        Console(width=None if sys.stdout.isatty() else 140).print(result)
+    if rows is not None:
+        Console(width=None if sys.stdout.isatty() else 140).print(table(rows))

@@ -8,6 +8,7 @@ import tyro
 from emojax.commands.train import Set
 from emojax.config import ConfigError, Sampling
 
+NOTHING = 1  # exit code where nothing could be captioned
 Files = tyro.conf.Positional[tuple[Path, ...]]
 
 
@@ -17,12 +18,14 @@ def caption(
     model: str,
     manifest: Path | None = None,
     split: str | None = None,
+    transcript: str | None = None,
     out: Path | None = None,
     batch_size: int = 16,
     samples: int = 1,
     temperature: float | None = None,
-    top_p: float = 1.0,
+    top_p: float | None = None,
     seed: int = 0,
+    windows: bool = False,
     ordered: bool = False,
     workers: int | None = None,
     resume: bool = False,
@@ -31,31 +34,34 @@ def caption(
     features: str = "",
     checkpoint: str = "last",
 ) -> None:
-    """Caption media files or a manifest's clips; JSONL, a line a clip.
+    """Caption media files, folders of them, or a manifest's clips; JSONL, a line a clip.
 
     Args:
-        files: audio or video files.
+        files: audio or video files, and folders of them.
         model: run directory of a trained captioner, or an exported one (a directory or a hub id).
         manifest: JSONL manifest, instead of files.
         split: of the manifest; all without it.
+        transcript: what is said in the one file.
         out: file to write; the screen without it.
-        batch_size: clips captioned at once.
+        batch_size: clips captioned at once, by all devices together.
         samples: captions per clip; more than one are drawn at random.
-        temperature: of the draw; greedy without it, unless several samples are asked for (then 1).
+        temperature: of the draw (1 without it); greedy where neither it, --top-p nor --samples is given.
         top_p: probability mass that tokens are drawn from.
         seed: of the draw.
+        windows: hear all of a recording that is longer than the captioner hears at once, part by part.
         ordered: in the order of the clips; else as they are made, which is faster where clips differ in length.
-        workers: processes that decode ahead; as many as in training without it.
+        workers: processes that decode ahead; by the cores of this host without it.
         resume: leave out the clips that `out` already names.
         overwrite: replace `out`.
-        strict: stop with an error if a file was broken.
+        strict: end with an error if a file was broken, or longer than what is heard of it.
         features: directory that `emojax encode` wrote, read instead of the manifest's media.
         checkpoint: of a run: last, best (of those that are kept), or its step.
     """
     from emojax import captioning
+    from emojax.api.progress import bars
     from emojax.captioning import caption_file
-    from emojax.commands.progress import bars
-    from emojax.data.clips import clips_of_files, read_manifest
+    from emojax.data.clips import read_manifest
+    from emojax.data.inputs import clips_of
     from emojax.errors import RunError
     from emojax.parallel import compile_cache
     from emojax.training.run_files import require_apart
@@ -64,30 +70,50 @@ def caption(
         raise ConfigError("give either media files or --manifest")
     if features and not manifest:
         raise ConfigError("--features holds clips by the ids of a manifest; give --manifest, or leave it out")
+    if transcript is not None and len(files) != 1:
+        raise ConfigError(f"--transcript is of one file, got {len(files)}; a manifest has one for each clip")
+    if resume and out is None:
+        raise ConfigError("--resume goes on with a file; name it by --out")
     if out is not None and not (resume or overwrite):
         caption_file.require_free(out)
-    clips = read_manifest(manifest, split) if manifest else clips_of_files(files)
+    found = read_manifest(manifest, split) if manifest else clips_of(files, [transcript] if transcript else None)
+    clips = list({clip.id: clip for clip in found}.values())  # a file that was named twice
     if out is not None:
         read = {"--manifest": manifest, "--features": features, "--model": model if Path(model).exists() else None}
         for path in (out, caption_file.beside(out)):
             require_apart(path, read, clips)
-    sampling = Sampling(temperature=temperature or 1.0, top_p=top_p) if temperature or samples > 1 else None
-    decoding = captioning.Decoding(min(batch_size, max(1, len(clips))), samples, sampling, seed, ordered, workers)
+    drawn = samples > 1 or temperature is not None or top_p is not None
+    sampling = (
+        Sampling(temperature=1.0 if temperature is None else temperature, top_p=1.0 if top_p is None else top_p)
+        if drawn
+        else None
+    )
+    decoding = captioning.Decoding(
+        min(batch_size, max(1, len(clips))), samples, sampling, seed, ordered, workers, windows
+    )
     compile_cache.use()
     loaded = captioning.load(model, features, checkpoint)
     if out is None:
-        errors = 0
+        done = {"clips": 0, "errors": 0, "truncated": 0}
         for record in loaded.records(clips, decoding):
             print(caption_file.line(record, sys.stdout.encoding), flush=True)
-            errors += "error" in record
+            done = caption_file.counted(done, record)
     else:
         with bars() as track:
             bar = track("captions")
             done = caption_file.write(loaded, clips, out, decoding, resume=resume, progress=lambda n, m: bar(n, m, {}))
-        errors = done["errors"]
-        print(f"{done['clips']} clips, {errors} broken files, {done['clips_per_second']:.1f} clips/s", file=sys.stderr)
-    if strict and errors:
-        raise RunError(f"{errors} files could not be decoded; their records say why")
+        print(
+            f"{done['clips']} clips, {done['errors']} broken files, {done['clips_per_second']:.1f} clips/s",
+            file=sys.stderr,
+        )
+    if strict and (done["errors"] or done["truncated"]):
+        raise RunError(
+            f"{done['errors']} files could not be decoded, {done['truncated']} are longer than what is heard of them; "
+            "their records say why (--windows hears all)"
+        )
+    if done["clips"] and done["errors"] == done["clips"]:
+        print("emojax: nothing could be captioned; the records say why", file=sys.stderr)
+        sys.exit(NOTHING)
 
 
 def evaluate(
@@ -95,7 +121,7 @@ def evaluate(
     manifest: Path,
     split: str = "test",
     train_split: str = "train",
-    config: str = "demo",
+    config: str | None = None,
     set_: Set = (),
     out: Path | None = None,
     overwrite: bool = False,
@@ -107,16 +133,17 @@ def evaluate(
         manifest: with the reference captions.
         split: that was captioned.
         train_split: that the floors are made of.
-        config: preset or file whose `reward` and `data` are used.
+        config: preset or file whose `reward` and `data` are used; without it those that the captions were made with,
+            which `emojax caption` writes beside them.
         out: directory for report.json and report.md.
         overwrite: replace the report in `out`.
     """
     from rich.console import Console
 
-    from emojax.commands import experiment
+    from emojax.api import scoring
     from emojax.config import presets
     from emojax.data.clips import read_manifest
-    from emojax.evaluate import report, table, write_report
+    from emojax.evaluation import report, table, write_report
     from emojax.parallel import compile_cache
     from emojax.training.run_files import require_apart
 
@@ -125,8 +152,11 @@ def evaluate(
         if not overwrite:
             report.require_free(out)
     compile_cache.use()
-    cfg = presets.load(config, set_)
-    rows = experiment.score(cfg, captions, manifest, split, train_split)
+    cfg = None if config is None else presets.load(config, set_)
+    if cfg is None and set_:
+        cfg = presets.override(scoring.settings_config(captions) or presets.load("demo"), set_)
+    rows = scoring.evaluate(captions, manifest, cfg=cfg, split=split, train_split=train_split)
+    rows = {captions.stem if name == "captions" else name: row for name, row in rows.items()}
     if out is not None:
         write_report(out, rows, {})
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
@@ -150,6 +180,8 @@ def export(
         overwrite: replace an export in `out`.
         checkpoint: last, best (of those that are kept), or its step.
     """
+    import jax
+
     from emojax import captioning, storage
     from emojax.errors import RunError
     from emojax.export import card
@@ -159,7 +191,9 @@ def export(
 
     require_apart(out, {"the run": run})
     stage = stage_of(trained(run))
-    cfg, params, tokenizer, _ = captioning.restore(run, merge=not adapter, checkpoint=checkpoint)
+    cfg, params, tokenizer, _ = captioning.restore(
+        run, merge=not adapter, checkpoint=checkpoint, devices=jax.local_devices()[:1]
+    )
     require_apart(out, reads(cfg))
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")

@@ -29,8 +29,8 @@ def family_now(name: str) -> str:
 
 
 def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration's part by the names that they have now, with what emojax 0.1 had fixed where it
-    saved all others.
+    """The fields of a configuration's part by the names that they have now, with what was fixed where all others were
+    saved, or told elsewhere.
 
     >>> as_saved(config.Optimizer, dict.fromkeys(("learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"), 0.1))
     {'learning_rate': 0.1, 'warmup': 0.1, 'weight_decay': 0.1, 'b1': 0.1, 'b2': 0.1, 'clip': 0.1, 'epsilon': 1e-06}
@@ -39,8 +39,21 @@ def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """
     if cls is config.Reward and "parts" not in values and not _MIX.isdisjoint(values):
         return {name: value for name, value in values.items() if name not in _MIX} | {"parts": _parts(values)}
-    whole = {f.name for f in dataclasses.fields(cls)} - set(values)
-    return values | {"epsilon": 1e-6} if cls is config.Optimizer and whole == {"epsilon"} else values
+    if cls is config.Config and (corpus := _corpus_without_seed(values)) is not None:
+        return values | {"data": values["data"] | {"corpus": corpus | {"seed": values["seed"]}}}
+    missing = {f.name for f in dataclasses.fields(cls)} - set(values)
+    if cls is config.Optimizer and missing == {"epsilon"}:
+        return values | {"epsilon": 1e-6}
+    if cls is config.Sft and missing == {"attributes_weight"}:  # weights that such a run does not have
+        return values | {"attributes_weight": 0.0}
+    return values
+
+
+def _corpus_without_seed(values: dict[str, Any]) -> dict[str, Any] | None:
+    """The built-in corpus of a configuration that was saved when the run's seed was the corpus's, too."""
+    data = values.get("data")
+    corpus = data.get("corpus") if isinstance(data, dict) else None
+    return corpus if isinstance(corpus, dict) and "seed" in values and "seed" not in corpus else None
 
 
 _MIX = {"kind", "emotion_weight", "facts_weight", "pool"}  # what a reward was before it had parts

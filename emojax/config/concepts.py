@@ -130,7 +130,7 @@ ATTRIBUTES = (  # of the built-in corpus: every word by which its captions state
         "intensity",
         (
             Concept("slight", ("slightly", "a little", "somewhat", "mildly", "faintly", "trace", "touch", "hint")),
-            Concept("moderate", ("clearly", "plainly", "rather", "evidently", "marked", "unmistakable", "evident")),
+            Concept("moderate", ("clearly", "rather", "marked", "unmistakable")),
             Concept(
                 "strong",
                 (

@@ -71,14 +71,16 @@ class Sft:
     transcript_dropout: float = 0.2  # and without its transcript
     words_weight: float = 8.0  # of the loss by which the media alone name the words of the captions, in any order
     emotion_weight: float = 1.0  # of the loss by which the media alone name the emotion, where clips have labels
+    attributes_weight: float = 1.0  # and of that by which they name each of `reward.attributes`
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def __post_init__(self) -> None:
         for name, most in (("stream_dropout", 0.5), ("media_dropout", 1), ("transcript_dropout", 1)):
             value = getattr(self, name)
             require(0 <= value <= most, f"sft.{name} wants a probability in [0, {most}], got {value}")
-        require(0 <= self.words_weight < math.inf, f"sft.words_weight wants 0 or more, got {self.words_weight}")
-        require(0 <= self.emotion_weight < math.inf, f"sft.emotion_weight wants 0 or more, got {self.emotion_weight}")
+        for name in ("words_weight", "emotion_weight", "attributes_weight"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"sft.{name} wants 0 or more, got {value}")
 
 
 @dataclass(frozen=True)

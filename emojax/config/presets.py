@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from emojax.config import inert
 from emojax.config.aliases import as_saved, family_now, old_modules
@@ -25,6 +25,18 @@ from emojax.config.schema import Config
 from emojax.config.sizes import family
 from emojax.errors import ConfigError, nearest
 from emojax.storage import path_of, read_object
+
+T = TypeVar("T")
+_ELSEWHERE = {  # what other libraries call a field, and difflib cannot guess
+    "lr": "learning_rate",
+    "batch_size": "batch",
+    "epochs": "steps",
+    "max_steps": "steps",
+    "num_generations": "group",
+    "kl_coef": "beta",
+    "max_completion_length": "caption_tokens",
+    "max_new_tokens": "caption_tokens",
+}
 
 
 def folder() -> Path:
@@ -75,6 +87,23 @@ def read_json(path: Path) -> Config:
     except ValueError as e:
         raise ConfigError(str(e)) from None
     return _build(Config, values, "")
+
+
+def part(cls: type[T], values: dict[str, Any], path: str) -> T:
+    """A part of a configuration, of what `dumps` writes of it; `path` is its place, for messages."""
+    return _build(cls, values, path)
+
+
+def preset(name: str | Path = "demo", *overrides: str) -> Config:
+    """A configuration: that of a preset or a file (`.py`, `.json`), with overrides by name.
+
+    >>> preset("tiny", "steps=3", "grpo.group=2").grpo.group
+    2
+
+    Raises:
+      ConfigError: no such preset, field or value; the nearest one is offered.
+    """
+    return load(str(name), overrides)
 
 
 def dumps(cfg: Config) -> str:
@@ -165,7 +194,8 @@ def _find(cfg: Config, name: str) -> str:
         raise ConfigError(f"{name!r} may be any of {', '.join(ends)}: write the whole path")
     if not ends:
         leaves = {p.rsplit(".", 1)[-1]: p for p in paths}
-        raise ConfigError(f"no field is called {name!r}{nearest(name, [*paths, *leaves])}")
+        meant = f", did you mean {_ELSEWHERE[name]!r}?" if name in _ELSEWHERE else nearest(name, [*paths, *leaves])
+        raise ConfigError(f"no field is called {name!r}{meant}")
     return ends[0]
 
 

@@ -33,6 +33,7 @@ class Corpus:
     seconds: float = 2.0  # mean duration of a clip
     frame_size: int = 64  # pixels, height and width of the video
     fps: int = 12
+    seed: int = 0  # of all that is made: other than the run's, so that a study over seeds keeps its test set
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Mesh:
 @dataclass(frozen=True)
 class Config:
     name: str
-    seed: int = 0
+    seed: int = 0  # of weights, order and noise; the built-in corpus has its own, data.corpus.seed
     precision: Literal["float32", "bfloat16"] = "float32"
     # that weights are kept in which a stage does not train; int8: their linear maps, and the rest in bfloat16
     frozen_precision: Literal["float32", "bfloat16", "int8"] = "float32"
@@ -127,6 +128,13 @@ class Config:
     grpo: Grpo = field(default_factory=Grpo)
     lora: Lora = field(default_factory=Lora)
     mesh: Mesh = field(default_factory=Mesh)
+
+    def __repr__(self) -> str:
+        """In a line; `presets.dumps` has all of it."""
+        parts = {name: getattr(self.model, name) for name in ("audio", "video", "decoder")}
+        made = ", ".join(f"{name}={family(part) if part else None}" for name, part in parts.items())
+        steps = f"{self.steps if self.sft_steps is None else self.sft_steps} + {self.steps} steps"
+        return f"Config({self.name!r}, seed={self.seed}, {made}, {steps})"
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):

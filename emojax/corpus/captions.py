@@ -136,4 +136,4 @@ def _fill(pattern: str, scene: Scene, rng: random.Random) -> str:
         "turn": "" if scene.emotion == "neutral" or alone else rng.choice(wording.TURNS[scene.told]),
     }
     facts |= {name.capitalize(): value[:1].upper() + value[1:] for name, value in facts.items()}
-    return pattern.format(**facts)
+    return " ".join(pattern.format(**facts).split())  # a degree or an amount may be left unsaid

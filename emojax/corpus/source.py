@@ -22,10 +22,10 @@ def manifest(cfg: Config, progress: Callable[[int, int], None] | None = None) ->
     if cfg.data.manifest:
         check(cfg)
         return Path(cfg.data.manifest)
-    spec = json.dumps([synthetic.FORMAT, asdict(cfg.data.corpus), cfg.seed], sort_keys=True)
+    spec = json.dumps([synthetic.FORMAT, asdict(cfg.data.corpus)], sort_keys=True)
     folder = cache_folder() / f"corpus-{hashlib.sha256(spec.encode()).hexdigest()[:12]}"
     with _alone(folder.with_suffix(".lock")):
-        return synthetic.make_corpus(folder, cfg.data.corpus, cfg.seed, progress=progress)
+        return synthetic.make_corpus(folder, cfg.data.corpus, progress=progress)
 
 
 @contextlib.contextmanager

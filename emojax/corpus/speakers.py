@@ -46,8 +46,8 @@ class Speaker:
 
 
 def make_speakers(speakers: int, seed: int) -> list[Speaker]:
-    """All speakers, split by split: a fifth for the test (rounded up), an eighth for validation (down, but one)."""
-    test, validation = -(-speakers // 5), max(speakers // 8, 1)
+    """All speakers, split by split: an eighth for the test (rounded up), a twelfth for validation (down, but one)."""
+    test, validation = -(-speakers // 8), max(speakers // 12, 1)
     counts = (speakers - test - validation, validation, test)
     splits = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
     return [_speaker(number, split, seed) for number, split in enumerate(splits)]
@@ -60,11 +60,11 @@ def _speaker(number: int, split: str, seed: int) -> Speaker:
     timbre = tuple(TIMBRES)[(number // 2 + number // 6) % 3]  # every age has every timbre
     woman, old, high = gender == "woman", age == "elderly", TIMBRES[timbre]
     voice = Voice(
-        pitch=PITCH[gender] * 2.0 ** ((2.5 * high + rng.uniform(-0.5, 0.5)) / 12),
+        pitch=PITCH[gender] * 2.0 ** ((3.5 * high + rng.uniform(-0.5, 0.5)) / 12),
         accent=rng.uniform(2.0, 3.0),
-        tract=(1.17 if woman else 1.0) * (1 + 0.04 * high) * rng.uniform(0.99, 1.01),  # Peterson & Barney's women
+        tract=(1.17 if woman else 1.0) * (1 + 0.055 * high) * rng.uniform(0.99, 1.01),  # Peterson & Barney's women
         breath=rng.uniform(0.05, 0.15) + 0.05 * woman + 0.05 * old,
-        tilt=1.5 * high + rng.uniform(-0.3, 0.3),
+        tilt=2.5 * high + rng.uniform(-0.3, 0.3),
         level=rng.uniform(-1.0, 1.0),
         pace=rng.uniform(-0.06, 0.06) - 0.06 * old,
     )

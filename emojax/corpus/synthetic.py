@@ -14,7 +14,10 @@ import json
 import multiprocessing
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -26,9 +29,9 @@ from emojax.config.concepts import CONCEPTS
 from emojax.corpus import captions, face, voice, wording
 from emojax.corpus.speakers import SPLITS, Speaker, make_speakers
 
-FORMAT = 2  # raised whenever the same corpus and seed come to give other files
+FORMAT = 3  # raised whenever the same corpus and seed come to give other files
 TOLD = ("voice", "face", "both", "both")  # what tells the emotion, in equal shares
-STRENGTH = {"none": 0.0, "slight": 0.6, "moderate": 1.0, "strong": 1.6}  # of an emotion's effect, by intensity
+STRENGTH = {"none": 0.0, "slight": 0.7, "moderate": 1.1, "strong": 1.8}  # of an emotion's effect, by intensity
 T = TypeVar("T")
 
 
@@ -55,7 +58,7 @@ class Plan:
 
 
 def make_corpus(
-    out: Path, corpus: Corpus, seed: int, processes: int = 2, progress: Callable[[int, int], None] | None = None
+    out: Path, corpus: Corpus, processes: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Makes the corpus in the folder `out` and returns the path of its manifest.
 
@@ -68,15 +71,15 @@ def make_corpus(
       ConfigError: `corpus` cannot be made.
     """
     out = Path(out)
-    spec = json.dumps({"format": FORMAT, "seed": seed, **dataclasses.asdict(corpus)}) + "\n"
+    spec = json.dumps({"format": FORMAT, "seed": corpus.seed, **dataclasses.asdict(corpus)}) + "\n"
     if _holds(out, spec):
         return out / "manifest.jsonl"
-    plans = _plan(corpus, seed)
+    plans = _plan(corpus)
     making = storage.beside(out)
     with storage.writing(out):
         (making / "media").mkdir(parents=True)
     try:
-        jobs = [(plan, corpus, seed, making / "media") for plan in plans]
+        jobs = [(plan, corpus, making / "media") for plan in plans]
         for done, _ in enumerate(_map(_render, jobs, processes), start=1):
             if progress:
                 progress(done, len(plans))
@@ -91,9 +94,9 @@ def make_corpus(
     return out / "manifest.jsonl"
 
 
-def describe(corpus: Corpus, seed: int) -> list[dict[str, Any]]:
+def describe(corpus: Corpus) -> list[dict[str, Any]]:
     """The records of the manifest that `make_corpus` would write, without making any media."""
-    return [_record(plan) for plan in _plan(corpus, seed)]
+    return [_record(plan) for plan in _plan(corpus)]
 
 
 def _holds(out: Path, spec: str) -> bool:
@@ -109,7 +112,7 @@ def _holds(out: Path, spec: str) -> bool:
     )
 
 
-def _plan(corpus: Corpus, seed: int) -> list[Plan]:
+def _plan(corpus: Corpus) -> list[Plan]:
     """The clips in the order of the manifest: split by split, shuffled within."""
     if corpus.speakers < len(SPLITS) or corpus.clips < corpus.speakers:
         raise ConfigError(
@@ -121,10 +124,10 @@ def _plan(corpus: Corpus, seed: int) -> list[Plan]:
             f"data.corpus: got frame_size={corpus.frame_size}, fps={corpus.fps}, seconds={corpus.seconds}, wanted an "
             "even frame size of 16 or more, 1 frame a second or more and clips of 0.5 seconds or more"
         )
-    people = make_speakers(corpus.speakers, seed)
+    people = make_speakers(corpus.speakers, corpus.seed)
     plans: list[Plan] = []
     for split in SPLITS:
-        rng = random.Random(f"{seed}/{split}")
+        rng = random.Random(f"{corpus.seed}/{split}")
         here = [speaker for speaker in people if speaker.split == split]
         # rounded cumulatively, so that the splits add up to the corpus
         count = round(corpus.clips * (people.index(here[-1]) + 1) / corpus.speakers) - len(plans)
@@ -132,7 +135,7 @@ def _plan(corpus: Corpus, seed: int) -> list[Plan]:
         scenes = {emotion: _scenes(emotion, emotions.count(emotion), here, rng) for emotion in dict.fromkeys(emotions)}
         for emotion in emotions:
             speaker, scene = next(scenes[emotion])
-            plans.append(_clip(len(plans), speaker, scene, corpus, seed))
+            plans.append(_clip(len(plans), speaker, scene, corpus))
     return plans
 
 
@@ -166,8 +169,8 @@ def _scenes(
         )
 
 
-def _clip(number: int, speaker: Speaker, scene: captions.Scene, corpus: Corpus, seed: int) -> Plan:
-    rng = random.Random(f"{seed}/clip/{number}")
+def _clip(number: int, speaker: Speaker, scene: captions.Scene, corpus: Corpus) -> Plan:
+    rng = random.Random(f"{corpus.seed}/clip/{number}")
     text = wording.transcript(rng)
     strength = 0.0 if scene.told == "face" else STRENGTH[scene.intensity]
     manner = voice.combine((strength, voice.EMOTIONS[scene.emotion]), (1.0, voice.STYLES[scene.style or "plain"]))
@@ -213,19 +216,27 @@ def _map(function: Callable[[T], None], jobs: list[T], processes: int) -> Iterat
     if processes <= 1:
         yield from map(function, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(function, jobs, chunksize=4)
+    done, spawn, ignore = 0, multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(processes, spawn, signal.signal, ignore) as pool:  # Ctrl-C is for the parent to answer
+            for _ in pool.map(function, jobs, chunksize=4):
+                done += 1
+                yield
+    except BrokenProcessPool:  # a script without `if __name__ == "__main__":` cannot start any
+        yield from map(function, jobs[done:])
 
 
-def _render(job: tuple[Plan, Corpus, int, Path]) -> None:
+def _render(job: tuple[Plan, Corpus, Path]) -> None:
     import soundfile
 
-    plan, corpus, seed, media = job
-    rng = np.random.default_rng([seed, 2, plan.number])
+    plan, corpus, media = job
+    rng = np.random.default_rng([corpus.seed, 2, plan.number])
     sound = voice.speak(plan.speaker.voice, plan.manner, plan.timing, rng)
-    wav = io.BytesIO()  # libraries that write files hide why they could not, or that they could not
+    # libraries that write files hide why they could not, or that they could not. Bytes are taken, not a buffer of them:
+    # one that an error's traceback still holds ends Python 3.12.1 when it is collected (python/cpython#111049)
+    wav = io.BytesIO()
     soundfile.write(wav, sound, voice.RATE, format="WAV", subtype="PCM_16")
-    _write(media / f"{plan.name}.wav", wav)
+    _write(media / f"{plan.name}.wav", wav.getvalue())
     if plan.scene.filmed:
         times = np.arange(max(round(plan.seconds * corpus.fps), 1)) / corpus.fps
         strength = 0.0 if plan.scene.told == "voice" else STRENGTH[plan.scene.intensity]
@@ -233,12 +244,12 @@ def _render(job: tuple[Plan, Corpus, int, Path]) -> None:
         frames = face.draw(plan.speaker.face, actions, voice.opening(plan.timing, times), corpus.frame_size, rng)
         mp4 = io.BytesIO()
         _encode_video(mp4, frames, corpus.fps)
-        _write(media / f"{plan.name}.mp4", mp4)
+        _write(media / f"{plan.name}.mp4", mp4.getvalue())
 
 
-def _write(path: Path, content: io.BytesIO) -> None:
+def _write(path: Path, content: bytes) -> None:
     with storage.writing(path):
-        path.write_bytes(content.getbuffer())
+        path.write_bytes(content)
 
 
 def _encode_video(file: BinaryIO, frames: np.ndarray, fps: int) -> None:

@@ -44,13 +44,13 @@ NOUNS = {
 DEGREES = {
     "none": ("entirely", "quite", "perfectly", "wholly", ""),
     "slight": ("slightly", "a little", "somewhat", "mildly", "faintly"),
-    "moderate": ("clearly", "plainly", "rather", "evidently"),
+    "moderate": ("", "", "", "clearly", "rather"),  # mostly goes without saying
     "strong": ("deeply", "extremely", "intensely", "utterly", "thoroughly"),
 }
 AMOUNTS = {
     "none": ("plain", "simple", "steady"),
     "slight": ("a trace of", "a touch of", "a hint of"),
-    "moderate": ("marked", "unmistakable", "evident"),
+    "moderate": ("", "", "", "marked", "unmistakable"),
     "strong": ("great", "overwhelming", "intense", "powerful"),
 }
 VOICE = {  # what is heard

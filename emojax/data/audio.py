@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from emojax.data.container import MediaError, audio_stream, check_whole, count_seconds, open_media, stated_seconds
+from emojax.data.container import (
+    MediaError,
+    audio_stream,
+    check_whole,
+    count_seconds,
+    open_media,
+    require_codec,
+    stated_seconds,
+)
 from emojax.data.ogg import is_marked
 from emojax.data.stated import read_xing
 
@@ -198,8 +206,7 @@ def _by_ffmpeg(path: Path, seconds: float | None) -> _Read | None:
         stream = audio_stream(container)
         if stream is None:
             return None
-        if stream.codec_context is None:
-            raise MediaError(path, "has audio of a codec that is not known here")
+        require_codec(path, stream)
         parts, rate, total = [], 0, 0
         left: float | None = 0.0
         try:

@@ -48,6 +48,7 @@ def training_batches(
     batching: Batching,
     *,
     emotions: np.ndarray | None = None,
+    attributes: np.ndarray | None = None,
     references: References | None = None,
     features: FeatureSource = MEDIA,
 ) -> Generator[Batch, None, None]:
@@ -61,6 +62,7 @@ def training_batches(
 
     Args:
       emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
+      attributes: i32[clips N], the place of the value of each attribute; None: batches have none.
       references: one row per clip, likewise.
       features: streams that are read from features instead of media.
     Raises:
@@ -92,7 +94,9 @@ def training_batches(
                         log.warning("left out %s: %s: %s", error.id, error.path, error.why)
                     told.add(error.path)
                 labels = part.batch.emotion if emotions is None else np.where(part.whole, emotions[part.rows], -1)
-                yield replace(part.batch, emotion=labels, references=_rows(references, part.rows))
+                values = None if attributes is None else np.where(part.whole[:, None], attributes[part.rows], -1)
+                rows = _rows(references, part.rows)
+                yield replace(part.batch, emotion=labels, attributes=values, references=rows)
 
     return batches()
 

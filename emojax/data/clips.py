@@ -2,9 +2,10 @@
 
     {"id": "a1", "audio": "wav/a1.wav", "video": "mp4/a1.mp4", "transcript": "Go away.", "captions": ["..."],
      "emotion": "angry", "attributes": {"gender": "woman"}, "speaker": "s03", "split": "train", "language": "en",
-     "seconds": 2.4, "captions_of": {"audio": ["..."]}}
+     "seconds": 2.4, "captions_of": {"audio": ["..."]}, "extra": {"corpus": "IEMOCAP"}}
 
-Only `id` and one stream (audio, video or transcript) are required; `caption` is short for a list of one.
+Only `id` and one stream (audio, video or transcript) are required; `caption` is short for a list of one. `extra` is the
+user's own: it is carried through to the records of captions.
 """
 
 import difflib
@@ -16,10 +17,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emojax.config import ConfigError
 from emojax.config.concepts import Concept
-from emojax.data.container import MediaError, probe
-from emojax.data.isolated import call
 from emojax.storage import parse_json, refuse_pointer
 
 _LONGEST = 200  # characters of a name or a value that a fault shows
@@ -29,9 +30,11 @@ _SHOWN = 20  # faults that an error prints; check_manifest gives them all
 
 @dataclass(frozen=True)
 class Clip:
+    """A recording with what is known of it. Media are files, or arrays in memory."""
+
     id: str
-    audio: Path | None = None  # may be a video file: its sound
-    video: Path | None = None
+    audio: Path | np.ndarray | None = None  # may be a video file: its sound; f32[A] at 16 kHz, mono
+    video: Path | np.ndarray | None = None  # u8[S height width 3] RGB, evenly spaced in time
     transcript: str | None = None
     captions: tuple[str, ...] = ()  # references, the first one the best where they differ in worth
     emotion: str | None = None
@@ -41,6 +44,12 @@ class Clip:
     seconds: float | None = None  # duration of the audio; measured where absent
     attributes: Mapping[str, str] = field(default_factory=dict)  # facts that a caption may state, by any names
     captions_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # true of one stream alone, by its name
+    extra: Mapping[str, Any] = field(default_factory=dict)  # the user's own, carried through to records
+
+    @property
+    def file(self) -> Path:
+        """That messages name: of its sound, else of its pictures, else its id."""
+        return next((path for path in (self.audio, self.video) if isinstance(path, Path)), Path(self.id))
 
 
 @dataclass(frozen=True)
@@ -105,9 +114,15 @@ def read_manifest(path: Path, split: str | None = None) -> list[Clip]:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Writes what `read_manifest` reads back, with paths relative to the manifest."""
-    path = Path(path)
+    """Writes what `read_manifest` reads back, with paths relative to the manifest.
+
+    Raises:
+      ValueError: a clip whose media are arrays, which a manifest cannot hold.
+    """
+    path, clips = Path(path), list(clips)
     folder = path.resolve().parent
+    if held := [clip.id for clip in clips if isinstance(clip.audio, np.ndarray) or isinstance(clip.video, np.ndarray)]:
+        raise ValueError(f"{path}: clip {held[0]!r} has its media in memory; write them to files first")
 
     def record(clip: Clip) -> dict[str, Any]:
         given = {f.name: getattr(clip, f.name) for f in fields(Clip) if getattr(clip, f.name) not in (None, (), {})}
@@ -115,28 +130,6 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
 
     lines = [json.dumps(record(clip), ensure_ascii=False) + "\n" for clip in clips]
     path.write_text("".join(lines), encoding="utf-8")
-
-
-def clips_of_files(paths: Iterable[Path]) -> list[Clip]:
-    """A clip per file, named by the path as given, with the streams that are in it.
-
-    A file that cannot be opened is a clip all the same: decoding it gives the error that names it.
-    """
-
-    def clip(path: Path) -> Clip:
-        where = Path(os.path.abspath(path))  # not resolved: a path that is too long is that file's error
-        try:
-            streams = call(probe, where)
-        except MediaError:
-            return Clip(str(path), audio=where)
-        return Clip(
-            str(path),
-            audio=where if streams.audio else None,
-            video=where if streams.video else None,
-            seconds=streams.seconds,
-        )
-
-    return [clip(Path(path)) for path in dict.fromkeys(paths)]
 
 
 def _read(path: Path) -> tuple[list[Clip], list[Fault]]:
@@ -243,8 +236,19 @@ def _clip(line: bytes, folder: Path) -> tuple[Clip | None, list[str]]:
         seconds = None
     if name is None:
         return None, wrong
-    facts = {"captions_of": partial, "attributes": attributes}
+    extra = dict(_object("extra", given, wrong))
+    if not _finite(extra):
+        wrong.append('"extra" holds a number that is not finite, for which JSON has no word')
+    facts = {"captions_of": partial, "attributes": attributes, "extra": extra}
     return Clip(name, audio, video, transcript, captions, seconds=seconds, **words, **facts), wrong
+
+
+def _finite(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _object(name: str, given: dict[str, Any], wrong: list[str]) -> Iterable[tuple[str, Any]]:

@@ -120,6 +120,12 @@ def audio_stream(container: "InputContainer") -> "AudioStream | None":
     return next((s for s in tracks if s.disposition & Disposition.default), tracks[0] if tracks else None)
 
 
+def require_codec(path: Path, stream: "AudioStream | VideoStream") -> None:
+    """Raises MediaError where FFmpeg does not know what a stream is encoded with."""
+    if stream.codec_context is None:
+        raise MediaError(path, f"has {stream.type} of a codec that is not known here")
+
+
 def probe(path: Path) -> Streams:
     """The streams that a file holds; raises MediaError. Where no length is stated, the packets are counted."""
     with open_media(path) as container:

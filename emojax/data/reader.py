@@ -1,7 +1,7 @@
 """Clips as a worker reads them: files decoded, decoded clips kept while there is room, all laid into a Batch."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,14 @@ import numpy as np
 
 from emojax.config import Data
 from emojax.data import feature_files
-from emojax.data.audio import SAMPLE_RATE, read_audio
+from emojax.data.audio import LOUDEST, SAMPLE_RATE, read_audio
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError, probe
 from emojax.data.features import MEDIA, FeatureSource, features_of, lay
 from emojax.data.isolated import call
 from emojax.data.order import bucket_of
 from emojax.data.text import encode, encode_transcript
-from emojax.data.video import decode_video
+from emojax.data.video import decode_video, resized
 from emojax.types import Batch, batch_shapes, blank
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class ErrorRecord:
     id: str
     path: Path
     why: str
+    extra: Mapping[str, Any]  # the clip's
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,17 @@ def load(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> Decoded:
         (audio, seconds), video = _audio(clip, data, features), _video(clip, data, features)
         samples, frames = 0 if audio is None else len(audio), video is not None
     if not samples and not frames and clip.transcript is None:
-        raise MediaError(clip.audio or clip.video or Path(clip.id), "holds no stream that its clip names")
+        raise MediaError(clip.file, "holds no stream that its clip names")
+    if data.strict and (left := beyond(seconds, data)):
+        raise MediaError(
+            clip.file,
+            f"is {seconds:.1f} s long, of which {left:.1f} s are beyond the last of data.audio_seconds and not heard",
+        )
     if clip.audio is not None and clip.seconds is not None and features.audio is None:
         bucket = data.audio_seconds[bucket_of(clip.seconds, data.audio_seconds)]
         if samples > (bucket + _PADDING) * SAMPLE_RATE:
             found = samples / SAMPLE_RATE
-            raise MediaError(clip.audio, f"is listed with {clip.seconds:.1f} s of sound and has {found:.1f} s or more")
+            raise MediaError(clip.file, f"is listed with {clip.seconds:.1f} s of sound and has {found:.1f} s or more")
     return Decoded(audio, video, samples, frames, seconds)
 
 
@@ -81,6 +87,8 @@ def _audio(clip: Clip, data: Data, features: FeatureSource) -> tuple[np.ndarray 
         return None, 0.0
     if features.audio:
         return features_of(features.audio, clip, features), 0.0
+    if isinstance(clip.audio, np.ndarray):
+        return _sound(clip, clip.audio)[: round(data.audio_seconds[-1] * SAMPLE_RATE)], len(clip.audio) / SAMPLE_RATE
     sound = call(read_audio, clip.audio, data.audio_seconds[-1])
     return (None, 0.0) if sound is None else (sound.samples, sound.seconds)
 
@@ -96,7 +104,27 @@ def _video(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None
         return None
     if features.video:
         return features_of(features.video, clip, features)
+    if isinstance(clip.video, np.ndarray):
+        return frames_of(clip, clip.video, data)
     return call(decode_video, clip.video, data.frames, data.frame_size, data.frame_resize, data.frame_filter)
+
+
+def _sound(clip: Clip, x: np.ndarray) -> np.ndarray:
+    """Raises MediaError where an array is no sound."""
+    if x.ndim != 1 or x.dtype.kind != "f" or not len(x) or not np.isfinite(x).all() or np.abs(x).max() > LOUDEST:
+        told = f"{x.dtype}{list(x.shape)}"
+        raise MediaError(clip.file, f"has sound {told}; wanted finite floats [A], 16 kHz mono, 1.0 as the loudest")
+    return np.ascontiguousarray(x, np.float32)
+
+
+def frames_of(clip: Clip, x: np.ndarray, data: Data) -> np.ndarray:
+    """Raises MediaError where an array is no frames."""
+    if x.ndim != 4 or x.dtype != np.uint8 or x.shape[-1] != 3 or not x.size:
+        raise MediaError(clip.file, f"has frames {x.dtype}{list(x.shape)}; wanted uint8[S height width 3], RGB")
+    if x.shape == (data.frames, data.frame_size, data.frame_size, 3):
+        return x  # they are ready
+    shown = x[((np.arange(data.frames) + 0.5) / data.frames * len(x)).astype(int)]
+    return resized(shown, data.frame_size, data.frame_resize, data.frame_filter)
 
 
 @dataclass(frozen=True)
@@ -161,7 +189,7 @@ def _size(decoded: Decoded | MediaError) -> int:
 
 
 def error_record(clip: Clip, error: MediaError) -> ErrorRecord:
-    return ErrorRecord(clip.id, error.path, error.why)
+    return ErrorRecord(clip.id, error.path, error.why, clip.extra)
 
 
 def _name(clip: Clip) -> int:
@@ -233,6 +261,8 @@ def measure(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> float:
     if features.folder is not None:
         known = features.folder.broken.get(clip.id) or features.folder.clips[clip.id][1]
         return known.seconds
+    if isinstance(clip.audio, np.ndarray):
+        return len(clip.audio) / SAMPLE_RATE
     try:
         return call(probe, clip.audio).seconds or data.audio_seconds[-1]
     except MediaError:

@@ -91,7 +91,7 @@ def _other_files(directory: Path) -> "Tokenizer":
     if not vocabulary and pieces and find_spec("sentencepiece") is None:
         raise FileNotFoundError(
             f"{directory}: its tokenizer is {pieces[0]} alone, without a tokenizer.json, and takes sentencepiece: pip"
-            " install 'emojax[sentencepiece]'"
+            " install -e '.[sentencepiece]' in the clone"
         )
     from transformers import AutoTokenizer, BertTokenizer
 

@@ -1,18 +1,20 @@
 """A video file to frames, evenly spaced in time."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from emojax.data.container import MediaError, open_media, video_stream
+from emojax.data.container import MediaError, open_media, require_codec, video_stream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Filter = Literal["area", "bilinear", "bicubic"]
 _FALL = 0.5  # seconds that a clock falls back by where it wrapped or began again; less is a writer's carelessness
 _LEAP = 30 * 3600.0  # seconds ahead that are no pause; FFmpeg's own measure
+_HELD = 1 << 26  # bytes of a file whose packets are held between planning and decoding; a longer one is read twice
 
 
 def decode_video(
@@ -42,19 +45,22 @@ def decode_video(
     """
     import av.error
 
+    picture = partial(_picture, scale=_scaler(), size=size, resize=resize, filter=filter)
     try:
         with open_media(path) as container:
             stream = video_stream(container)
             if stream is None:
                 return None
-            if stream.codec_context is None:
-                raise MediaError(path, "has video of a codec that is not known here")
-            plan, index = _plan(path, container, stream, frames), stream.index
-        picture = partial(_picture, size=size, resize=resize, filter=filter)
+            require_codec(path, stream)
+            packets, index = _packets(container, stream), stream.index
+            if path.stat().st_size <= _HELD:
+                packets = list(packets)
+                plan = _plan(path, container, stream, packets, frames)
+                return np.stack(list(_shown(path, stream, packets, plan, picture)))
+            plan = _plan(path, container, stream, packets, frames)
         with open_media(path) as container:  # again: where a film does not begin at 0, seeking there is not its start
             stream = next(s for s in container.streams.video if s.index == index)
-            stream.thread_type = "NONE"  # a worker process is one core's worth; frame threads would also delay output
-            return np.stack(list(_shown(path, container, stream, plan, picture)))
+            return np.stack(list(_shown(path, stream, _packets(container, stream), plan, picture)))
     except av.error.FFmpegError as e:
         raise MediaError(path, f"has video that cannot be decoded ({e.strerror})") from None
 
@@ -69,8 +75,14 @@ class _Plan:
     clock: np.ndarray | None  # i64[packets] when the n-th frame that comes out is shown; None: it knows itself
 
 
-def _plan(path: Path, container: "InputContainer", stream: "VideoStream", frames: int) -> _Plan:
-    found = [(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size]
+def _packets(container: "InputContainer", stream: "VideoStream") -> "Iterator[Packet]":
+    return (p for p in container.demux(stream) if p.size)
+
+
+def _plan(
+    path: Path, container: "InputContainer", stream: "VideoStream", packets: "Iterable[Packet]", frames: int
+) -> _Plan:
+    found = [(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard) for p in packets]
     if not any(not discard for *_, discard in found):
         raise MediaError(path, "has a video stream without a frame")
     duration, keyframe, discard = (np.array(column) for column in list(zip(*found, strict=True))[2:])
@@ -128,33 +140,33 @@ def _usual(start: np.ndarray) -> float:
 
 def _shown(
     path: Path,
-    container: "InputContainer",
     stream: "VideoStream",
+    packets: "Iterable[Packet]",
     plan: _Plan,
     picture: "Callable[[VideoFrame], np.ndarray]",
 ) -> Iterator[np.ndarray]:
     """One picture per wanted time: the last frame whose time has come."""
-    due, last = 0, None
-    for n, frame in enumerate(_frames(container, stream, plan)):
+    times, due, last = plan.times.tolist(), 0, None
+    for n, frame in enumerate(_frames(stream, packets, plan)):
         if frame.is_corrupt:
             raise MediaError(path, "has a damaged video frame")
         stamp = frame.pts if frame.pts is not None else frame.dts or 0
         shown_from = stamp if plan.clock is None else plan.clock[min(n, len(plan.clock) - 1)]
-        upto = int(np.searchsorted(plan.times, shown_from)) if last is not None else 0
+        upto = bisect_left(times, shown_from) if last is not None else 0
         if last is not None and upto > due:
             yield from [picture(last)] * (upto - due)
             due = upto
         last = frame
     if last is None:
         raise MediaError(path, "has a video stream without a frame")
-    if due < len(plan.times):
-        yield from [picture(last)] * (len(plan.times) - due)
+    if due < len(times):
+        yield from [picture(last)] * (len(times) - due)
 
 
-def _frames(container: "InputContainer", stream: "VideoStream", plan: _Plan) -> "Iterator[VideoFrame]":
+def _frames(stream: "VideoStream", packets: "Iterable[Packet]", plan: _Plan) -> "Iterator[VideoFrame]":
     """Frames of the needed packets, in the order shown, each with the plan's stamp."""
+    stream.thread_type = "NONE"  # a worker process is one core's worth; frame threads would also delay output
     decoder, running = stream.codec_context, False
-    packets = (p for p in container.demux(stream) if p.size)
     for packet, start, needed in zip(packets, plan.start.tolist(), plan.needed, strict=True):
         if plan.clock is None:
             packet.pts = start
@@ -167,13 +179,33 @@ def _frames(container: "InputContainer", stream: "VideoStream", plan: _Plan) -> 
     yield from decoder.decode(None)
 
 
-def _picture(frame: "VideoFrame", size: int, resize: int | None, filter: Filter) -> np.ndarray:
+def _scaler() -> "Callable[..., VideoFrame]":
+    """FFmpeg's scaler, made ready once for all frames of a film; in one thread, for to start others costs more than
+    they save."""
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    alone: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # before it had no others
+    return partial(VideoReformatter().reformat, format="rgb24", **alone)
+
+
+def _picture(
+    frame: "VideoFrame", scale: "Callable[..., VideoFrame]", size: int, resize: int | None, filter: Filter
+) -> np.ndarray:
     matrix = _matrix(frame)
     if filter != "area":
-        return fit(_displayed(frame.to_ndarray(format="rgb24"), matrix), size, resize, filter)
+        return fit(_displayed(scale(frame).to_ndarray(), matrix), size, resize, filter)
     height, width = _scaled(frame.height, frame.width, size, resize)
-    small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    small = scale(frame, width=width, height=height, interpolation="AREA").to_ndarray()
     return _centre(_displayed(small, matrix), size)
+
+
+def resized(frames: np.ndarray, size: int, resize: int | None, filter: Filter) -> np.ndarray:
+    """u8[S height width 3] -> u8[S size size 3], as a film's frames are."""
+    import av
+
+    made = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
+    return np.stack([_picture(frame, size, resize, filter) for frame in made])
 
 
 def _matrix(frame: "VideoFrame") -> np.ndarray:

@@ -20,7 +20,7 @@ from emojax.decoder import bart, gpt2, llama
 from emojax.decoder.causal import near
 from emojax.nn.attention import View
 from emojax.parallel.sharding import constrain
-from emojax.types import Array, KVCache, Prefix, Weight
+from emojax.types import Array, KVCache, Prefix, Tree, Weight
 
 Lm = llama.Lm | gpt2.Lm | bart.Lm
 
@@ -94,24 +94,25 @@ def extend(
     """One more token of each sample.
 
     Args:
-      cache: the prefixes, [L B P K H].
-      own: the captions so far, [L B G T K H], filled before position t.
+      cache: the prefixes, as `heads_first` has them.
+      own: the captions so far, [L B G K T H], filled before position t.
       ids: i32[B G], the tokens at position t (the start token at 0).
     Returns:
       Hidden states [B G D] and `own` filled up to and including t.
     Raises:
       ValueError: prefix and caption are longer than the model's positions.
     """
-    length = own.k.shape[3]
+    length = own.k.shape[4]
     require_room(prefix_mask.shape[1], length, sizes)
     positions = (family(sizes).first_position(prefix_mask) + t)[:, None, None]
-    # the new token's own key stands last: the cache is written once, after all layers
+    # the new token's own key stands last, apart: the cache is written once, after all layers
     slots = jnp.append(jnp.arange(length), t)
     earlier = jnp.append(jnp.arange(length) < t, True)
     before = positions[..., None] - _numbers(prefix_mask)[:, None, None]
 
     def block(x: Array, xs: tuple[Any, Array | None, KVCache, KVCache]) -> tuple[Array, tuple[Array, Array]]:
         layer, reach, shared, past = xs
+        shared, past = _swapped((shared, past))  # in the program there is nothing to do
         visible = near(prefix_mask[:, None, None], before, reach)
         view = View((shared, visible), past, mask=near(earlier, t - slots, reach))
         x, new = family(sizes).block(layer, x, positions, view, sizes)
@@ -119,8 +120,20 @@ def extend(
 
     x = family(sizes).enter(p, constrain(embed(p, ids, sizes, cache.k.dtype)[:, :, None], "B G"), positions, sizes)
     x, (k, v) = jax.lax.scan(block, x, (p.layers, family(sizes).reach(sizes), cache, own))
-    own = KVCache(*(jax.lax.dynamic_update_slice_in_dim(a, b, t, 3) for a, b in ((own.k, k), (own.v, v))))
+    k, v = _swapped((k, v))
+    own = KVCache(*(jax.lax.dynamic_update_slice_in_dim(a, b, t, 4) for a, b in ((own.k, k), (own.v, v))))
     return leave(p, x[:, :, 0], sizes), own
+
+
+def heads_first(cache: KVCache) -> KVCache:
+    """Keys and values with positions after heads, [L B K P H], as the products of `extend` want them: in the other
+    order all are copied for each token."""
+    return constrain(_swapped(cache), "- B K")
+
+
+def _swapped(tree: Tree) -> Tree:
+    """Positions and heads in each other's place, [... positions K H] or [... K positions H]."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, -3, -2), tree)
 
 
 def _numbers(mask: Array) -> Array:

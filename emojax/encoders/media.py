@@ -1,8 +1,10 @@
 """Both media streams of a clip, projected to the decoder's width and laid side by side: Batch -> Prefix.
 
-A linear map names the emotion from them alone. The cold start trains it beside the captions; captions do not use it.
+Linear maps name the emotion, and the attributes, from them alone. The cold start trains them beside the captions;
+captions do not use them.
 """
 
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
@@ -34,6 +36,7 @@ class Encoders:
     audio_projector: Tree  # of the kind that the configuration names
     video_projector: Tree
     emotion: Linear  # D -> C
+    attributes: Linear | None  # D -> the values of all attributes, one attribute after the other; None: none is learnt
     fusion: Tree  # None: nothing is fused
 
 
@@ -46,8 +49,14 @@ def declare(cfg: Config) -> Encoders:
         audio_projector=project.declare(model.audio_projector, model.audio.width, width) if model.audio else None,
         video_projector=project.declare(model.video_projector, model.video.width, width) if model.video else None,
         emotion=declare_linear(width, len(cfg.reward.concepts), "D -"),
+        attributes=declare_linear(width, sum(counts), "D -") if (counts := values_learnt(cfg)) else None,
         fusion=fusion.declare(model.fusion, widths, width) if model.fusion else None,
     )
+
+
+def values_learnt(cfg: Config) -> list[int]:
+    """How many values each attribute has whose labels the cold start learns; empty if it learns none."""
+    return [len(attribute.values) for attribute in cfg.reward.attributes] if cfg.sft.attributes_weight else []
 
 
 def _declare_audio(sizes: AudioConfig | None) -> Tree:
@@ -147,3 +156,11 @@ def mean(streams: Prefix) -> Array:
 def name_emotion(p: Encoders, streams: Prefix) -> Array:
     """Logits [B C] of the emotion, from the mean of the media part of the prefix."""
     return linear(p.emotion, mean(streams))
+
+
+def name_attributes(p: Encoders, streams: Prefix, cfg: Config) -> list[Array]:
+    """Logits [B values] of each attribute, likewise; none where none is learnt."""
+    if p.attributes is None:
+        return []
+    ends = list(itertools.accumulate(values_learnt(cfg)))
+    return jnp.split(linear(p.attributes, mean(streams)), ends[:-1], -1)

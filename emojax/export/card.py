@@ -6,7 +6,7 @@ from typing import Any
 
 from emojax import __version__
 from emojax.config import Config, FeatureFilesConfig
-from emojax.evaluate.report import markdown
+from emojax.evaluation.report import markdown
 from emojax.hub.locate import is_path
 from emojax.storage import read_object
 
@@ -99,7 +99,7 @@ def _data(cfg: Config) -> str:
     corpus = cfg.data.corpus
     return (
         f"emojax's built-in corpus: {corpus.clips} synthetic clips of {corpus.speakers} made-up speakers, seed "
-        f"{cfg.seed}. No person was recorded."
+        f"{corpus.seed}. No person was recorded."
     )
 
 

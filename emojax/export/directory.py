@@ -1,8 +1,5 @@
-"""A captioner as one directory that other tools read, too: written from a run, read by `emojax caption --model DIR`.
-
-README.md              the model card               decoder/   a Hugging Face model with its tokenizer
-emojax.json            the whole configuration      audio/     likewise, if the encoder is of a published family
-captioner.safetensors  all weights of our own kind  video/     likewise
+"""A captioner as one directory that other tools read, too: written from a run. `training/exported.py` reads it, and
+says what is in it.
 
 A part that was trained by adapters is merged into one model; or, where that is asked for, its directory has only the
 adapters, as peft reads them, and the name of the published model that they belong to.
@@ -13,7 +10,6 @@ import dataclasses
 import fnmatch
 import functools
 import json
-import operator
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,23 +19,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from emojax import param, storage
+from emojax import storage
 from emojax.config import Config, FeatureFilesConfig, Lora, Mesh, presets
 from emojax.decoder import captioner, pretrained
 from emojax.errors import RunError
-from emojax.export import peft_files
 from emojax.hub import weights
 from emojax.hub.locate import locate
-from emojax.parallel import sharding
-from emojax.training import adapters
-from emojax.training.program import abstract_weights
-from emojax.types import Tree
+from emojax.training import adapters, exported, lock, peft_files
+from emojax.training.exported import CONFIG, OWN
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CONFIG, OWN = "emojax.json", "captioner.safetensors"
-FILES = (CONFIG, "*.json", "*.safetensors", "README.md")
 PARTS = ("audio", "video", "decoder")
 OURS = (
     *(CONFIG, OWN, "README.md", "config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"),
@@ -59,28 +50,35 @@ def write(
       card: the text of README.md (`emojax.card`).
       overwrite: replace an export that is there.
     Raises:
-      RunError: `out` holds something, and it is no export or `overwrite` is not asked for; adapters that do not belong
-        to a published model.
+      RunError: `out` holds something, and it is no export or `overwrite` is not asked for; another process exports to
+        it; adapters that do not belong to a published model.
     """
-    adapted = [path for path in pretrained.backbones(cfg) if jax.tree.leaves(adapters.of(_at(params, path)))]
+    adapted = [path for path in pretrained.backbones(cfg) if jax.tree.leaves(adapters.of(exported.part(params, path)))]
     for path in adapted:
         _require_published(cfg, params, path)
-    if out.exists() and any(out.iterdir()):
-        if not (out / CONFIG).is_file():
-            raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
-        if not overwrite:
-            raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
-    with storage.writing(out), _new_folder(out) as new:
-        _fill(new, cfg, params, tokenizer, card, adapted)
-        if out.exists():
-            shutil.copytree(
-                out, new, ignore=functools.partial(_ours, out), copy_function=_link, dirs_exist_ok=True, symlinks=True
-            )
-            for part in PARTS:
-                with contextlib.suppress(OSError):  # it is a part of this one, or holds what is the user's
-                    (new / part).rmdir()
-            shutil.rmtree(out)
-        new.rename(out)
+    out = out.resolve()
+    with lock.held(out.with_name(out.name + ".lock"), out):  # beside it: the directory itself is another one in the end
+        if out.exists() and any(out.iterdir()):
+            if not (out / CONFIG).is_file():
+                raise RunError(f"{out} holds something that is no exported captioner; name a new directory by --out")
+            if not overwrite:
+                raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
+        with storage.writing(out), _new_folder(out) as new:
+            _fill(new, cfg, params, tokenizer, card, adapted)
+            if out.exists():
+                shutil.copytree(
+                    out,
+                    new,
+                    ignore=functools.partial(_ours, out),
+                    copy_function=_link,
+                    dirs_exist_ok=True,
+                    symlinks=True,
+                )
+                for part in PARTS:
+                    with contextlib.suppress(OSError):  # it is a part of this one, or holds what is the user's
+                        (new / part).rmdir()
+                shutil.rmtree(out)
+            new.rename(out)
 
 
 @contextlib.contextmanager
@@ -119,12 +117,12 @@ def _fill(
     adapted: Sequence[str],
 ) -> None:
     for path, part in pretrained.backbones(cfg).items():
-        folder, files = new / _folder(path), pretrained.files(part)
+        folder, files = new / exported.folder(path), pretrained.files(part)
         folder.mkdir()
         if path in adapted:
-            peft_files.write(folder, _at(params, path), part, files.names(part), cfg.lora)
+            peft_files.write(folder, exported.part(params, path), part, files.names(part), cfg.lora)
             continue
-        weights.write(folder, _at(params, path), files.names(part))
+        weights.write(folder, exported.part(params, path), files.names(part))
         _write_json(folder / "config.json", files.to_json(part))
         match path:
             case "decoder":
@@ -133,42 +131,11 @@ def _fill(
                 _write_json(folder / "preprocessor_config.json", files.preprocessor_json(part, cfg.data))
             case _:
                 _write_json(folder / "preprocessor_config.json", files.preprocessor_json(part))
-    own = _own(cfg, adapters.merged(params))
-    weights.write(new / OWN, own, _identity(own))
+    own = exported.own(cfg, adapters.merged(params))
+    weights.write(new / OWN, own, exported.identity(own))
     _write_tokenizer(tokenizer, cfg, new / "decoder")
     (new / CONFIG).write_text(presets.dumps(_portable(cfg, adapted)) + "\n", encoding="utf-8")
     (new / "README.md").write_text(card, encoding="utf-8")
-
-
-def read(at: Path) -> tuple[Config, captioner.Params, "Tokenizer", jax.sharding.Mesh]:
-    """A captioner that `write` wrote, on the first device.
-
-    Raises:
-      FileNotFoundError, ValueError: files that are missing, damaged, or do not fit together.
-    """
-    from emojax.data.text import pretrained_tokenizer
-
-    cfg = presets.read_json(at / CONFIG)
-    mesh = sharding.make_mesh(cfg, jax.local_devices()[:1])
-    like = abstract_weights(captioner.declare(cfg), mesh)
-    own, declared = _own(cfg, like), abstract_weights(adapters.declare(cfg), mesh)
-    params = weights.read(at / OWN, own, _identity(own))
-    for path, part in pretrained.backbones(cfg).items():
-        names, folder = pretrained.files(part).names(part), at / _folder(path)
-        if (folder / peft_files.CONFIG).is_file():
-            base = adapters.beside(_at(declared, path), weights.read(locate(part.weights), _at(like, path), names))
-            read = adapters.merged(param.merge(peft_files.read(folder, _at(declared, path), names), base))
-        else:
-            read = weights.read(folder, _at(like, path), names)
-        params = pretrained.replaced(params, path, read)
-    return cfg, params, pretrained_tokenizer(at / "decoder"), mesh
-
-
-def find(model: str) -> Path | None:
-    """The directory of an exported captioner: itself, or a hub id's; None: `model` is something else."""
-    if Path(model).exists():
-        return Path(model) if (Path(model) / CONFIG).is_file() else None
-    return locate(model, files=FILES, wanted="captioner", needs=(CONFIG,))
 
 
 def _require_published(cfg: Config, params: captioner.Params, path: str) -> None:
@@ -176,8 +143,8 @@ def _require_published(cfg: Config, params: captioner.Params, path: str) -> None
     part = pretrained.backbones(cfg)[path]
     if not part.weights:
         raise RunError(f"{path} was made from nothing: its adapters belong to no published model; export it merged")
-    names, base = pretrained.files(part).names(part), adapters.plain(_at(params, path))
-    published = weights.read(locate(part.weights), _at(captioner.declare(cfg), path), names)
+    names, base = pretrained.files(part).names(part), adapters.plain(exported.part(params, path))
+    published = weights.read(locate(part.weights), exported.part(captioner.declare(cfg), path), names)
     rounded = "bfloat16" if cfg.frozen_precision == "bfloat16" else "float32"
 
     def differ(ours: jax.Array, theirs: Any) -> bool:
@@ -190,29 +157,9 @@ def _require_published(cfg: Config, params: captioner.Params, path: str) -> None
         )
 
 
-def _at(tree: Tree, path: str) -> Tree:
-    return operator.attrgetter(path)(tree)
-
-
-def _folder(path: str) -> str:
-    """encoders.audio.backbone -> audio"""
-    return path.split(".")[1] if path.startswith("encoders.") else path
-
-
-def _own(cfg: Config, tree: Tree) -> Tree:
-    """What no Hugging Face directory holds: projectors, mixes of layers, encoders made from nothing."""
-    parts = pretrained.backbones(cfg)
-    return param.split(tree, lambda path: not any(path.startswith(f"{part}.") for part in parts))[0]
-
-
-def _identity(tree: Tree) -> weights.Names:
-    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    return weights.Names(tuple((path, path, "... -> ...") for path in paths))
-
-
 def _portable(cfg: Config, adapted: Sequence[str]) -> Config:
     """Without paths of the machine that trained it; the weights stand beside it, but for those under adapters."""
-    kept = {_folder(path) for path in adapted}
+    kept = {exported.folder(path) for path in adapted}
 
     def here(name: str) -> Any:
         part = getattr(cfg.model, name)

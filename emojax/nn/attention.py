@@ -16,7 +16,9 @@ Masks are True where a query may look. Scores and softmax are float32. A row tha
         query 2   0 0 0 0 1    1 1 1
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -85,35 +87,34 @@ def exact_attention(q: Array, k: Array, v: Array, mask: Array | None, bias: Arra
     return kernels.whole(q, k, v, mask, bias)
 
 
-def shared_attention(
-    q: Array, prefix: tuple[Array, Array], suffix: tuple[Array, Array], prefix_mask: Array, suffix_mask: Array
-) -> Array:
-    """Attention of G samples over the prefix of their clip and their own suffix, the prefix read once per clip.
+def shared_attention(q: Array, parts: Sequence[tuple[Array, Array, Array]]) -> Array:
+    """Attention of G samples over several parts, such as the prefix of their clip, read once per clip, and their own
+    suffix: parts are never put together, for that would copy what was kept of them.
 
-    One softmax over both, by einsum on every platform: the scores are few (P + T positions), and the rollout, one token
+    One softmax over all, by einsum on every platform: the scores are few (P + T positions), and the rollout, one token
     at a time, must round as the update does.
 
     Args:
       q: [B G T N H]
-      prefix: keys and values, [B P K H] each.
-      suffix: keys and values, [B G S K H] each.
-      prefix_mask: bool, broadcast against [B G T P].
-      suffix_mask: bool, broadcast against [B G T S].
+      parts: keys and values, [B S K H] where samples share them or [B G S K H]; and a mask, bool, broadcast against
+        [B G T S].
     Returns:
       [B G T N H]
     """
-    (pk, pv), (sk, sv) = prefix, suffix
     b, g, t, _, h = q.shape
-    p, s = pk.shape[1], sk.shape[2]
-    q = rearrange(q, "b g t (k r) h -> b g t k r h", k=pk.shape[2])
-    on_prefix = jnp.einsum("bgtkrh,bpkh->bkgtrp", q, pk, preferred_element_type=jnp.float32)
-    on_suffix = jnp.einsum("bgtkrh,bgskh->bkgtrs", q, sk, preferred_element_type=jnp.float32)
-    scores = jnp.concatenate([on_prefix, on_suffix], -1) / math.sqrt(h)
-    masks = (jnp.broadcast_to(m, (b, g, t, n)) for m, n in ((prefix_mask, p), (suffix_mask, s)))
-    visible = jnp.concatenate(list(masks), -1)
-    weights = kernels.softmax(scores, visible[:, None, :, :, None]).astype(pv.dtype)
-    y = jnp.einsum("bkgtrp,bpkh->bgtkrh", weights[..., :p], pv, preferred_element_type=jnp.float32)
-    y += jnp.einsum("bkgtrs,bgskh->bgtkrh", weights[..., p:], sv, preferred_element_type=jnp.float32)
+    q = rearrange(q, "b g t (k r) h -> b g t k r h", k=parts[0][0].shape[-2])
+    axes = ["bskh" if k.ndim == 4 else "bgskh" for k, _, _ in parts]
+    scores = [
+        jnp.einsum(f"bgtkrh,{of}->bkgtrs", q, k, preferred_element_type=jnp.float32)
+        for of, (k, _, _) in zip(axes, parts, strict=True)
+    ]
+    visible = jnp.concatenate([jnp.broadcast_to(m, (b, g, t, k.shape[-3])) for k, _, m in parts], -1)
+    weights = kernels.softmax(jnp.concatenate(scores, -1) / math.sqrt(h), visible[:, None, :, :, None])
+    ends = itertools.accumulate(k.shape[-3] for k, _, _ in parts)
+    y = sum(
+        jnp.einsum(f"bkgtrs,{of}->bgtkrh", w.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        for of, w, (_, v, _) in zip(axes, jnp.split(weights, list(ends)[:-1], -1), parts, strict=True)
+    )
     return rearrange(y, "b g t k r h -> b g t (k r) h").astype(q.dtype)
 
 
@@ -134,12 +135,14 @@ def attend(view: View, q: Array, k: Array, v: Array) -> Array:
     if view.prefix is None:
         return attention(q, k, v, view.mask)
     shared, mask = view.prefix
-    return shared_attention(q, (shared.k, shared.v), _after(view.past, k, v), mask, view.mask)
+    return shared_attention(q, [(shared.k, shared.v, mask), *_own(view, q, k, v)])
 
 
 def attend_own(view: View, q: Array, k: Array, v: Array) -> Array:
     """Over the own positions alone."""
-    return exact_attention(q, *_after(view.past, k, v), view.mask)
+    if view.past is None:
+        return exact_attention(q, k, v, view.mask)
+    return shared_attention(q, _own(view, q, k, v))
 
 
 def attend_prefix(view: View, q: Array) -> Array:
@@ -151,7 +154,10 @@ def attend_prefix(view: View, q: Array) -> Array:
     return rearrange(exact_attention(flat, shared.k, shared.v, mask), "b (g t) ... -> b g t ...", g=g)
 
 
-def _after(past: KVCache | None, k: Array, v: Array) -> tuple[Array, Array]:
-    if past is None:
-        return k, v
-    return jnp.concatenate([past.k, k], -3), jnp.concatenate([past.v, v], -3)
+def _own(view: View, q: Array, k: Array, v: Array) -> list[tuple[Array, Array, Array]]:
+    """The parts of `shared_attention` that are not the prefix."""
+    if view.past is None:
+        return [(k, v, view.mask)]
+    earlier = view.past.k.shape[-3]
+    mask = jnp.broadcast_to(view.mask, (*q.shape[:3], earlier + k.shape[-3]))
+    return [(view.past.k, view.past.v, mask[..., :earlier]), (k, v, mask[..., earlier:])]

@@ -123,6 +123,19 @@ def constrain(tree: Tree, axes: str = "B") -> Tree:
     return jax.tree.map(one, tree)
 
 
+def cuts(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """In how many parts `constrain` cuts each of the axes that are named; 1 outside a mesh."""
+    mesh, named = jax.sharding.get_abstract_mesh(), axes.split()
+    if mesh.empty:
+        return (1,) * len(named)
+    return tuple(parts(along, mesh.shape) for along in sharded_over(named, shape, mesh.shape))
+
+
+def on_one_device() -> bool:
+    """Whether what is traced here is for one device: none of its axes is sharded, whatever is made of them."""
+    return jax.sharding.get_abstract_mesh().size <= 1  # 0: there is no mesh
+
+
 def clip_by_clip(f: Callable[[Array], Array], x: Array) -> Array:
     """f(x) of arrays [B ...], each device on the clips that it has: for what XLA does not shard along B by itself.
 

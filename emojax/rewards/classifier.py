@@ -86,7 +86,7 @@ def read(model: str, policy: Any, max_bytes: int, max_tokens: int) -> tuple[Clas
 
 def outputs(model: Classifier, byte: Array, filled: Array) -> Array:
     """Of texts by their bytes i32, bool [N Y]: probabilities of the labels, or a regression's numbers, f32[N L]."""
-    ids, mask = text.from_bytes(model.tables, byte, filled)
+    ids, mask = text.retokenize_bytes(model.tables, byte, filled)
     first = sentence.embed(model.encoder, model.settings, ids, mask)
     hidden = linear(model.head.dense, first)
     logits = linear(model.head.out, jnp.tanh(hidden) if model.activation == "tanh" else jax.nn.relu(hidden))

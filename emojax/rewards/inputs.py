@@ -75,7 +75,7 @@ def of_bytes(model: RewardModel, static: RewardStatic, spelled: Text) -> dict[st
     if "words" in static.needs:
         found["words"] = words(spelled.ids, spelled.mask)
     if isinstance(model.tables, text.Tables):
-        found["tokens"] = Text(*text.from_bytes(model.tables, spelled.ids, spelled.mask))
+        found["tokens"] = Text(*text.retokenize_bytes(model.tables, spelled.ids, spelled.mask))
         if model.sentence is not None and static.sentence is not None:
             embedded = sentence.embed(model.sentence, static.sentence, found["tokens"].ids, found["tokens"].mask)
             found["embedding"] = sentence.unit(embedded)

@@ -2,7 +2,16 @@
 
 from emojax.text.abstract import abstract
 from emojax.text.check import check
-from emojax.text.convert import BpeTables, Tables, UnigramTables, WordpieceTables, build, from_bytes, retokenize
+from emojax.text.convert import (
+    BpeTables,
+    Tables,
+    UnigramTables,
+    WordpieceTables,
+    build,
+    retokenize,
+    retokenize_bytes,
+    spelled,
+)
 
-__all__ = ["BpeTables", "Tables", "UnigramTables", "WordpieceTables"]
-__all__ += ["abstract", "build", "check", "from_bytes", "retokenize"]
+__all__ = ["BpeTables", "Tables", "UnigramTables", "WordpieceTables", "abstract", "build", "check"]
+__all__ += ["retokenize", "retokenize_bytes", "spelled"]

@@ -233,13 +233,19 @@ def retokenize(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[A
     >>> ids.tolist(), mask.tolist()
     ([[1, 2, 0, 1, 3, 0]], [[True, True, True, True, True, False]])
     """
+    return retokenize_bytes(tables, *spelled(tables, ids, mask))
+
+
+def spelled(tables: Tables, ids: Array, mask: Array | None = None) -> tuple[Array, Array]:
+    """The bytes that `retokenize` reads, i32[N max_bytes], and which of them there are, bool[N max_bytes]; see
+    `policy_bytes`."""
     if mask is None:
         mask = jnp.ones(ids.shape, bool)
-    return from_bytes(tables, *policy_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes))
+    return policy_bytes(tables.policy, ids.astype(jnp.int32), mask, tables.max_bytes)
 
 
-def from_bytes(tables: Tables, byte: Array, filled: Array) -> tuple[Array, Array]:
-    """`retokenize` of texts by their bytes, i32, bool [N max_bytes], as `policy_bytes` gives them."""
+def retokenize_bytes(tables: Tables, byte: Array, filled: Array) -> tuple[Array, Array]:
+    """`retokenize` of the bytes that `spelled` gives."""
     point, begins = code_points(byte, filled)
     match tables:
         case WordpieceTables():

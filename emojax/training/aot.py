@@ -32,17 +32,17 @@ def fingerprint(lowered: Iterable[jax.stages.Lowered]) -> str:
 
 def compiler(
     buckets: LoweredBuckets,
-    compiling: Callable[[], AbstractContextManager[None]],
+    compiling: Callable[[int], AbstractContextManager[None]],
     ready: Mapping[tuple, jax.stages.Compiled],
 ) -> Callable[[Batch], jax.stages.Compiled]:
-    """Gives a batch's program: one of those that are `ready`, or compiled, inside `compiling()`, when a batch has its
-    shapes for the first time."""
+    """Gives a batch's program: one of those that are `ready`, or compiled, inside `compiling(its bucket)`, when a
+    batch has its shapes for the first time."""
     compiled = dict(ready)
 
     def of(batch: Batch) -> jax.stages.Compiled:
         shapes = _shapes(batch)
         if shapes not in compiled:
-            with compiling():
+            with compiling(list(buckets.lowered).index(shapes)):
                 compiled[shapes] = buckets.lowered[shapes].compile()
         return compiled[shapes]
 

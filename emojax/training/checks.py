@@ -1,13 +1,12 @@
 """What is known of both stages before either trains: settings and files that would stop the second are told at once."""
 
-from emojax import rewards
 from emojax.config import Config, ConfigError
 from emojax.config.schema import media_positions
 from emojax.data.text import train_tokenizer
 from emojax.decoder import lm, pretrained
-from emojax.rewards import opposites
-from emojax.training.program import grpo_program, sft_program
+from emojax.training.program import sft_program
 from emojax.training.stage_mesh import stage_mesh
+from emojax.training.stages import judged
 
 
 def check(cfg: Config) -> None:
@@ -26,6 +25,4 @@ def check(cfg: Config) -> None:
     # any tokenizer that is trained here can be converted, so one of a few words stands for it
     own = cfg.model.decoder.weights == ""
     tokenizer = train_tokenizer(["a calm voice"], cfg.model.decoder.vocab) if own else pretrained.tokenizer(cfg)
-    judge = rewards.make_reader(cfg.reward, tokenizer, end=cfg.model.decoder.end_token)
-    opposites.check(judge)
-    grpo_program(cfg, stage_mesh(cfg, "grpo"), *rewards.build(judge))
+    judged(cfg, tokenizer)

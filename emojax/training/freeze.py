@@ -52,11 +52,12 @@ def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, 
 
 
 def check(patterns: tuple[str, ...], paths: list[str]) -> None:
-    """Raises ConfigError for a pattern that matches none of the paths of weights."""
-    for pattern in patterns:
-        if not any(matches(path, pattern) for path in paths):
-            parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
-            raise ConfigError(f"freeze={pattern!r} matches no weight of the captioner{nearest(pattern, parts)}")
+    """Raises ConfigError for patterns that match none of the paths of weights; all of them, and what there is."""
+    wrong = [pattern for pattern in patterns if not any(matches(path, pattern) for path in paths)]
+    if wrong:
+        parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
+        each = "; ".join(f"freeze={one!r} matches no weight of the captioner{nearest(one, parts)}" for one in wrong)
+        raise ConfigError(f"{each}; the parts are {', '.join(part for part in parts if part.count('.') < 2)}")
 
 
 def matches(path: str, pattern: str) -> bool:

@@ -17,6 +17,13 @@ step: the device works on a step · compile: programs are traced and compiled ·
 checkpoint: the loop waits for one · data: it waits for a batch · evaluation: captions, scores and the report
 """
 
+_WORDS = {
+    "compile": "compiling",
+    "start": "starting",
+    "checkpoint": "waiting for checkpoints",
+    "data": "waiting for data",
+    "evaluation": "captions and scores",
+}
 Span = tuple[str, float, float]  # kind, from, to, seconds
 
 
@@ -95,10 +102,22 @@ def _together(accounts: Sequence[Account], wall: float) -> Account:
 
 
 def _sentence(account: Account) -> str:
-    named = {**account.spent, "other": account.other, "lost to restarts": account.lost}
-    shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in named.items() if seconds >= 0.05)
+    named = {_WORDS[kind]: seconds for kind, seconds in account.spent.items() if kind != "step"}
+    named |= {"other work": account.other, "lost to restarts" if account.restarts else "between stages": account.lost}
+    rest = ", ".join(f"{name} {_clock(seconds)}" for name, seconds in named.items() if seconds >= 0.5)
     again = f"; restarts: {account.restarts}" if account.restarts else ""
-    return f"goodput {account.goodput:.1%} of {account.wall:.1f} s: {shown}{again}"
+    share = f"{account.goodput:.0%} of {_clock(account.wall)} spent training"
+    return share + (f"; the rest: {rest}" if rest else "") + again
+
+
+def _clock(seconds: float) -> str:
+    """
+    >>> _clock(12.34), _clock(75), _clock(7325)
+    ('12 s', '1 min 15 s', '2 h 2 min')
+    """
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
 
 
 def to_json(mark: Mark) -> dict[str, Any]:

@@ -6,6 +6,7 @@ share its keys and values in the rollout, and again in the update, which runs th
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from emojax.config import Config
+from emojax.config import Config, Grpo
 from emojax.config.parts import read_all
 from emojax.decoder import lm
 from emojax.decoder.captioner import Params, cast, cast_trained, matmul_precision, read, sample
@@ -23,9 +24,10 @@ from emojax.encoders import media
 from emojax.parallel import sharding
 from emojax.param import merge
 from emojax.rewards.combine import standardized
-from emojax.training.losses import TokenScores, advantages, policy_loss, token_scores, token_weights
+from emojax.training.losses import advantages, policy_loss, token_weights
 from emojax.training.measure import policy_metrics, sample_metrics
 from emojax.training.optim import accumulate, update
+from emojax.training.tokens import Read, Rule, TokenScores, token_loss, token_scores
 from emojax.types import Array, Batch, Metrics, Prefix, Rollout, Samples, TrainState, Tree
 
 RewardFunction = Callable[[Tree, Array, Array, Any], tuple[Array, dict[str, Array]]]
@@ -37,7 +39,7 @@ class Frozen:
     """What Emo-GRPO reads and does not train. Arguments of the program, never constants in it."""
 
     encoders: media.Encoders
-    reference: lm.Lm  # the policy of the cold start: it sees the same media
+    reference: lm.Lm  # the policy of the cold start: it sees the same media; where beta is 0, what is not trained of it
     reward: Tree  # arrays of the reward function
 
 
@@ -48,13 +50,24 @@ class Rows:
     batch: Batch
     streams: Prefix
     samples: Rollout
-    reference: Array  # hidden states of the reference policy [B G T D]
+    reference: Array | None  # hidden states of the reference policy [B G T D]; None: beta is 0, or `known` has it
     advantage: Array  # f32[B G]
     weight: Array  # f32[B G T]
     old: Array  # f32[B G T] log-probabilities before the first update
-    drawn_by: Array | None = (
-        None  # hidden states of the policy that drew the samples [B G T D], where its support counts
-    )
+    known: Array | None = None  # f32[B G T] log-probabilities under the reference policy, where several updates ask
+    # hidden states of the policy that drew the samples [B G T D], where its support counts
+    drawn_by: Array | None = None
+
+
+@struct.dataclass
+class Given:
+    """What the loss of a token depends on besides its log-probabilities, [B G T]."""
+
+    first: Array  # bool: the policy is still the one that sampled
+    old: Array
+    known: Array | None
+    advantage: Array
+    weight: Array
 
 
 def grpo_step(
@@ -90,7 +103,7 @@ def grpo_step(
             batch=dataclasses.replace(batch, references=None),
             streams=streams,
             samples=samples,
-            reference=read(cast(frozen.reference, cfg), streams, batch, samples.ids, cfg),
+            reference=read(cast(frozen.reference, cfg), streams, batch, samples.ids, cfg) if cfg.grpo.beta else None,
             advantage=advantage,
             weight=token_weights(samples.mask, samples.ended, cfg.grpo),
             old=samples.logp,
@@ -107,33 +120,50 @@ def updates(
     state: TrainState, reference: lm.Lm, rows: Rows, cfg: Config, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, TokenScores, Metrics]:
     """`cfg.grpo.updates` optimizer updates on one rollout. Returns the scores and metrics of each, [updates ...]."""
-    ref_head = lm.head(cast(reference, cfg))
-    drawn_by = None
-    if cfg.grpo.updates > 1 and restricts(cfg.grpo.sampling):  # the support of the rollout, whatever is learnt since
+    grpo, ids, mask = cfg.grpo, rows.samples.ids, rows.samples.mask
+    rule = Rule(cfg.model.decoder.vocab, grpo.sampling)
+    ref_head = old_head = None
+    if rows.reference is not None:
+        ref_head = lm.head(cast(reference, cfg))
+    if grpo.updates > 1 and restricts(grpo.sampling):  # the support of the rollout, whatever is learnt since
         old = cast(merge(state.params, reference), cfg)
-        rows = dataclasses.replace(rows, drawn_by=read(old, rows.streams, rows.batch, rows.samples.ids, cfg))
-        drawn_by = lm.head(old)
+        rows = dataclasses.replace(rows, drawn_by=read(old, rows.streams, rows.batch, ids, cfg))
+        old_head = lm.head(old)
+    if grpo.updates > 1 and rows.reference is not None:
+        there = token_scores(Read(rows.reference, ref_head), ids, mask, rule, drawn_by=_read(rows.drawn_by, old_head))
+        rows = dataclasses.replace(rows, reference=None, known=there.logp)
 
     def one(carry: tuple[TrainState, Array], first: Array) -> tuple[tuple[TrainState, Array], Tree]:
         state, old = carry
 
         def loss(params: lm.Lm, rows: Rows) -> tuple[Array, TokenScores]:
-            p = cast_trained(merge(params, reference), cfg)
-            hidden = read(p, rows.streams, rows.batch, rows.samples.ids, cfg)
-            vocab, other = cfg.model.decoder.vocab, (rows.reference, ref_head)
-            drew = None if drawn_by is None or rows.drawn_by is None else (rows.drawn_by, drawn_by)
-            scores = token_scores(hidden, lm.head(p), rows.samples.ids, vocab, cfg.grpo.sampling, other, drew)
-            assert scores.reference is not None, "the reference was given"
-            # at the first update the policy is still the one that sampled: the ratio is exactly one
-            old = jnp.where(first, jax.lax.stop_gradient(scores.logp), rows.old)
-            # off the captions too policies may lie far apart: an exponential that overflows is NaN at weight 0, too
-            logp, old, other = (jnp.where(rows.weight > 0, x, 0) for x in (scores.logp, old, scores.reference))
-            return (policy_loss(logp, old, other, rows.advantage, cfg.grpo) * rows.weight).sum(), scores
+            p, ids = cast_trained(merge(params, reference), cfg), rows.samples.ids
+            hidden = read(p, rows.streams, rows.batch, ids, cfg)
+            advantage = jnp.broadcast_to(rows.advantage[..., None], ids.shape)
+            given = Given(jnp.broadcast_to(first, ids.shape), rows.old, rows.known, advantage, rows.weight)
+            total, scores = token_loss(
+                Read(hidden, lm.head(p)), ids, rows.samples.mask, rule, functools.partial(_objective, grpo=grpo), given,
+                _read(rows.reference, ref_head), _read(rows.drawn_by, old_head),
+            )  # fmt: skip
+            return total, scores if rows.known is None else dataclasses.replace(scores, reference=rows.known)
 
-        total, grads, scores = accumulate(loss, state.params, dataclasses.replace(rows, old=old), cfg.grpo.micro_batch)
+        total, grads, scores = accumulate(loss, state.params, dataclasses.replace(rows, old=old), grpo.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
         old = jnp.where(first, scores.logp, old)
         return (state, old), (scores, {"loss": total, **metrics})
 
-    (state, _), (scores, metrics) = jax.lax.scan(one, (state, rows.old), jnp.arange(cfg.grpo.updates) == 0)
+    (state, _), (scores, metrics) = jax.lax.scan(one, (state, rows.old), jnp.arange(grpo.updates) == 0)
     return state, scores, {name: value[-1] for name, value in metrics.items()}
+
+
+def _read(hidden: Array | None, head: Array | None) -> Read | None:
+    return None if hidden is None or head is None else Read(hidden, head)
+
+
+def _objective(logp: Array, reference: Array | None, given: Given, grpo: Grpo) -> Array:
+    # at the first update the policy is still the one that sampled: the ratio is exactly one
+    old = jnp.where(given.first, jax.lax.stop_gradient(logp), given.old)
+    # off the weights policies may lie far apart: an exponential that overflows is NaN at weight 0, too
+    other = given.known if reference is None else reference
+    logp, old, other = jax.tree.map(lambda x: jnp.where(given.weight > 0, x, 0), (logp, old, other))
+    return policy_loss(logp, old, other, given.advantage, grpo) * given.weight

@@ -17,11 +17,12 @@ from emojax.decoder import pretrained
 from emojax.hub import tokenizer_files
 from emojax.parallel import hosts
 from emojax.parallel.meshes import Stage
-from emojax.storage import write_atomically
-from emojax.training import executable, trace
+from emojax.storage import path_of, write_atomically
+from emojax.training import executable, initial, trace
 from emojax.training.features import check_features, feature_source
+from emojax.training.initial import Init
 from emojax.training.program import stage_steps
-from emojax.training.run import RunOptions, open_run, trained
+from emojax.training.run import RunOptions, init_of, open_run, stepped
 from emojax.training.run_files import reads, require_apart
 from emojax.types import References
 
@@ -47,6 +48,8 @@ class Job:
     features: FeatureSource = MEDIA  # what is read of them instead of media
     folder: FeatureFolder | None = None  # that `data.features` names
     references: References | None = None  # a row a clip; None: the stage has no reward
+    manifest: Path | None = None  # that the clips are of
+    init: Init | None = None  # the captioner that it begins with; None: pretrained and random weights
 
     @property
     def steps(self) -> int:
@@ -63,7 +66,7 @@ def begin(
     cfg: Config,
     out: Path,
     *,
-    init: Path | None,
+    init: Init | None,
     resume: bool,
     overwrite: bool,
     options: RunOptions,
@@ -72,7 +75,7 @@ def begin(
     """Checks all that the stage needs, opens its run and reads its clips and its tokenizer.
 
     Args:
-      init: run whose captioner the stage starts from; None: pretrained and random weights.
+      init: captioner that the stage starts from; None: pretrained and random weights.
     Raises:
       RunError, ConfigError, ManifestError, FileNotFoundError: as `stages.sft`.
     """
@@ -80,38 +83,44 @@ def begin(
     trace.check(options.profile, stage_steps(cfg, stage), stage)
     executable.check(options.executable, stage)
     source.check(cfg)
-    begun = resume and (out / "run.json").exists()
+    begun = resume and stepped(out)
     if not begun:
-        require_apart(out, {"--init": init, **reads(cfg)})
+        require_apart(out, {"--init": init if init and path_of(init).exists() else None, **reads(cfg)})
     fresh = init is None and not begun
     cfg = pretrained.resolve(cfg, fetch=fresh)
+    if init is not None and not begun:
+        initial.require_same(init, cfg)
     folder = check_features(cfg, stage)
-    clips = source.split(source.manifest(cfg), "train")
+    manifest = source.manifest(cfg)
+    clips = source.split(manifest, "train")
     if not begun:
         require_apart(out, {}, clips)
     clips = [clip for clip in clips if clip.captions]
     if not clips:
         raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
-    open_run(out, stage, cfg, resume, overwrite)
+    open_run(out, stage, cfg, resume, overwrite, init)
+    init = init or init_of(out)  # of a run that took steps and has no checkpoint yet
     features = feature_source(cfg, clips, folder)
     tokenizer = run_tokenizer(out, cfg, clips, init)
-    return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder)
+    return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder, manifest=manifest, init=init)
 
 
-def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Path | None) -> "Tokenizer":
+def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Init | None) -> "Tokenizer":
     """The run's own tokenizer, kept in the run: read, or taken from `init` or the pretrained decoder, or trained."""
     path = out / "tokenizer.json"
 
     def make() -> None:
-        if path.exists():
-            return
-        if init is not None:
-            text = (trained(init) / "tokenizer.json").read_text(encoding="utf-8")
-        elif cfg.model.decoder.weights:
-            text = pretrained.tokenizer(cfg).to_str()
-        else:
-            text = train_tokenizer(source.texts(clips), cfg.model.decoder.vocab).to_str()
-        write_atomically(path, text)
+        if not path.exists():
+            write_atomically(path, make_tokenizer(cfg, clips, init).to_str())
 
     hosts.by_first(make, f"write {path}")
     return tokenizer_files.read(path)
+
+
+def make_tokenizer(cfg: Config, clips: Sequence[Clip], init: Init | None) -> "Tokenizer":
+    """That of the captioner to begin with, or of the pretrained decoder, or one that is trained on the clips' texts."""
+    if init is not None:
+        return initial.tokenizer(init)
+    if cfg.model.decoder.weights:
+        return pretrained.tokenizer(cfg)
+    return train_tokenizer(source.texts(clips), cfg.model.decoder.vocab)

@@ -97,7 +97,11 @@ def _locked(lock: Path, what: Path) -> int | None:
     """The open file of a lock that is ours now; None where the file system has no locks, which is said."""
     fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
+        _refuse_foreign(lock, os.pread(fd, 1 << 16, 0))
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except RunError:
+        os.close(fd)
+        raise
     except OSError as e:
         os.close(fd)
         if isinstance(e, BlockingIOError):
@@ -108,6 +112,12 @@ def _locked(lock: Path, what: Path) -> int | None:
         lock.unlink(missing_ok=True)
         return None
     return fd
+
+
+def _refuse_foreign(lock: Path, content: bytes) -> None:
+    """Raises RunError where a file of the user's has the lock's name; what was left of a lock may be empty."""
+    if content.strip(b"\0") and b'"pid"' not in content:
+        raise RunError(f"{lock} is no lock of a writer, but stands in its place; move it away, or name another --out")
 
 
 def _is(lock: Path, fd: int) -> bool:
@@ -172,6 +182,7 @@ def _await_free(lock: Path, what: Path) -> None:
     """Returns once the lease is nobody's. Raises RunError where its holder renews it."""
     if not lock.exists():
         return
+    _refuse_foreign(lock, lock.read_bytes())
     found, deadline = lock.read_text(), time.monotonic() + EXPIRE
     log.warning("%s was being written by %s; looking for %.0f s whether it still is", what, _holder(lock), EXPIRE)
     while time.monotonic() < deadline:

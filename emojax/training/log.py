@@ -41,6 +41,7 @@ class Log:
     """
 
     def __init__(self, run: Path, last_step: int) -> None:
+        self._samples: Appending | None = None
         self._run, self._here = run, Path(tempfile.mkdtemp(prefix="emojax-")) if in_bucket(run) else run
         for name in ("metrics.jsonl", "samples.jsonl"):
             if in_bucket(run) and (run / name).exists():
@@ -48,7 +49,6 @@ class Log:
             cut_after(self._here / name, last_step)
         with contextlib.ExitStack() as files:
             self._metrics = files.enter_context(closing(Appending(self._here / "metrics.jsonl", RESUME)))
-            self._samples = files.enter_context(closing(Appending(self._here / "samples.jsonl", RESUME)))
             self._board = files.enter_context(closing(Board(self._here / "tensorboard", last_step)))
             self._files = files.pop_all()
 
@@ -60,6 +60,8 @@ class Log:
 
     def samples(self, step: int, captions: list[dict[str, Any]]) -> None:
         line = json.dumps({"step": step, "captions": captions}, ensure_ascii=False) + "\n"
+        if self._samples is None:  # a cold start samples nothing, and has no such file
+            self._samples = self._files.enter_context(closing(Appending(self._here / "samples.jsonl", RESUME)))
         self._samples.write(line.encode(errors="backslashreplace"))
 
     def keep(self) -> None:

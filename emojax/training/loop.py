@@ -1,5 +1,6 @@
 """The one loop, for both stages: batch, step, record, agree, save."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -8,8 +9,8 @@ from pathlib import Path
 import jax
 
 from emojax.errors import RunError, Stopped
-from emojax.parallel import hosts, sharding
-from emojax.training import aot, checkpoint, executable
+from emojax.parallel import compile_cache, hosts, sharding
+from emojax.training import aot, checkpoint, executable, provenance
 from emojax.training.held_out import HeldOut, scores, stalled
 from emojax.training.job import Job
 from emojax.training.log import Log
@@ -20,6 +21,8 @@ from emojax.training.stop import Agreement, Clock, Wish, told
 from emojax.training.trace import Trace
 from emojax.training.watchdog import Watchdog
 from emojax.types import Batch, TrainState, Tree
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -43,7 +46,8 @@ def train(
       batches: from the state's step on.
       held_out: what evaluates every `eval_every` steps.
     Raises:
-      Stopped: SIGTERM came to a process, and the checkpoint of the step that it came in, or of the next, is complete.
+      Stopped: SIGTERM or Ctrl-C came to a process, and the checkpoint of the step that it came in, or of the next, is
+        complete.
       RunError: more than `max_skipped` updates in a row were not finite, and the last checkpoint from before them is
         the last one now; or `executable` holds another program.
     """
@@ -64,11 +68,25 @@ def train(
             with session.doing(kind), watchdog.paused():
                 yield
 
+        _say("tracing the step of %s", job.stage)
         with slow("compile"):
             lowered = aot.lower(program)
             saved = options.executable
             ready = executable.load(saved, job.stage, lowered, program.mesh) if saved else {}
-        compiled = aot.compiler(lowered, lambda: slow("compile"), ready)
+        provenance.record(job, state, program.mesh, lowered.fingerprint)
+
+        @contextmanager
+        def compiling(bucket: int) -> Iterator[None]:
+            name = f"{lowered.fingerprint}-{bucket}"
+            took = compile_cache.seconds_of(name)
+            which = f" for clips of length {bucket + 1} of {len(lowered.lowered)}" if len(lowered.lowered) > 1 else ""
+            _say("compiling the step of %s%s%s", job.stage, which, f"; it took {took:.0f} s last time" if took else "")
+            began = time.monotonic()
+            with slow("compile"):
+                yield
+            compile_cache.keep_seconds(name, time.monotonic() - began)
+
+        compiled = aot.compiler(lowered, compiling, ready)
         agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
         recorder = Recorder(job, words, log, session, watchdog, first)
         told_so_far = scores(job, first)
@@ -129,6 +147,11 @@ def train(
     return state
 
 
+def _say(message: str, *words: object) -> None:
+    if hosts.first():
+        log.info(message, *words)
+
+
 def _watchdog(run: Path) -> Watchdog:
     if jax.process_count() == 1:
         return Watchdog(run / "stalls.txt", "the run")
@@ -136,7 +159,7 @@ def _watchdog(run: Path) -> Watchdog:
 
 
 def _stopped(run: Path, step: int) -> Stopped:
-    return Stopped(f"{run}: stopped by SIGTERM, complete up to step {step}; resume with --resume")
+    return Stopped(f"{run}: stopped as it was told to, complete up to step {step}; resume with --resume")
 
 
 @contextmanager

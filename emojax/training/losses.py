@@ -1,76 +1,13 @@
-"""Log-probabilities, entropies and the policy loss of tokens, without an array over positions and vocabulary."""
+"""Advantages of samples, weights of their tokens, and the policy loss of a token."""
 
 import math
 
-import jax
 import jax.numpy as jnp
-from einops import rearrange
-from flax import struct
 
-from emojax.config import Grpo, Sampling
-from emojax.decoder.logits import NEVER, logits, restrict
+from emojax.config import Grpo
 from emojax.types import Array
 
-CHUNK = 1 << 24  # logits of the positions scored at once, of each policy and over all devices; one position at least
 FAR = math.log(10)  # nats from which on k3 grows linearly
-
-
-@struct.dataclass
-class TokenScores:
-    """Scores of each token under the distribution that it was drawn from."""
-
-    logp: Array  # f32[B G T]
-    entropy: Array  # f32[B G T] of that distribution, nats; without gradient
-    reference: Array | None  # f32[B G T] log-probability under the reference policy on the same support; no gradient
-
-
-def token_scores(
-    hidden: Array,
-    head: Array,
-    ids: Array,
-    vocab: int,
-    sampling: Sampling,
-    reference: tuple[Array, Array] | None = None,
-    drawn_by: tuple[Array, Array] | None = None,
-) -> TokenScores:
-    """Scores `ids` (i32[B G T]) a few positions at a time; the backward pass computes each chunk's logits again.
-
-    Args:
-      hidden: [B G T D]
-      head: [V D], rounded to the type of `hidden` where it is read; its gradient is summed in its own type.
-      vocab: rows of it that are tokens; those after them are padding.
-      reference: hidden states and head of the reference policy.
-      drawn_by: those of the policy that drew `ids`, whose support the tokens are scored on; None: it is this one.
-    """
-
-    def chunk(ids: Array, hidden: Array, ref_hidden: Array | None, old_hidden: Array | None) -> TokenScores:
-        support = logits(hidden, head.astype(hidden.dtype), vocab)
-        if old_hidden is None or drawn_by is None:
-            support = restrict(support, sampling, ids)
-        else:
-            old = restrict(logits(old_hidden, drawn_by[1], vocab), sampling, ids)
-            support = jnp.where(old > NEVER, support / sampling.temperature, NEVER)
-        log_z = jax.nn.logsumexp(support, -1, keepdims=True)
-        logp = _at(support - log_z, ids)
-        fixed = jax.lax.stop_gradient(support - log_z)
-        entropy = -(jnp.exp(fixed) * jnp.maximum(fixed, NEVER)).sum(-1)
-        if ref_hidden is None or reference is None:
-            return TokenScores(logp, entropy, None)
-        other = logits(ref_hidden, reference[1], vocab) / sampling.temperature
-        other = jnp.where(support > NEVER, other, NEVER)
-        return TokenScores(logp, entropy, jax.lax.stop_gradient(_at(other, ids) - jax.nn.logsumexp(other, -1)))
-
-    b, g, t = ids.shape
-    most = max(1, CHUNK // (b * g * head.shape[0]))
-    n = min(c for c in range(1, t + 1) if t % c == 0 and t // c <= most)
-    xs = (ids, hidden, reference and reference[0], drawn_by and drawn_by[0])
-    xs = jax.tree.map(lambda x: rearrange(x, "b g (n t) ... -> n b g t ...", n=n), xs)
-    _, scores = jax.lax.scan(jax.checkpoint(lambda _, x: (None, chunk(*x))), None, xs)
-    return jax.tree.map(lambda x: rearrange(x, "n b g t -> b g (n t)"), scores)
-
-
-def _at(x: Array, ids: Array) -> Array:
-    return jnp.take_along_axis(x, ids[..., None], -1)[..., 0]
 
 
 def advantages(reward: Array, grpo: Grpo) -> tuple[Array, Array]:
@@ -123,12 +60,14 @@ def token_weights(mask: Array, ended: Array, grpo: Grpo) -> Array:
     return kept / jnp.maximum(kept.sum(-1, keepdims=True), 1) / samples
 
 
-def policy_loss(logp: Array, old: Array, reference: Array, advantage: Array, grpo: Grpo) -> Array:
-    """Per token f32[B G T]: -min(ρA, clip(ρ)A) + β k3, with ρ = π/π_old and k3 = π_ref/π - log(π_ref/π) - 1."""
+def policy_loss(logp: Array, old: Array, reference: Array | None, advantage: Array, grpo: Grpo) -> Array:
+    """Per token f32[...]: -min(ρA, clip(ρ)A) + β k3, with ρ = π/π_old and k3 = π_ref/π - log(π_ref/π) - 1.
+
+    `reference` None: β is 0.
+    """
     ratio = jnp.exp(logp - old)
-    a = advantage[..., None]
-    gain = jnp.minimum(ratio * a, jnp.clip(ratio, 1 - grpo.clip_low, 1 + grpo.clip_high) * a)
-    return grpo.beta * k3(logp, reference) - gain
+    gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - grpo.clip_low, 1 + grpo.clip_high) * advantage)
+    return -gain if reference is None else grpo.beta * k3(logp, reference) - gain
 
 
 def k3(logp: Array, reference: Array) -> Array:

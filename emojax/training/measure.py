@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from emojax.config import Grpo
-from emojax.training.losses import TokenScores, k3
+from emojax.training.losses import k3
+from emojax.training.tokens import TokenScores
 from emojax.types import Array, Rollout
 
 
@@ -18,9 +19,10 @@ def policy_metrics(
       scores: of each update, [updates B G T].
       weight: f32[B G T], zero where a token has no part in the loss.
     Returns:
-      kl (nats a token), ratio and clip_fraction (tokens whose ratio has left the range on the side that their
-      advantage pushes it to, so that they give no gradient) of the last update; entropy (nats a token) of the policy
-      that sampled; logp_gap, the largest difference between a log-probability while sampling and in the first update.
+      kl (nats a token; not where beta is 0), ratio and clip_fraction (tokens whose ratio has left the range on the side
+      that their advantage pushes it to, so that they give no gradient) of the last update; entropy (nats a token) of
+      the policy that sampled; logp_gap, the largest difference between a log-probability while sampling and in the
+      first update.
     """
     first = jax.tree.map(lambda x: x[0], scores)
     last = jax.tree.map(lambda x: x[-1], scores)
@@ -28,8 +30,8 @@ def policy_metrics(
     ratio = jnp.exp(last.logp - first.logp)
     a = advantage[..., None]
     clipped = ((a < 0) & (ratio < 1 - grpo.clip_low)) | ((a > 0) & (ratio > 1 + grpo.clip_high))
-    return {
-        "kl": _mean(k3(last.logp, last.reference), samples.mask),
+    kl = {} if last.reference is None else {"kl": _mean(k3(last.logp, last.reference), samples.mask)}
+    return kl | {
         "entropy": _mean(first.entropy, samples.mask),
         "ratio": _mean(ratio, trained),
         "clip_fraction": _mean(clipped.astype(jnp.float32), trained),
@@ -62,7 +64,8 @@ def sample_metrics(
 
 
 def _mean(x: Array, mask: Array) -> Array:
-    return jnp.where(mask, x, 0).sum() / jnp.maximum(mask.sum(), 1).astype(jnp.float32)
+    """NaN of nothing: the log leaves it out."""
+    return jnp.where(mask, x, 0).sum() / mask.sum().astype(jnp.float32)
 
 
 def distinct_pairs(ids: Array, mask: Array) -> tuple[Array, Array]:

@@ -1,10 +1,12 @@
 """AdamW with warm-up and cosine decay; updates that are not finite are skipped; gradients summed over micro-batches."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from einops import rearrange
 
@@ -18,16 +20,8 @@ def make_optimizer(optimizer: Optimizer, updates: int, trained: Tree) -> optax.G
       updates: optimizer updates of the whole run, over which the learning rate rises and falls.
       trained: the declaration of what is trained.
     """
-    warmup = max(1, round(optimizer.warmup * updates))
-    rate = optax.warmup_cosine_decay_schedule(
-        optimizer.learning_rate / warmup,
-        optimizer.learning_rate,
-        warmup,
-        max(updates, warmup + 1),
-        optimizer.learning_rate / 10,
-    )
     adamw = optax.adamw(
-        rate,
+        schedule(optimizer, updates),
         optimizer.b1,
         optimizer.b2,
         eps=optimizer.epsilon,
@@ -35,6 +29,26 @@ def make_optimizer(optimizer: Optimizer, updates: int, trained: Tree) -> optax.G
         mask=_matrices(trained),
     )
     return optax.chain(optax.clip_by_global_norm(optimizer.clip), adamw)
+
+
+def schedule(optimizer: Optimizer, updates: int) -> optax.Schedule:
+    """Learning rate by the number of updates before."""
+    warmup = max(1, round(optimizer.warmup * updates))
+    return optax.warmup_cosine_decay_schedule(
+        optimizer.learning_rate / warmup,
+        optimizer.learning_rate,
+        warmup,
+        max(updates, warmup + 1),
+        optimizer.learning_rate / 10,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def learning_rates(optimizer: Optimizer, updates: int) -> np.ndarray:
+    """f32[updates] of all of a run, for its log."""
+    rates = jax.jit(lambda: jax.vmap(schedule(optimizer, updates))(jnp.arange(updates)))
+    with jax.numpy_dtype_promotion("standard"):
+        return np.asarray(jax.device_get(rates()))
 
 
 def _matrices(declared: Tree) -> Tree:
@@ -61,7 +75,12 @@ def update(
         opt_state=keep(opt_state, state.opt_state),
         skipped=jnp.where(finite, 0, state.skipped + 1),
     )
-    return state, {"grad_norm": norm, "skipped": state.skipped}
+    return state, {"grad_norm": norm, "skipped": state.skipped, "updates": _made(state.opt_state)}
+
+
+def _made(opt_state: Tree) -> Array:
+    """i32[] updates until now, those that were skipped not counted."""
+    return optax.tree_utils.tree_get_all_with_path(opt_state, "count")[0][1]
 
 
 def accumulate(

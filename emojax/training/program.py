@@ -15,7 +15,7 @@ import optax
 
 from emojax import param, rewards
 from emojax.config import Config, ConfigError
-from emojax.encoders import features
+from emojax.encoders import features, media
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
 from emojax.training import adapters, freeze
@@ -62,6 +62,9 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
     optimizer = make_optimizer(cfg.sft.optimizer, stage_steps(cfg, "sft"), trained)
     step = functools.partial(sft_step, cfg=cfg, optimizer=optimizer)
     batches = abstract_batches(cfg, cfg.sft.batch)
+    if learnt := media.values_learnt(cfg):
+        labels: Any = jax.ShapeDtypeStruct((cfg.sft.batch, len(learnt)), jnp.int32)
+        batches = [dataclasses.replace(batch, attributes=labels) for batch in batches]
     frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
     return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batches)
 
@@ -93,7 +96,7 @@ def custom_grpo_program(
     """
     declared = adapters.declare(cfg)
     freeze.check(cfg.grpo.freeze, [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(declared)])
-    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
+    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
     if cfg.lora.targets and not jax.tree.leaves(adapters.of(declared.decoder)):
         raise ConfigError(
             f"lora.targets={cfg.lora.targets} name no linear map of the decoder, which is what Emo-GRPO trains: all of "
@@ -105,7 +108,7 @@ def custom_grpo_program(
     batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]
     frozen = Frozen(
         encoders=freeze.kept(abstract_weights(drop_encoders(declared.encoders, cfg), mesh), cfg),
-        reference=freeze.kept(abstract_weights(declared.decoder, mesh), cfg),
+        reference=freeze.kept(abstract_weights(declared.decoder if cfg.grpo.beta else rest, mesh), cfg),
         reward=with_shardings(reward, sharding.replicated(mesh)),
     )
     return _program(step, score, optimizer, mesh, trained, frozen, batches)

@@ -1,5 +1,6 @@
 """Metrics of a step, fetched and written while the next step runs, so that logging never keeps the device waiting."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,18 @@ from emojax.parallel import sharding
 from emojax.training import checkpoint
 from emojax.training.job import Job
 from emojax.training.log import Log
+from emojax.training.optim import learning_rates
 from emojax.training.session import Session
 from emojax.training.watchdog import Watchdog
 from emojax.types import Metrics, Samples, Tree
 
 Words = Callable[[Samples], list[dict[str, Any]]]
 """What a step sampled of one clip (no axis B) -> captions for `samples.jsonl`."""
+
+
+_MEANS = ("emotion_loss", "attributes_loss", "reward", "ratio", "clip_fraction")
+"""Beginnings of the names of means over what a batch may not have: labels, references, facts. NaN: it has none, and the
+metric is absent."""
 
 
 class Diverged(RunError):
@@ -37,9 +44,9 @@ class Recorder:
         self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
-        labelled = any(clip.emotion is not None for clip in job.clips)
-        self._absent = () if labelled else ("emotion_loss",)  # a mean over no clip, whatever the step
         self._beside: dict[str, float] = {}
+        updates = job.cfg.grpo.updates if job.stage == "grpo" else 1
+        self._rates = learning_rates(getattr(job.cfg, job.stage).optimizer, job.steps * updates)
         self.scores, self.skipped = checkpoint.since(job.out, first), 0
 
     def hold(self, step: int, metrics: Metrics) -> None:
@@ -60,8 +67,9 @@ class Recorder:
         (step, metrics), self._held = self._held, None
         cfg, last = self._job.cfg, step == self._job.steps
         samples = metrics.pop("samples", None)
-        values = {name: float(value) for name, value in jax.device_get(metrics).items() if name not in self._absent}
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._watchdog.finished(step)
+        values = {name: x for name, x in values.items() if not (math.isnan(x) and name.startswith(_MEANS))}
         now = self._session.now()
         values["step_seconds"], self._clock = now - self._clock, now
         values, self._beside = values | self._beside, {}
@@ -69,6 +77,7 @@ class Recorder:
         if (name := by.removeprefix("-")) and not name.startswith("eval_") and name not in values:
             raise ConfigError(f"keep_best_by={by!r} is no metric of a step; there are {', '.join(values)}")
         self.scores.append(checkpoint.score(values, by))
+        values |= self._progress(step, int(values.pop("updates", 0)))
         if self._log is not None:
             self._log.metrics(step, values, {"params_sha256": checkpoint.sha256(params)} if last else {})
             if samples is not None and (step % cfg.sample_every == 0 or last):
@@ -81,3 +90,8 @@ class Recorder:
                 f"(max_skipped={cfg.max_skipped}); try a lower learning rate or precision=float32",
                 step - self.skipped - 1,  # the step after it was finite: the first that was not had other weights
             )
+
+    def _progress(self, step: int, updates: int) -> dict[str, float]:
+        """How far the run is: passes over the clips, and the learning rate of the last update."""
+        told = {"epoch": step * self._job.batch / len(self._job.clips)} if self._job.clips else {}
+        return told | ({"learning_rate": float(self._rates[min(updates, len(self._rates)) - 1])} if updates else {})

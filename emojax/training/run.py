@@ -1,7 +1,8 @@
 """A run directory: opened, refused, resumed. It is self-contained.
 
 config.json       the whole configuration             metrics.jsonl    a line a step
-run.json          the stage                           samples.jsonl    sampled captions (Emo-GRPO)
+run.json          the stage, and of each session its   samples.jsonl    captions of some steps
+                  provenance (provenance.py)
 tokenizer.json    the decoder's tokenizer             tensorboard/     the same metrics
 start/            the captioner Emo-GRPO began with   checkpoints/     complete training states
 
@@ -12,6 +13,7 @@ lies on storage that all of them see.
 import json
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,17 @@ from emojax.config import Config, presets
 from emojax.errors import RunError
 from emojax.parallel import hosts
 from emojax.storage import read_object, write_atomically
-from emojax.training import run_files
+from emojax.training import checkpoint, run_files
+from emojax.training.program import stage_steps
 
 log = logging.getLogger(__name__)
 _WHERE = ("mesh",)  # fields that say where a run is computed, not what
+_HOW_LONG = ("steps", "sft_steps")
+_CHANGEABLE = (  # fields that a resumed run may have otherwise than it began with
+    *_HOW_LONG,
+    *("checkpoint_every", "checkpoint_minutes", "keep", "keep_best", "sample_every", "max_skipped"),
+    *("data.workers", "data.cache_gb", "data.strict"),
+)
 _SEEN = "processes"  # while a run is opened by several processes: a number that all of them must find
 
 
@@ -41,14 +50,17 @@ class RunOptions:
     began: float | None = None  # time.time() when the command began; None: when the stage did
 
 
-def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
+def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool, init: str | Path | None = None) -> None:
     """Makes the run directory or takes up the one that is there; of several processes all call it.
+
+    What was begun and has not taken a step is no run: it is made anew, whatever stopped it.
 
     Raises:
       RunError: a run is there and neither `resume` nor `overwrite` is asked for; or it has another configuration; or
         `out` holds something that is no run; or not all processes see it.
     """
-    hosts.by_first(lambda: _open(out, stage, cfg, resume, overwrite), f"open {out}")
+    about = {"stage": stage} | ({} if init is None else {"init": _anywhere(init)})
+    hosts.by_first(lambda: _open(out, about, cfg, resume, overwrite), f"open {out}")
     if jax.process_count() > 1:
         _require_shared(out)
 
@@ -66,23 +78,51 @@ def _require_shared(out: Path) -> None:
         raise RunError(f"{who} not see {out} as process 0 wrote it: --out must be on storage that all processes share")
 
 
-def _open(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool) -> None:
+def _anywhere(init: str | Path) -> str:
+    """A name that holds in every folder: that of a path, or a hub id."""
+    path = storage.path_of(init)
+    return str(storage.absolute(path)) if path.exists() else str(init)
+
+
+def init_of(run: Path) -> str | None:
+    """The captioner that it was begun from."""
+    init = read_object(run / "run.json").get("init")
+    return init if isinstance(init, str) else None
+
+
+def _open(out: Path, about: dict[str, str], cfg: Config, resume: bool, overwrite: bool) -> None:
     if (out / "run.json").exists():
-        if overwrite:
-            run_files.clear(out)
-        elif not resume:
-            raise RunError(f"{out} already holds a run; resume it with --resume, or replace it by --overwrite")
-        else:
-            _same(out, stage, cfg)
+        if not overwrite and stepped(out):
+            if not resume:
+                raise RunError(f"{out} already holds a run; resume it with --resume, or replace it by --overwrite")
+            _resumed(out, about["stage"], cfg)
             return
+        if resume and (was := init_of(out)):
+            about = {"init": was} | about
+        run_files.clear(out)
     elif out.exists() and not (out.is_dir() and run_files.only_begun(out)):
         raise RunError(f"{out} holds something that is no run; name a new or an empty directory by --out")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "config.json", presets.dumps(cfg))
-    write_atomically(out / "run.json", json.dumps({"stage": stage}))  # last: from now on it is a run
+    write_atomically(out / "run.json", json.dumps(about))  # last: from now on it is a run
 
 
-def _same(out: Path, stage: str, cfg: Config) -> None:
+def stepped(run: Path) -> bool:
+    """Whether a step of it, or of one of its stages, was taken: else there is nothing to resume, or to be sorry for."""
+    told = _holds_anything(run / "metrics.jsonl")
+    stages = [run / name for name in run_files.STAGES if (run / name / "run.json").exists()]
+    return told or bool(checkpoint.steps(run)) or any(map(stepped, stages))
+
+
+def _holds_anything(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return bool(file.read(1))
+
+
+def _resumed(out: Path, stage: str, cfg: Config) -> None:
+    """Raises RunError where the run would not be the one that was begun; another length of it is written down."""
     was = stage_of(out)
     if was != stage:
         raise RunError(f"{out} is a run of `{was}`, not of `{stage}`")
@@ -95,11 +135,28 @@ def _same(out: Path, stage: str, cfg: Config) -> None:
             out,
             "\n".join(differ),
         )
-    if differ := differences(*({n: v for n, v in part.items() if n not in _WHERE} for part in (there, here))):
+    then, now = ({n: v for n, v in _flat(part).items() if n.split(".")[0] not in _WHERE} for part in (there, here))
+    kept = [{n: v for n, v in part.items() if n not in _CHANGEABLE} for part in (then, now)]
+    if differ := differences(*kept):
         raise RunError(
             f"{out} was begun with another configuration: a resumed run would not be the unbroken one:\n"
             + "\n".join(differ)
-            + "\nresume it with its own (leave out --config and --set), or start another run"
+            + f"\nresume it with its own (leave out --config; --set may change {', '.join(_CHANGEABLE)}), or start "
+            "another run, from this one by --init"
+        )
+    if then != now:
+        _lengthen(out, stage, cfg, differences(then, now))
+
+
+def _lengthen(out: Path, stage: str, cfg: Config, differ: Sequence[str]) -> None:
+    wanted, done = stage_steps(cfg, stage), max(checkpoint.steps(out), default=0)
+    if done > wanted:
+        raise RunError(f"{out} has taken {done} steps, and {wanted} are asked for; set steps to {done} or more")
+    write_atomically(out / "config.json", presets.dumps(cfg))
+    if any(name in line for name in _HOW_LONG for line in differ):
+        log.warning(
+            "%s is made another length; its learning rate goes on as in a run of that length:\n%s",
+            *(out, "\n".join(differ)),
         )
 
 

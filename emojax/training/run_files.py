@@ -67,7 +67,7 @@ def require_apart(out: Path, read: Mapping[str, str | Path | None], clips: Itera
     folders: dict[Path, Path] = {}  # of the media: there are far fewer
     for clip in clips:
         for path in (clip.audio, clip.video):
-            if path is None:
+            if not isinstance(path, Path):
                 continue
             folder = folders.get(path.parent) or folders.setdefault(path.parent, path.parent.resolve())
             if here == folder or here in folder.parents or (here.name == path.name and here.parent == folder):

@@ -6,7 +6,7 @@ words before each, and a fact that is one word among thirty is worth little to i
 - the words of the captions from the media alone, in any order: the mean of the media prefix, read by the decoder's own
   head, names them as a bag (Zhao et al. 2017, arXiv 1703.10960, against dialogue models that ignore their latent). What
   a caption says of a clip then stands in the prefix in the very directions that the decoder writes words by;
-- where clips have labels, the emotion from the media alone.
+- where clips have labels, the emotion and the attributes from the media alone.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, 
 from emojax.decoder.logits import logits
 from emojax.encoders import media
 from emojax.param import merge
-from emojax.training.losses import TokenScores, token_scores
 from emojax.training.optim import accumulate, update
+from emojax.training.tokens import Read, Rule, TokenScores, surprise, token_loss
 from emojax.types import Array, Batch, Metrics, TrainState
 
 
@@ -34,21 +34,32 @@ class Scores:
     tokens: TokenScores  # [B M T] of the target captions
     words: Array  # f32[B M T] log-probability of each token from the media alone, wherever it stands
     emotion: Array  # f32[B] cross-entropy of the label; 0 where there is none, or no media
+    attributes: Array  # f32[B] of the attributes that are known, summed; likewise
 
 
-def caption_scores(params: Params, batch: Batch, cfg: Config) -> Scores:
-    """All that the losses are sums of."""
+def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[Array, Scores]:
+    """-Σ log P of the captions' tokens, f32[], and all that the losses are sums of."""
     p = Params(cast(params.encoders, cfg), cast_trained(params.decoder, cfg))
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
     hidden = read(p.decoder, streams, batch, batch.caption, cfg)
     vocab, head = cfg.model.decoder.vocab, lm.head(p.decoder)
-    tokens = token_scores(hidden, head, batch.caption, vocab, Sampling())
+    said, rule = Read(hidden, head), Rule(vocab, Sampling())
+    total, tokens = token_loss(said, batch.caption, batch.caption_mask, rule, surprise, ())
     bag = lm.leave(p.decoder, media.mean(streams), cfg.model.decoder)
     bag = jax.nn.log_softmax(logits(bag, head.astype(bag.dtype), vocab))[:, None]
     words = jnp.take_along_axis(bag, batch.caption, -1)
-    named = media.name_emotion(p.encoders, streams).astype(jnp.float32)
-    emotion = optax.softmax_cross_entropy_with_integer_labels(named, jnp.maximum(batch.emotion, 0))
-    return Scores(tokens, words, jnp.where(labelled(batch), emotion, 0))
+    emotion = _cross_entropy(media.name_emotion(p.encoders, streams), batch.emotion, batch)
+    attributes = jnp.zeros_like(emotion)
+    for n, named in enumerate(media.name_attributes(p.encoders, streams, cfg)):
+        assert batch.attributes is not None, "a program that learns attributes is given them"
+        attributes += _cross_entropy(named, batch.attributes[:, n], batch)
+    return total, Scores(tokens, words, emotion, attributes)
+
+
+def _cross_entropy(named: Array, label: Array, batch: Batch) -> Array:
+    """Of logits [B values] and i32[B] labels, f32[B]; 0 where a clip has no label (-1), or no media to tell it."""
+    loss = optax.softmax_cross_entropy_with_integer_labels(named.astype(jnp.float32), jnp.maximum(label, 0))
+    return jnp.where((label >= 0) & has_media(batch), loss, 0)
 
 
 def has_media(batch: Batch) -> Array:
@@ -57,8 +68,13 @@ def has_media(batch: Batch) -> Array:
 
 
 def labelled(batch: Batch) -> Array:
-    """bool[B]: the clip has a label, and media that could tell it."""
+    """bool[B]: the clip has a label of its emotion, and media that could tell it."""
     return (batch.emotion >= 0) & has_media(batch)
+
+
+def described(batch: Batch) -> Array:
+    """bool[B]: of any attribute, likewise."""
+    return has_media(batch) & (False if batch.attributes is None else (batch.attributes >= 0).any(-1))
 
 
 def _bag(batch: Batch) -> Array:
@@ -88,18 +104,20 @@ def sft_step(
       key: of the run; a step of the cold start draws nothing (what is hidden of a clip is hidden on the host).
     Returns:
       The next state, and f32[] metrics: loss (of captions, nats a token), words_loss (of the same tokens from the media
-      alone), emotion_loss (nats a clip; NaN where no clip has a label), entropy, grad_norm, skipped.
+      alone), emotion_loss and attributes_loss (nats a clip; NaN where no clip has a label), entropy, grad_norm,
+      skipped.
     """
     with matmul_precision(cfg):
         mask, bag = batch.caption_mask, _bag(batch)
         tokens, words = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (mask, bag))
-        clips = jnp.maximum(labelled(batch).sum(), 1).astype(jnp.float32)
+        named, told = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (labelled(batch), described(batch)))
 
         def loss(params: Params, rows: Batch) -> tuple[Array, Scores]:
-            scores = caption_scores(merge(params, frozen), rows, cfg)
-            total = -_sum(scores.tokens.logp, rows.caption_mask) / tokens
+            total, scores = caption_scores(merge(params, frozen), rows, cfg)
+            total /= tokens
             total -= cfg.sft.words_weight * _sum(scores.words, _bag(rows)) / words
-            return total + cfg.sft.emotion_weight * scores.emotion.sum() / clips, scores
+            total += cfg.sft.emotion_weight * scores.emotion.sum() / named
+            return total + cfg.sft.attributes_weight * scores.attributes.sum() / told, scores
 
         total, grads, scores = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
@@ -109,4 +127,6 @@ def sft_step(
             "emotion_loss": scores.emotion.sum() / labelled(batch).sum().astype(jnp.float32),
             "entropy": _sum(scores.tokens.entropy, mask) / tokens,
         }
+        if batch.attributes is not None:
+            metrics["attributes_loss"] = scores.attributes.sum() / described(batch).sum().astype(jnp.float32)
         return dataclasses.replace(state, step=state.step + 1), metrics

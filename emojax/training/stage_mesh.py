@@ -39,8 +39,9 @@ def bytes_held(cfg: Config, stage: Stage, sizes: Sizes) -> float:
             + held(declared.decoder, working)
             + held(encoders, working)
         )
-    trained, _ = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")
-    always = held(trained, MASTER + MOMENTS) + held((encoders, declared.decoder), _FROZEN[cfg.frozen_precision])
+    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")
+    reference = declared.decoder if cfg.grpo.beta else rest
+    always = held(trained, MASTER + MOMENTS) + held((encoders, reference), _FROZEN[cfg.frozen_precision])
     rollout = held(declared.decoder, working, fsdp=1)  # `sharding.gathered`
-    update = held(trained, GRADIENT) + 2 * held(declared.decoder, working)  # of the policy, and of the reference
+    update = held(trained, GRADIENT) + held(declared.decoder, working) + held(reference, working)  # of both policies
     return always + max(rollout, update)

@@ -3,35 +3,41 @@
 import dataclasses
 import os
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from emojax import param, rewards
-from emojax.config import Config, presets
+from emojax.config import Config
 from emojax.data.batches import Batching, training_batches
-from emojax.data.clips import label_numbers
+from emojax.data.clips import Clip, label_numbers
 from emojax.data.text import decode
 from emojax.data.views import Hiding
 from emojax.decoder import captioner, pretrained
+from emojax.encoders import media
 from emojax.encoders.features import drop_encoders
-from emojax.errors import RunError
 from emojax.parallel import hosts, sharding
 from emojax.rewards import opposites
-from emojax.training import adapters, aot, checkpoint, freeze, held_out, lock
+from emojax.rewards.facts import numbers
+from emojax.training import adapters, aot, checkpoint, freeze, held_out, initial, lock
 from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
-from emojax.training.job import Job, Progress, begin
+from emojax.training.initial import Init
+from emojax.training.job import Job, Progress, begin, silent
 from emojax.training.loop import train
 from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program
-from emojax.training.run import RunOptions, stage_of, trained
+from emojax.training.run import RunOptions
 from emojax.training.stage_mesh import stage_mesh
 from emojax.training.stop import listening
 from emojax.types import Samples, TrainState, Tree
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 @listening()
@@ -39,28 +45,36 @@ def sft(
     cfg: Config,
     out: Path,
     *,
+    init: Init | None = None,
     resume: bool = False,
     overwrite: bool = False,
     options: RunOptions = RunOptions(),
-    progress: Progress,
+    progress: Progress = silent,
 ) -> None:
-    """The cold start: trains the captioner, but for what `sft.freeze` names, from its pretrained and random weights.
+    """The cold start: trains the captioner, but for what `sft.freeze` names.
+
+    Args:
+      init: what it begins with, a run's captioner or an exported one; None: pretrained and random weights.
 
     Raises:
       RunError, ConfigError, ManifestError: settings, clips or a run directory that cannot be used as asked.
-      Stopped: SIGTERM came; `resume` goes on.
+      Stopped: SIGTERM or Ctrl-C came; `resume` goes on.
       FileNotFoundError, ValueError: pretrained weights that are not there, or that do not fit.
     """
     with lock.run(out):
-        job = begin("sft", cfg, out, init=None, resume=resume, overwrite=overwrite, options=options, progress=progress)
+        job = begin("sft", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
         cfg = job.cfg
         program = sft_program(cfg, stage_mesh(cfg, "sft"))
         _agree(program, "sft")
         state, frozen = checkpoint.restore(out, program.state), _loaded(program, cfg)
         if state is None:
-            like = adapters.plain(param.merge(program.state.params, frozen))
-            start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
+            if job.init is None:
+                like = adapters.plain(param.merge(program.state.params, frozen))
+                start = adapters.begin(pretrained.initial(cfg, like), cfg, program.mesh)
+            else:
+                start = initial.begin(job.init, cfg, program.mesh)
             learnt, frozen = freeze.split(start, cfg.sft.freeze)
+            frozen = freeze.loaded(frozen, cfg)
             if jax.tree.leaves(frozen):
                 checkpoint.save_tree(out / "start", frozen)
             state = new_state(program, learnt)
@@ -77,35 +91,46 @@ def grpo(
     cfg: Config,
     out: Path,
     *,
-    init: Path | None,
+    init: Init | None,
     resume: bool = False,
     overwrite: bool = False,
     options: RunOptions = RunOptions(),
-    progress: Progress,
+    progress: Progress = silent,
 ) -> None:
-    """Emo-GRPO from the captioner of the run `init`; None: from pretrained and random weights. Raises as `sft`."""
+    """Emo-GRPO from a captioner, as `sft` begins with one; raises as it does."""
     with lock.run(out):
         job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
         cfg = job.cfg
         assert job.tokenizer is not None, "a job that `begin` made has one"
-        judge = rewards.make_reader(cfg.reward, job.tokenizer, end=cfg.model.decoder.end_token, training=job.clips)
-        opposites.check(judge)
-        model, static = rewards.build(judge)
-        program = grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static)
+        program, judge, model, _ = judged(cfg, job.tokenizer, job.clips)
         _agree(program, "grpo")
-        start = _start(cfg, out, init, program)
+        start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
+        learnt, rest = freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")
         frozen = Frozen(
             encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
-            reference=_kept(start.decoder, program.frozen.reference, cfg),
+            reference=_kept(start.decoder if cfg.grpo.beta else rest, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
         references = rewards.references(judge, job.clips, cfg.data.references)
         state = checkpoint.restore(out, program.state)
         if state is None:
-            state = new_state(program, freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")[0])
-        del start
+            state = new_state(program, learnt)
+        del start, learnt, rest
         _run(dataclasses.replace(job, references=references), program, state, frozen, judge)
+
+
+def judged(
+    cfg: Config, tokenizer: "Tokenizer", training: Sequence[Clip] = ()
+) -> tuple[Program, rewards.Reader, rewards.RewardModel, rewards.RewardStatic]:
+    """Emo-GRPO's program, and the reward in it of captions in that tokenizer's tokens.
+
+    Raises ConfigError for a reward that cannot tell emotions apart.
+    """
+    judge = rewards.make_reader(cfg.reward, tokenizer, end=cfg.model.decoder.end_token, training=training)
+    opposites.check(judge)
+    model, static = rewards.build(judge)
+    return grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static), judge, model, static
 
 
 def _agree(program: Program, stage: str) -> None:
@@ -136,6 +161,9 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
         return
     cfg = job.cfg
     assert job.tokenizer is not None, "a job that `begin` made has one"
+    learns = job.stage == "sft" and media.values_learnt(cfg)
+    known = [clip.attributes for clip in job.clips]
+    attributes = numbers(cfg.reward.attributes, known) if learns else None
     batches = training_batches(
         job.clips,
         job.tokenizer,
@@ -152,6 +180,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
             else Hiding(),
         ),
         emotions=np.array(label_numbers([clip.emotion for clip in job.clips], cfg.reward.concepts), np.int32),
+        attributes=attributes,
         references=job.references,
         features=job.features,
     )
@@ -161,11 +190,8 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
         train(job, program, state, frozen, batches, key, partial(_words, job), evaluation)
 
 
-def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> captioner.Params:
-    """The captioner that Emo-GRPO begins with, kept in the run: its encoders and the reference policy.
-
-    Adapters of the run `init` that are those of `cfg` are gone on with; others become part of the weights.
-    """
+def _start(cfg: Config, out: Path, init: Init | None, program: Program) -> captioner.Params:
+    """The captioner that Emo-GRPO begins with, kept in the run: its encoders and the reference policy."""
     abstract = abstract_weights(adapters.declare(cfg), program.mesh)
     path = out / "start"
     if not checkpoint.has_tree(path):
@@ -173,40 +199,9 @@ def _start(cfg: Config, out: Path, init: Path | None, program: Program) -> capti
             plain = pretrained.initial(cfg, adapters.plain(abstract))
             params = adapters.begin(plain, cfg, program.mesh)
         else:
-            was = presets.read_json(trained(init) / "config.json").lora
-            params = adapters.fitted(load_params(trained(init), cfg, program.mesh), was, cfg, program.mesh)
+            params = initial.begin(init, cfg, program.mesh)
         checkpoint.save_tree(path, params)
     return checkpoint.restore_tree(path, abstract)
-
-
-def load_params(run: Path, cfg: Config, mesh: jax.sharding.Mesh, which: str = "last") -> captioner.Params:
-    """The captioner of a checkpoint of a run, with `cfg`'s shapes and the run's own adapters, float32.
-
-    Args:
-      which: "last", "best" or a step (`checkpoint.restore_params`).
-    Raises:
-      RunError: no such checkpoint, or another model.
-    """
-    theirs = presets.read_json(run / "config.json")
-
-    def shape(cfg: Config) -> tuple:
-        return cfg.model, cfg.data.frame_size, [concept.name for concept in cfg.reward.concepts]
-
-    if shape(theirs) != shape(cfg):
-        raise RunError(
-            f"{run} has another model than this configuration; use the same `model`, `data.frame_size` and names of "
-            "`reward.concepts`"
-        )
-    abstract = abstract_weights(adapters.declare(dataclasses.replace(cfg, lora=theirs.lora)), mesh)
-    if stage_of(run) == "sft":
-        learnt, rest = freeze.split(abstract, theirs.sft.freeze)
-    else:
-        learnt, rest = freeze.split(abstract.decoder, theirs.grpo.freeze, "decoder.")[0], abstract
-    params = checkpoint.restore_params(run, learnt, which)
-    start = checkpoint.restore_tree(run / "start", rest) if jax.tree.leaves(rest) else rest
-    if stage_of(run) == "sft":
-        return param.merge(params, start)
-    return start.replace(decoder=param.merge(params, start.decoder))
 
 
 def _words(job: Job, samples: Samples) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What all processes do after a step: go on, write a checkpoint, or write one and stop because SIGTERM came.
+"""What all processes do after a step: go on, write a checkpoint, or write one and stop because SIGTERM or Ctrl-C came.
 
 JAX's own preemption sync point is not used. It counts calls and stops at the largest count plus one, so step numbers
 must begin at 0 and never jump: a notice that comes while a run is being restored at step 500, or between the two
@@ -8,7 +8,9 @@ one, so that nobody waits for it.
 """
 
 import enum
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +34,8 @@ class Wish(enum.IntEnum):
 
 
 _came = threading.Event()  # a signal is the whole process's, so is this
+_AT_ONCE = 128 + signal.SIGINT  # exit code, as shells have it
+_SHOW_CURSOR = "\x1b[?25h"  # which a progress bar hides
 
 
 def _note(*_: object) -> None:
@@ -40,24 +44,64 @@ def _note(*_: object) -> None:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Meanwhile SIGTERM is noted (`told`) and ends nothing, neither does a second one. It may be nested.
+    """Meanwhile SIGTERM and Ctrl-C are noted (`told`) and end nothing, but for a second Ctrl-C, which ends the process
+    at once. It may be nested.
 
-    Only the main thread hears signals: in another one SIGTERM does what it did.
+    Only the main thread hears signals: in another one they do what they did.
     """
-    before = signal.getsignal(signal.SIGTERM)
-    if before is _note or threading.current_thread() is not threading.main_thread():
+    if signal.getsignal(signal.SIGTERM) is _note or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, _note)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as behind `&` in a script: nobody's Ctrl-C
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, _note) for number in numbers}
     try:
-        yield
+        with _second_at_once():
+            yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python, as by jax.distributed
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python, as by jax.distributed
         _came.clear()
 
 
+@contextmanager
+def _second_at_once() -> Iterator[None]:
+    """A thread hears every Ctrl-C the moment it comes: Python's own handlers wait for as long as XLA compiles."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_count, args=(read,), name="ctrl-c", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write)
+        thread.join()
+        os.close(read)
+
+
+def _count(pipe: int) -> None:
+    """Until the pipe is closed, numbers of signals come through it."""
+    interrupts = 0
+    while number := os.read(pipe, 1):
+        if number[0] != signal.SIGINT:
+            continue
+        interrupts += 1
+        if interrupts == 1:
+            print("\nstopping after this step; Ctrl-C once more stops at once", file=sys.stderr, flush=True)
+        else:
+            os.write(
+                2,
+                (_SHOW_CURSOR if os.isatty(2) else "").encode() + b"\nemojax: stopped at once; --resume goes on "
+                b"from the last checkpoint\n",
+            )
+            os._exit(_AT_ONCE)
+
+
 def told() -> bool:
-    """Whether SIGTERM came to this process."""
+    """Whether SIGTERM or Ctrl-C came to this process."""
     return _came.is_set()
 
 

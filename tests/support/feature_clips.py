@@ -26,7 +26,7 @@ SMALL = Corpus(clips=40, speakers=10, seconds=1.0, frame_size=32, fps=6)
 
 def make_clips(folder: Path, corpus: Corpus = SMALL) -> Path:
     """The manifest; of every six clips one lacks its audio and one its video, of the broken ones one has a duration."""
-    clips = read_manifest(make_corpus(folder / "corpus", corpus, 0, processes=1))
+    clips = read_manifest(make_corpus(folder / "corpus", corpus, processes=1))
     cut = folder / "cut.wav"
     sound = clips[0].audio
     assert sound is not None

@@ -19,8 +19,10 @@ from emojax.config import (
     MelEncoderConfig,
     Model,
     Optimizer,
+    Reward,
     Sft,
 )
+from emojax.config.concepts import Attribute, Concept
 from emojax.decoder import captioner
 from emojax.encoders import bert
 from emojax.parallel import sharding
@@ -36,6 +38,12 @@ from emojax.training.grpo import Frozen
 from emojax.training.program import Program, custom_grpo_program, grpo_program, sft_program
 from emojax.types import Array, Batch, Metrics, References, Text, TrainState, Tree
 
+ATTRIBUTES = (  # two and three values
+    Attribute("pace", (Concept("slow", ("slowly",)), Concept("fast", ("quickly",)))),
+    Attribute(
+        "age", (Concept("young", ("girlish",)), Concept("middle-aged", ("mature",)), Concept("elderly", ("old",)))
+    ),
+)
 REWARD_TOKENS = 14  # T', of a reference
 REWARD_WIDTH = 16  # E
 
@@ -52,6 +60,7 @@ def config(**fields) -> Config:
             video=FrameEncoderConfig(width=24, heads=3, ff=40, tokens=2),
             decoder=LlamaConfig(vocab=46, width=40, layers=2, heads=6, kv_heads=2, head_width=8, ff=56),
         ),
+        reward=Reward(attributes=ATTRIBUTES),
         # weights are compared across meshes and micro-batches: Adam must not make steps of rounding
         sft=Sft(batch=8, stream_dropout=0.5, optimizer=Optimizer(epsilon=1e-6)),
         grpo=Grpo(batch=8, group=4, optimizer=Optimizer(learning_rate=1e-4, weight_decay=0.0, epsilon=1e-6)),
@@ -97,7 +106,16 @@ def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
         caption_mask=np.arange(cfg.caption_tokens) < tokens[..., None],
         emotion=np.where(row % 4 == 1, -1, r.integers(0, len(cfg.reward.concepts), clips)).astype(np.int32),
         references=refs,
+        attributes=_attributes(cfg, clips) if cfg.sft.attributes_weight and cfg.reward.attributes else None,
     )
+
+
+def _attributes(cfg: Config, clips: int) -> np.ndarray:
+    """Some are not known, and of the second clip none is."""
+    r = np.random.default_rng(3)
+    values = np.stack([r.integers(-1, len(a.values), clips) for a in cfg.reward.attributes], 1).astype(np.int32)
+    values[1:2] = -1
+    return values
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -199,7 +217,12 @@ def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
     if not isinstance(program.frozen, Frozen):
         return freeze.kept(freeze.split(params(cfg), cfg.sft.freeze)[1], cfg)
     reward = values(cfg) if reward is None else reward
-    reference = params(cfg, 1).decoder
+    reference = jax.tree.map(  # as much of it as is asked for
+        lambda own, asked: None if asked is None else own,
+        params(cfg, 1).decoder,
+        program.frozen.reference,
+        is_leaf=lambda x: x is None,
+    )
     # what is not trained is the reference policy's own, and of both the same
     return Frozen(encoders=freeze.kept(params(cfg).encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
 

@@ -128,6 +128,12 @@ def name_emotion(encoders, x):
     return jax.nn.log_softmax(affine(encoders.emotion, x.mean(0)))
 
 
+def name_attributes(encoders, x, counts):
+    """Log-probabilities of the values of each attribute, [there D] -> [values] each."""
+    logits = affine(encoders.attributes, x.mean(0))
+    return [jax.nn.log_softmax(part) for part in jnp.split(logits, np.cumsum(counts)[:-1])]
+
+
 def words(p, x, cfg: LlamaConfig):
     """Log-probabilities of the words of a caption in any order, [there D] -> [V]."""
     return jax.nn.log_softmax(rms_norm(p.norm, x.mean(0), cfg.norm_eps) @ p.embed.T)

@@ -48,7 +48,6 @@ def refused(out: Path) -> str:
 
 tell("apart", refused(folder / str(me) / "run"))
 tell("together", refused(folder / "run"))
-tell("again", refused(folder / "run"))
 
 out = folder / "run"
 ends: list[int] = []
@@ -57,6 +56,7 @@ with listening():
         run(out, settings=every_two, mesh=mesh, progress=told_after_two)
     except Stopped:
         ends = checkpoint.steps(out)
+tell("again", refused(out))
 tell("stopped", ends)
 hosts.barrier("told")
 if me == 0:

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from emojax.plan import memory
-from emojax.plan.programs import PlannedProgram
-from emojax.plan.proposals import Outcome
+from emojax.planning import memory
+from emojax.planning.programs import PlannedProgram
+from emojax.planning.proposals import Outcome
 
 
 @dataclass(frozen=True)

@@ -28,27 +28,32 @@ def facts(captions: Sequence[str], clips: Sequence[Known], about: Sequence[Attri
     numbers(about, truths)  # refuses unknown values
     named = [stated(caption, about) for caption in captions]
     out: dict[str, Any] = {}
-    wrong: set[int] = set()
     for fact in about:
         there = {i: value for i, truth in enumerate(truths) if (value := truth.get(fact.name)) is not None}
         if not there:
             continue
         told = [i for i in there if fact.name in named[i]]
         right = [i for i in told if named[i][fact.name] == {there[i]}]
-        wrong |= set(told) - set(right)
         out[fact.name] = {
             "stated": len(told) / len(there),
             "right": len(right) / len(told) if told else None,
             "constant": Counter(there.values()).most_common(1)[0][1] / len(there),
             "clips": len(there),
         }
-    return out | {"none_wrong": 1 - len(wrong) / len(captions) if out else None}
+    sound = [not wrong(caption, truth, about) for caption, truth in zip(captions, truths, strict=True)]
+    return out | {"none_wrong": sum(sound) / len(sound) if out else None}
+
+
+def wrong(caption: str, known: Mapping[str, str | None], about: Sequence[Attribute]) -> list[str]:
+    """The facts that a caption states otherwise than they are known (`rewards.facts.values_of`)."""
+    return [fact for fact, values in stated(caption, about).items() if known.get(fact) and values != {known[fact]}]
 
 
 def grid(rows: Mapping[str, Row]) -> list[list[str]]:
     """The facts of several sets of captions as a table of strings, headings first; empty if nothing is known.
 
-    A cell is "stated / right", in percent; the last row is what a constant answer reaches.
+    A cell is "stated / right", in percent. The last rows are what a constant answer reaches, and where it was asked
+    (`probe`, beside `right`) a linear probe of what the decoder is told.
     """
     told = {name: row.get("facts") or {} for name, row in rows.items()}  # a report from before facts has none
     found = {name: row for name, row in told.items() if row.get("none_wrong") is not None}
@@ -61,8 +66,13 @@ def grid(rows: Mapping[str, Row]) -> list[list[str]]:
 
     lines = [["facts", *names, "none wrong"]]
     lines += [[name, *(cell(row[fact]) for fact in names), _percent(row["none_wrong"])] for name, row in found.items()]
-    constant = next(iter(found.values()))
-    return [*lines, ["always the same", *(f"100 / {_percent(constant[fact]['constant'])}" for fact in names), "–"]]
+    any_row = next(iter(found.values()))
+    lines.append(["always the same", *(f"100 / {_percent(any_row[fact]['constant'])}" for fact in names), "–"])
+    for name, row in found.items():
+        if any("probe" in row[fact] for fact in names):
+            told = (f"100 / {_percent(row[fact].get('probe'))}" for fact in names)
+            lines.append([f"probe of {name}", *told, "–"])
+    return lines
 
 
 def _percent(share: float | None) -> str:

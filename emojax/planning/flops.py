@@ -173,8 +173,10 @@ def head(cfg: Config, positions: int) -> float:
     return 2.0 * positions * cfg.model.decoder.width * cfg.model.decoder.vocab
 
 
-def reward(static: RewardStatic) -> float:
-    """Sentence-BERT at the full length that it is given, one caption."""
+def reward(static: RewardStatic | None) -> float:
+    """Sentence-BERT at the full length that it is given, one caption; None: a reward that is not ours, or none."""
+    if static is None:
+        return 0.0
     cfg = static.sentence
     if cfg is None or "embedding" not in static.needs:
         return 0.0
@@ -193,27 +195,28 @@ def sft_flops(cfg: Config, seconds: float) -> float:
         frozen = any(matches(backbone, pattern) for pattern in cfg.sft.freeze) and not _share(cfg, part)
         media += forward if frozen else _learnt(cfg, part, forward, forward)
     read = prefix(cfg, p) + caption(cfg, t, p, t / 2)
-    return b * (media + _learnt(cfg, "decoder", read, _maps(cfg, p, t)) + (3 + _whole(cfg)) * head(cfg, t))
+    return b * (media + _learnt(cfg, "decoder", read, _maps(cfg, p, t)) + (2 + _whole(cfg)) * head(cfg, t))
 
 
-def grpo_flops(cfg: Config, static: RewardStatic, seconds: float) -> float:
+def grpo_flops(cfg: Config, static: RewardStatic | None, seconds: float) -> float:
     """Media once; prefix in rollout, reference and update; G captions sampled, read twice, scored, learnt from."""
     return sum(grpo_phases(cfg, static, seconds).values())
 
 
-def grpo_phases(cfg: Config, static: RewardStatic, seconds: float) -> dict[str, float]:
+def grpo_phases(cfg: Config, static: RewardStatic | None, seconds: float) -> dict[str, float]:
     """Operations of a step in the order in which it is done; "decode" is what the loop over a caption's tokens does."""
     p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
     read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
     decode = g * (caption(cfg, t, p, t) + head(cfg, t))
-    # the reference's head once beside the policy's
-    update = _learnt(cfg, "decoder", read, maps) + g * (3 + _whole(cfg) + 1) * head(cfg, t)
+    # loss and gradient in one pass: the head forward, towards the hidden states, and towards its own weights
+    update = _learnt(cfg, "decoder", read, maps) + g * (2 + _whole(cfg)) * head(cfg, t)
     adapted = _share(cfg, "decoder") * maps  # in the rollout, and in the reference
+    reference = read + adapted + g * head(cfg, t) if cfg.grpo.beta else 0.0
     return {
         "encode": b * (_media(cfg, seconds) + prefix(cfg, p)),
         "decode": b * (decode + adapted),
         "reward": b * g * reward(static),
-        "update": b * (read + adapted + cfg.grpo.updates * update),
+        "update": b * (reference + cfg.grpo.updates * update),
     }
 
 
@@ -222,7 +225,7 @@ def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) 
     return sum(caption_phases(cfg, static, seconds, clips).values())
 
 
-def caption_phases(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> dict[str, float]:
+def caption_phases(cfg: Config, static: RewardStatic | None, seconds: float, clips: int) -> dict[str, float]:
     p, t = _prefix(cfg), cfg.caption_tokens
     return {
         "encode": clips * (sum(_parts(cfg, seconds).values()) + prefix(cfg, p)),

@@ -9,8 +9,8 @@ from typing import Any
 
 from emojax.config import Config, LlamaConfig, media_positions
 from emojax.parallel.chips import Chip
-from emojax.plan.collectives import Collective
-from emojax.plan.programs import PlannedProgram
+from emojax.planning.collectives import Collective
+from emojax.planning.programs import PlannedProgram
 
 UTILISATION = 0.4  # of the peak of operations, outside the decoding loop and in it
 PASSES = 6  # of bfloat16 products that a product of float32 takes on a TPU (jax.lax.Precision.HIGHEST)

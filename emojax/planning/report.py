@@ -11,10 +11,10 @@ from emojax import param
 from emojax.config import Config, ConfigError, Mesh
 from emojax.decoder import captioner, pretrained
 from emojax.parallel import chips
-from emojax.plan import attempt, collectives, hlo, memory, proposals, roofline
-from emojax.plan import topology as pods
-from emojax.plan.programs import Judge, PlannedProgram, judge, lower, make_mesh
-from emojax.plan.proposals import Outcome, ProgramName
+from emojax.planning import attempt, collectives, hlo, memory, proposals, roofline
+from emojax.planning import topology as pods
+from emojax.planning.programs import Judge, PlannedProgram, judge, lower, make_mesh
+from emojax.planning.proposals import Outcome, ProgramName
 from emojax.training import executable
 
 

@@ -69,7 +69,7 @@ def devices(topology: Topology) -> list[Any]:
       ConfigError: the TPU compiler is not installed, or knows no such slice.
     """
     if importlib.util.find_spec("libtpu") is None:
-        raise ConfigError(f"topology {topology.name!r} wants the TPU compiler: pip install 'emojax[tpu]'")
+        raise ConfigError(f"topology {topology.name!r} wants the TPU compiler: pip install -e '.[tpu]' in the clone")
     from jax.experimental import topologies
 
     sizes = "x".join(map(str, topology.sizes))

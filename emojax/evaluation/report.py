@@ -10,10 +10,10 @@ import numpy as np
 from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
-from emojax.evaluate.emotion_words import emotion_accuracy
-from emojax.evaluate.facts import facts, grid
-from emojax.evaluate.floors import Reward
-from emojax.evaluate.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
+from emojax.evaluation.emotion_words import emotion_accuracy
+from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.floors import Reward
+from emojax.evaluation.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
 from emojax.storage import write_atomically, writing
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def evaluate(
       `emotion`, −1 to 1; None for a part that the reward does not have. `parts`: the means of all of them.
       `bleu1` to `bleu4`, `rouge_l`, `meteor`: 0 to 100. `vocabulary`: a count. `distinct1`, `distinct2`: 0 to 1.
       `emotion_accuracy`: 0 to 1, None without labels. `facts`: see `facts.facts`.
-      `clips`: their number. `tokenization`: its name.
+      `clips`: their number. `tokenization`: its name. Callers may add `reward_by`, the reward in words, and `broken`,
+      a number of clips that were left out.
     Raises:
       ValueError: there are no clips, or one has no caption or no reference with a word in it; all are listed.
     """
@@ -124,9 +125,15 @@ def _cells(row: Row) -> list[str]:
 def _note(rows: Mapping[str, Row]) -> str:
     names = "; ".join(dict.fromkeys(row["tokenization"] for row in rows.values()))
     clips = ", ".join(dict.fromkeys(str(row["clips"]) for row in rows.values()))
+    judges = "; ".join(dict.fromkeys(row["reward_by"] for row in rows.values() if row.get("reward_by")))
+    broken = max((row.get("broken", 0) for row in rows.values()), default=0)
     return (
-        f"{clips} clips. BLEU, ROUGE-L, METEOR: 0 to 100; METEOR without synonyms. Emotion: cosine of the coordinates, "
-        f"share of captions that name the label. Tokens: {names}."
+        f"{clips} clips"
+        + (f", {broken} more are left out: their media cannot be decoded" if broken else "")
+        + (f". Reward: {judges}" if judges else "")
+        + ". BLEU, ROUGE-L, METEOR: 0 to 100; METEOR without synonyms. Words: distinct tokens of all captions; dist-2: "
+        "share of distinct pairs of neighbours. Emotion: cosine of the coordinates, share of captions that name the "
+        f"label. Tokens: {names}."
     )
 
 
@@ -158,14 +165,15 @@ def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
 def markdown(rows: Mapping[str, Row]) -> str:
     """`table` in Markdown, the tokenization named below it."""
     headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
-    text = _markdown([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{_note(rows)}\n"
+    text = ruled([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{_note(rows)}\n"
     lines = grid(rows)
-    return text + (f"\n{_markdown(lines)}\n{_FACTS}\n" if lines else "")
+    return text + (f"\n{ruled(lines)}\n{_FACTS}\n" if lines else "")
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    ruled = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in ruled)
+def ruled(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a table in Markdown, headings first."""
+    rows = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def write_report(out: Path, rows: Mapping[str, Row], facts: Mapping[str, Any], text: str = "") -> None:

@@ -15,8 +15,8 @@ from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.hub.locate import local
 from emojax.parallel import sharding
-from emojax.plan import flops
-from emojax.plan.proposals import ProgramName
+from emojax.planning import flops
+from emojax.planning.proposals import ProgramName
 from emojax.rewards import sentence
 from emojax.training import aot
 from emojax.training.program import Program, grpo_program, sft_program
@@ -112,7 +112,7 @@ def _tokenizer(cfg: Config) -> Any:
     if cfg.data.manifest:
         texts = source.texts(source.split(source.manifest(cfg), "train"))
     else:
-        records = synthetic.describe(cfg.data.corpus, cfg.seed)
+        records = synthetic.describe(cfg.data.corpus)
         train = [record for record in records if record["split"] == "train"]
         texts = [text for record in train for text in (*record["captions"], record["transcript"])]
     return train_tokenizer(texts, cfg.model.decoder.vocab)

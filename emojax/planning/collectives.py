@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emojax.plan.hlo import Instruction, Times, elements, executed, size
+from emojax.planning.hlo import Instruction, Times, elements, executed, size
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{((?:\{[\d,]*\},?)*)\}")

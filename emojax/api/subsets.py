@@ -1,0 +1,67 @@
+"""What the captioner says of the test clips with less, without transcript, film or sound; and what it was told."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emojax import captioning
+from emojax.captioning.prefixes import media_prefixes
+from emojax.data.clips import Clip
+from emojax.evaluation import emotion_accuracy
+from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.fluency import fluency
+from emojax.evaluation.probe import probe
+from emojax.evaluation.report import ruled
+from emojax.rewards.facts import known_facts
+
+_HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
+
+
+def rows(
+    model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], whole: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """For each subset of the streams `emotion_accuracy`, `facts`, and `fluent`: the share of captions that read like
+    the training captions (`evaluation.fluency`). Clips that have nothing else to see or hear are left out."""
+    about = known_facts(model.cfg.reward)
+    reads = fluency([text for c in training for text in c.captions], [text for c in test for text in c.captions])
+    found = {"all": dict(whole)}
+    for name, stream in _HIDDEN.items():
+        left = [dataclasses.replace(clip, **{stream: None}) for clip in test if clip.id in whole]
+        left = [clip for clip in left if clip.audio or clip.video]
+        records = model.records(left, captioning.Decoding(workers=model.cfg.data.workers))
+        found[name] = {r["id"]: r["caption"] for r in records if "caption" in r}
+    out = {}
+    for name, captions in found.items():
+        clips = [clip for clip in test if clip.id in captions]
+        texts = [captions[clip.id] for clip in clips]
+        if texts:
+            out[name] = {
+                "emotion_accuracy": emotion_accuracy(texts, [clip.emotion for clip in clips], about[0].values),
+                "facts": facts(texts, clips, about),
+                "fluent": sum(map(reads.fluent, texts)) / len(texts),
+                "clips": len(texts),
+            }
+    return out
+
+
+def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """`rows` as a table; empty where there is nothing to show."""
+    lines = grid(found)[: 1 + len(found)]
+    if not lines:
+        return ""
+    fluent = ["fluent", *(f"{100 * row['fluent']:.0f}" for row in found.values())]
+    table = ruled([[*line, cell] for line, cell in zip(lines, fluent, strict=True)])
+    return f"## With less\n\n{table}\nFluent: percent of captions that read like the training captions.\n\n"
+
+
+def probed(
+    model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int = 1500
+) -> dict[str, float]:
+    """What a linear probe of the media's prefix, fitted to `most` training clips, knows of the facts of the test."""
+    some = training[:: max(1, len(training) // most)][:most]
+    prefixes = media_prefixes(model, [*some, *test])
+    fitted, asked = ([clip for clip in side if clip.id in prefixes] for side in (some, test))
+    table = [np.stack([prefixes[clip.id] for clip in side]) for side in (fitted, asked)]
+    return probe(table[0], fitted, table[1], asked, known_facts(model.cfg.reward))
