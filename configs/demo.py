@@ -34,7 +34,9 @@ def config() -> Config:
             references=3,
         ),
         model=Model(audio=MelEncoderConfig(tokens=4), video=FrameEncoderConfig(tokens=2)),
-        reward=Reward(attributes=ATTRIBUTES, emotion_weight=0.8, facts_weight=0.5, max_bytes=240, max_tokens=48),
+        reward=Reward(
+            parts=("emotion*0.8", "sentence*0.2", "facts*1"), attributes=ATTRIBUTES, max_bytes=240, max_tokens=48
+        ),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1.5e-3)),
-        grpo=Grpo(batch=16, group=6, beta=0.2, scale="none"),
+        grpo=Grpo(batch=16, group=6, beta=0.1, scale="none", optimizer=Optimizer(learning_rate=2e-4, weight_decay=0.0)),
     )

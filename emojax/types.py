@@ -23,14 +23,24 @@ Weight = Any  # a leaf of a model's tree: a Param where it is declared, an Array
 
 
 @struct.dataclass
-class References:
-    """The reference captions of each clip as the reward model reads them; `present` is False on padding."""
+class Text:
+    """Texts as numbers: tokens, words or bytes."""
 
-    ids: Array  # i32[B R T'] reward-model tokens, without its special tokens
-    mask: Array  # bool[B R T']
-    embedding: Array  # f32[B R E] sentence embeddings, unit length, computed once before training
-    present: Array  # bool[B R]
-    facts: Array | None = None  # i32[B Q] the clip's value of each fact, the emotion among them; -1: not known
+    ids: Array  # i32[... S]
+    mask: Array  # bool[... S] True on the first positions, as many as there are
+
+
+@struct.dataclass
+class References:
+    """What the parts of a reward read of each clip, made once before training; None: no part reads it."""
+
+    present: Array  # bool[B R] False on padding, and on a caption without a single letter
+    tokens: Text | None = None  # [B R T'] of the reference captions, the reward model's, without its special tokens
+    embedding: Array | None = None  # f32[B R E] sentence embeddings, unit length
+    words: Text | None = None  # [B R W]
+    policy: Text | None = None  # [B R T] the policy's tokens
+    transcript: Text | None = None  # words [B W]
+    own: dict[str, Tree] = dataclasses.field(default_factory=dict)  # what a part alone reads, by its name
 
 
 @struct.dataclass

@@ -21,7 +21,7 @@ from emojax.data.order import clips_in, make_order
 from emojax.data.reader import load
 from emojax.data.text import END, decode, train_tokenizer
 from emojax.data.video import decode_video
-from emojax.types import Batch, References
+from emojax.types import Batch, References, Text
 
 CFG = Data(audio_seconds=(0.5, 1.0), frames=3, frame_size=16, transcript_tokens=12, workers=0, cache_gb=0.1)
 TOKENIZER = train_tokenizer(["a calm low voice", "a bright high voice"], 300)
@@ -205,7 +205,7 @@ def test_the_target_depends_on_the_clip_not_on_its_row(clips: list[Clip]) -> Non
 def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
     names = np.array([name_of(c) for c in clips])
     table = np.arange(21 * 2 * 3).reshape(21, 2, 3)
-    references = References(ids=table, mask=table > 4, embedding=table / 7, present=table[..., 0] > 9)  # pyright: ignore[reportArgumentType]  # numpy on the host
+    references = References(table[..., 0] > 9, Text(table, table > 4), table / 7, own={"facts": table[:, 0]})  # pyright: ignore[reportArgumentType]  # numpy on the host
     labels = np.arange(21, dtype=np.int32) % 7 - 1
     values = np.arange(42, dtype=np.int32).reshape(21, 2)
     for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, attributes=values, references=references):
@@ -213,7 +213,9 @@ def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
         rows = [int(np.flatnonzero(names == c)[0]) for c in np.asarray(batch.clip_id)]
         np.testing.assert_array_equal(batch.emotion, labels[rows])
         np.testing.assert_array_equal(batch.attributes, values[rows])
-        np.testing.assert_array_equal(batch.references.ids, table[rows])
+        np.testing.assert_array_equal(batch.references.tokens.ids, table[rows])
+        np.testing.assert_array_equal(batch.references.own["facts"], table[rows][:, 0])
+        assert batch.references.words is None
         np.testing.assert_array_equal(batch.references.embedding, table[rows] / 7)
         np.testing.assert_array_equal(batch.references.present, table[rows][..., 0] > 9)
 

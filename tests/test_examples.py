@@ -58,7 +58,7 @@ def test_one_step_is_looked_at(run: Path, capsys: pytest.CaptureFixture[str]) ->
     seen = example("one_step").main(str(run / "sft"))
     shown = capsys.readouterr().out
     assert shown.count("advantage") == seen.reward.size == 32
-    assert {"r_emo", "r_sem"} <= seen.parts.keys()
+    assert {"emotion", "sentence"} <= seen.parts.keys()
     assert seen.norms()["decoder.layers"] > 0
 
 

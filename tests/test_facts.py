@@ -69,7 +69,9 @@ def test_a_phrase_counts_where_it_stands_whole(text: str, gender: set[str] | Non
 
 def plain_reward(text: str, truth: dict[str, str], about: tuple[Attribute, ...]) -> float:
     named = lexicon.stated(text, about)
-    earned = [0 if (got := named.get(name)) is None else 1 if got == {value} else -FINE for name, value in truth.items()]
+    earned = [
+        0 if (got := named.get(name)) is None else 1 if got == {value} else -FINE for name, value in truth.items()
+    ]
     return sum(earned) / len(earned)
 
 

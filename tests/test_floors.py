@@ -12,14 +12,23 @@ from emojax.evaluation import floors
 from emojax.evaluation.floors import Features, best_constant, media_features, nearest, nearest_captions
 
 
-def overlap(captions, references):
+def overlap(captions, clips):
     """A reward: the mean over references of the share of common words."""
 
     def one(a, b):
         return len(set(a.split()) & set(b.split())) / len(set(a.split()) | set(b.split()))
 
-    total = np.array([np.mean([one(c, r) for r in refs]) for c, refs in zip(captions, references, strict=True)])
+    total = np.array(
+        [
+            np.mean([one(c, r) for r in refs])
+            for c, refs in zip(captions, (clip.captions for clip in clips), strict=True)
+        ]
+    )
     return {"reward": total}
+
+
+def clips_of(captions):
+    return [Clip("", captions=tuple(each)) for each in captions]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +40,9 @@ def captions():
 @pytest.mark.parametrize("pairs", [1, 70, 10_000])
 def test_no_training_caption_is_a_better_constant(captions, pairs, monkeypatch):
     monkeypatch.setattr(floors, "_PAIRS", pairs)
-    best, score = best_constant(captions, overlap)
-    every = {c: overlap([c] * len(captions), captions)["reward"].mean() for c in itertools.chain(*captions)}
+    clips = clips_of(captions)
+    best, score = best_constant(clips, overlap)
+    every = {c: overlap([c] * len(captions), clips)["reward"].mean() for c in itertools.chain(*captions)}
     assert score == pytest.approx(max(every.values()))
     assert every[best] == pytest.approx(score)
 
@@ -40,15 +50,15 @@ def test_no_training_caption_is_a_better_constant(captions, pairs, monkeypatch):
 def test_the_work_of_best_constant_is_bounded(captions):
     seen = []
 
-    def counting(texts, references):
-        seen.append((set(texts), {tuple(r) for r in references}))
-        return overlap(texts, references)
+    def counting(texts, clips):
+        seen.append((set(texts), {clip.captions for clip in clips}))
+        return overlap(texts, clips)
 
-    best_constant(captions, counting, limit=7)
+    best_constant(clips_of(captions), counting, limit=7)
     assert len(set.union(*(texts for texts, _ in seen))) == 7
     assert len(set.union(*(refs for _, refs in seen))) == 7
     with pytest.raises(ValueError, match="no training clip"):
-        best_constant([[], []], overlap)
+        best_constant(clips_of([[], []]), overlap)
 
 
 def tone(hertz, loudness=0.3, seconds=1.0):

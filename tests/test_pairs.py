@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from emojax import param, rewards, text
 from emojax.config import BertConfig
+from emojax.data.clips import Clip
 from emojax.encoders import bert
 from emojax.parallel import sharding
 from emojax.rewards import RewardModel, RewardStatic, emotion
@@ -117,7 +118,7 @@ def small_reward(policy: str) -> tuple[RewardModel, RewardStatic]:
     weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
     space = emotion.build_space([r.normal(size=(3, made_up.REWARD_WIDTH)) for _ in range(7)], "cosine", True)
     sentence = SentenceConfig(sizes, ("mean",), ("normalize",), 30, cls=cls, sep=sep)
-    return RewardModel(pair, weights, space), RewardStatic("emotion", 0.5, "mean", sentence)
+    return RewardModel(pair, weights, {"emotion": space}), made_up.mixed(made_up.config(), sentence, 128)
 
 
 @pytest.mark.parametrize("policy", ["llama 2", pytest.param("bert", marks=pytest.mark.slow)])
@@ -131,7 +132,10 @@ def test_a_step_rewards_the_captions_that_its_tokens_spell(policy: str) -> None:
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, audio=None, video=None, decoder=lm))
     model, static = small_reward(policy)
     captions = [[TEXTS[0], MIXED[0]], [TEXTS[1], MIXED[2]], ["伤心"], ["calm", "低沉"]] * 2
-    references = rewards.references(static, model, judge, captions, limit=2)
+    static = dataclasses.replace(static, end=lm.end_token)
+    reader = rewards.Reader(cfg.reward, static.parts, writer, lm.end_token, judge, static.sentence, model.sentence)
+    clips = [Clip("", captions=tuple(each)) for each in captions]
+    references = rewards.references(reader, clips, limit=2)
     program = grpo_program(cfg, sharding.make_mesh(cfg, jax.devices()[:1]), model, static)
     state, batch = made_up.state(program, cfg), made_up.batch(cfg).replace(references=references)
     _, metrics = made_up.run(program, state, made_up.frozen(program, cfg, model), batch)
@@ -142,6 +146,6 @@ def test_a_step_rewards_the_captions_that_its_tokens_spell(policy: str) -> None:
     ]
     spelled = writer.decode_batch(rows)
     assert len(set(spelled)) > 16
-    wanted = rewards.score_texts(model, static, judge, spelled, [clip for clip in captions for _ in range(4)])
+    wanted = rewards.score_texts(model, static, reader, spelled, [clip for clip in clips for _ in range(4)])
     assert np.std(wanted["reward"]) > 0.01
     np.testing.assert_allclose(samples.reward.reshape(-1), wanted["reward"], atol=1e-5)

@@ -156,4 +156,4 @@ def test_embeddings_equal_those_of_sentence_transformers(tmp_path):
     same = [line == other for line, other in zip(lines, plain, strict=True)]
     np.testing.assert_allclose(ours[same], wanted[same], atol=1e-5)
     with pytest.raises(ConfigError, match=r"reward.max_tokens=121: wanted 2 to 120"):
-        rewards.build(Reward(model=str(root), max_tokens=121), gpt2())
+        rewards.make_reader(Reward(model=str(root), max_tokens=121), gpt2())

@@ -30,10 +30,10 @@ CLIPS = [
 CAPTIONS = {"a": "a sad woman speaks slowly", "b": "a sad man shouts", "c": "a voice", "of another split": "x"}
 
 
-def reward(captions, references, facts):
+def reward(captions, clips):
     length = np.array([len(caption) for caption in captions], np.float32)
-    assert len(captions) == len(references) == len(facts)
-    return {"reward": length / 100, "r_emo": length / 50, "r_sem": -length / 100}
+    assert len(captions) == len(clips)
+    return {"reward": length / 100, "emotion": length / 50, "sentence": -length / 100}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from emojax import rewards
 from emojax.config import schema
+from emojax.data.clips import Clip
 from emojax.rewards import emotion, sentence
 from emojax.text.check import random_ids
 from emojax.text.policy import build_policy
@@ -110,14 +111,15 @@ def policy_tokenizer(kind: str) -> Tokenizer:
 
 
 @functools.cache
-def built(kind: str) -> tuple[schema.Reward, rewards.RewardModel, rewards.RewardStatic, Any, dict[str, np.ndarray]]:
+def built(kind: str) -> tuple[rewards.Reader, rewards.RewardModel, rewards.RewardStatic, Any, dict[str, np.ndarray]]:
     """Ours for the byte-level policy; theirs, and the embeddings it has made."""
     root = REWARDS[kind](Path(tempfile.mkdtemp()))
     cfg = schema.Reward(model=str(root), max_tokens=100, max_bytes=1024)
     library = sentence_transformers.SentenceTransformer(str(root), device="cpu")
     library.max_seq_length = cfg.max_tokens
     library.tokenizer.split_special_tokens = True  # text that spells a special token is text
-    return cfg, *rewards.build(cfg, policy_tokenizer("byte-level")), library, {}
+    reader = rewards.make_reader(cfg, policy_tokenizer("byte-level"))
+    return reader, *rewards.build(reader), library, {}
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -155,7 +157,7 @@ def captions(policy: Tokenizer, count: int, control: list[str]) -> list[list[int
 
 def difference(policy_kind: str, reward_kind: str, count: int) -> float:
     """The largest, over that many captions, of our reward and theirs."""
-    policy, (cfg, model, static, library, known) = policy_tokenizer(policy_kind), built(reward_kind)
+    policy, (reader, model, static, library, known) = policy_tokenizer(policy_kind), built(reward_kind)
     tables = dataclasses.replace(model.tables, policy=build_policy(policy))
     model = dataclasses.replace(model, tables=tables)
 
@@ -168,7 +170,7 @@ def difference(policy_kind: str, reward_kind: str, count: int) -> float:
     control = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"] if reward_kind == "unigram" else []
     rows = captions(policy, count, control)
     texts, spoken = policy.decode_batch(rows), [REFERENCES[i % len(REFERENCES)] for i in range(count)]
-    refs = rewards.references(static, model, sentence.load_tokenizer(cfg.model), spoken, limit=2)
+    refs = rewards.references(reader, [Clip("", captions=tuple(each)) for each in spoken], limit=2)
     score, ours = jax.jit(rewards.score, static_argnums=1), np.zeros(count)
     for part in np.arange(count).reshape(-1, BATCH):
         ids, mask = np.zeros((BATCH, 1, WIDTH), np.int32), np.zeros((BATCH, 1, WIDTH), bool)
@@ -177,7 +179,7 @@ def difference(policy_kind: str, reward_kind: str, count: int) -> float:
         with jax.default_matmul_precision("float32"):
             reward, _ = score(model, static, ids, mask, jax.tree.map(lambda x, part=part: x[part], refs))
         ours[part] = np.asarray(reward)[:, 0]
-    wanted = plain_rewards(embed, texts, spoken, cfg)
+    wanted = plain_rewards(embed, texts, spoken, reader.reward)
     written = [len(library.tokenizer(text)["input_ids"]) > static.sentence.special for text in texts]
     assert np.unique(ours.round(4)).size > count // 2  # rewards that differ
     return float(np.abs(ours - np.where(written, wanted, -1)).max())

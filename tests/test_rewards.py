@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from emojax import rewards
+from emojax import rewards, text
 from emojax.config import ConfigError, Reward, concepts
-from emojax.rewards import emotion, rouge, sentence
-from emojax.rewards.score import RewardModel, RewardStatic, compare
-from emojax.types import References
+from emojax.data.clips import Clip
+from emojax.data.text import END
+from emojax.rewards import Captions, RewardModel, RewardStatic, emotion, rouge, sentence
+from emojax.rewards.part import scorer
+from emojax.rewards.score import compare
+from emojax.types import References, Text
 
 CAPTIONS = {  # by emotion
     "happy": ("She laughs, full of joy.", "A cheerful man, delighted by the news.", "He sounds pleased and glad."),
@@ -80,75 +83,78 @@ def test_rouge_l_equals_a_plain_table():
         assert float(score[i, j]) == pytest.approx(2.44 * p * q / (q + 1.44 * p) if p else 0, abs=1e-6)
 
 
-def made_up(pool="mean", kind="emotion", weight=0.3):
+def made_up(*parts):
     """A reward without a sentence model, and random captions [2 3 ...] with references [2 4 ...]."""
     r = np.random.default_rng(5)
     space = emotion.build_space([r.normal(size=(4, 16)) + 1 for _ in range(5)], "cosine", True)
-    static = RewardStatic(kind, weight, pool, None)
-    embedding = unit(r.normal(size=(2, 3, 16)) + 0.5).astype(np.float32)
+    static = RewardStatic(tuple(scorer(part, Reward()) for part in parts), None, 9, END)
     refs = References(
-        ids=r.integers(0, 9, (2, 4, 7)),
-        mask=np.arange(7) < r.integers(1, 8, (2, 4, 1)),
-        embedding=unit(r.normal(size=(2, 4, 16)) + 0.5).astype(np.float32),
         present=np.array([[True, True, False, True], [False, True, True, False]]),
+        tokens=Text(r.integers(0, 9, (2, 4, 7)), np.arange(7) < r.integers(1, 8, (2, 4, 1))),
+        embedding=unit(r.normal(size=(2, 4, 16)) + 0.5).astype(np.float32),
     )
-    ids, mask = r.integers(0, 9, (2, 3, 6)), np.arange(6) < r.integers(1, 7, (2, 3, 1))
-    return RewardModel(None, None, space), static, ids, mask, None if kind == "rouge_l" else embedding, refs
+    tokens = Text(r.integers(0, 9, (2, 3, 6)), np.arange(6) < r.integers(1, 7, (2, 3, 1)))
+    embedding = unit(r.normal(size=(2, 3, 16)) + 0.5).astype(np.float32)
+    return RewardModel(None, None, {"emotion": space}), static, Captions(tokens, None, None, tokens, embedding), refs
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
 def test_the_mix_equals_the_formulas(pool):
-    model, static, ids, mask, embedding, refs = made_up(pool)
-    total, parts = compare(model, static, ids, mask, embedding, refs)
-    mean, basis = (np.asarray(x, np.float64) for x in (model.space.mean, model.space.basis))
+    model, static, captions, refs = made_up(f"emotion(pool={pool})*0.3", f"sentence(pool={pool})*0.7")
+    total, parts = compare(model, static, captions, refs)
+    space = model.parts["emotion"]
+    mean, basis = (np.asarray(x, np.float64) for x in (space.mean, space.basis))
 
     def z(e):
         return basis @ unit(e.astype(np.float64) - mean)
 
+    best = {"mean": np.mean, "max": max}[pool]
     for i, j in itertools.product(range(2), range(3)):
+        own = captions.embedding[i, j]
         theirs = [refs.embedding[i, k] for k in range(4) if refs.present[i, k]]
-        emo = [unit(z(embedding[i, j])) @ unit(z(e)) for e in theirs]
-        sem = [embedding[i, j].astype(np.float64) @ e for e in theirs]
-        both = [0.3 * a + 0.7 * b for a, b in zip(emo, sem, strict=True)]
-        # of the best reference, or the mean over all: either way the parts add up to the whole
-        wanted = max(zip(both, emo, sem, strict=True)) if pool == "max" else map(np.mean, (both, emo, sem))
-        found = (total, parts["r_emo"], parts["r_sem"])
-        assert [float(x[i, j]) for x in found] == pytest.approx(list(wanted), abs=1e-5)
+        emo = best([unit(z(own)) @ unit(z(e)) for e in theirs])
+        sem = best([own.astype(np.float64) @ e for e in theirs])
+        found = (total, parts["emotion"], parts["sentence"])
+        assert [float(x[i, j]) for x in found] == pytest.approx([0.3 * emo + 0.7 * sem, emo, sem], abs=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "pool"), [("emotion", "mean"), ("emotion", "max"), ("rouge_l", "mean")])
-def test_padding_is_inert_and_order_is_free(kind, pool):
-    model, static, ids, mask, embedding, refs = made_up(pool, kind)
-    total, parts = compare(model, static, ids, mask, embedding, refs)
+KINDS = [("emotion*0.5", "sentence*0.5"), ("emotion(pool=max)", "sentence(pool=max)"), ("rouge_l(tokens=reward)",)]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ("bleu(tokens=reward)",)])
+def test_padding_is_inert_and_order_is_free(kind):
+    model, static, captions, refs = made_up(*kind)
+    total, parts = compare(model, static, captions, refs)
 
     def grown(x, axis, size):
         widths = [(0, size if a == axis else 0) for a in range(x.ndim)]
         return np.pad(x, widths, constant_values=False if x.dtype == bool else 3)
 
-    longer = References(*(grown(x, 1, 2) for x in (refs.ids, refs.mask, refs.embedding, refs.present)))
-    longer = longer.replace(ids=grown(longer.ids, 2, 4), mask=grown(longer.mask, 2, 4))
-    padded = compare(model, static, grown(ids, 2, 5), grown(mask, 2, 5), embedding, longer)
+    longer = jax.tree.map(lambda x: grown(x, 1, 2), refs)
+    longer = longer.replace(tokens=jax.tree.map(lambda x: grown(x, 2, 4), longer.tokens))
+    wider = captions.replace(tokens=jax.tree.map(lambda x: grown(x, 2, 5), captions.tokens))
+    padded = compare(model, static, wider, longer)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), (total, parts), padded)
 
     order, clips = [2, 0, 1], [1, 0]
-    swapped = jax.tree.map(lambda x: x[clips][:, order], (ids, mask, embedding))
-    mixed = compare(model, static, *swapped, jax.tree.map(lambda x: x[clips][:, ::-1], refs))
+    swapped = jax.tree.map(lambda x: x[clips][:, order], captions)
+    mixed = compare(model, static, swapped, jax.tree.map(lambda x: x[clips][:, ::-1], refs))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[np.ix_(clips, order)], b, atol=1e-6), (total, parts), mixed)
 
 
-@pytest.mark.parametrize("kind", ["emotion", "rouge_l"])
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]])
 def test_an_empty_caption_scores_minus_one_and_what_cannot_be_scored_is_nan(kind):
-    model, static, ids, mask, embedding, refs = made_up(kind=kind)
-    mask[0, 1] = False
+    model, static, captions, refs = made_up(*kind)
+    captions.tokens.mask[0, 1] = False
     refs.present[1] = False
-    total, parts = compare(model, static, ids, mask, embedding, refs)
+    total, parts = compare(model, static, captions, refs)
     for r in (total, *parts.values()):
         assert r[0, 1] == -1
         assert np.isfinite(r[0]).all()
         assert np.isnan(r[1]).all()
-    if kind == "emotion":
-        refs.embedding[0, 0] = np.nan
-        total, _ = compare(model, static, ids, mask, embedding, refs)
+    if "emotion*0.5" in kind:
+        captions.embedding[0, 0] = np.nan
+        total, _ = compare(model, static, captions, refs)
         assert np.isnan(total[0, 0])
         assert total[0, 1] == -1
 
@@ -169,19 +175,25 @@ def policy():
     return tokenizer
 
 
+def judge(policy, **fields):
+    """A reader of the reward, or a skip where its model is not at hand."""
+    try:
+        return rewards.make_reader(
+            Reward(max_tokens=34, max_bytes=120, attributes=concepts.ATTRIBUTES, **fields), policy
+        )
+    except FileNotFoundError as absent:
+        pytest.skip(str(absent))
+
+
 @pytest.fixture(scope="module")
 def built(policy):
     """The reward with the real sentence model."""
-    cfg = Reward(max_tokens=34, max_bytes=120, facts_weight=0.5, attributes=concepts.ATTRIBUTES)
-    try:
-        tokenizer = sentence.load_tokenizer(cfg.model)
-    except FileNotFoundError as absent:
-        pytest.skip(str(absent))
-    return *rewards.build(cfg, policy), tokenizer
+    reader = judge(policy, parts=("emotion*0.5", "sentence*0.5", "facts*0.5", "rouge_l(tokens=reward)*0"))
+    return *rewards.build(reader), reader
 
 
 def test_the_reward_of_ids_equals_that_of_the_text_they_spell(built, policy):
-    model, static, tokenizer = built
+    model, static, reader = built
     r = np.random.default_rng(2)
     texts = [*CAPTIONS["sad"], *CAPTIONS["angry"], *CAPTIONS["fearful"], "", " ", "她非常生气。[SEP]"]
     texts += ["angry " * 60, "é😀", "x" * 200]
@@ -189,38 +201,36 @@ def test_the_reward_of_ids_equals_that_of_the_text_they_spell(built, policy):
     b, g, t = 6, 3, max(map(len, rows)) + 1
     ids, mask = np.zeros((b * g, t), np.int32), np.zeros((b * g, t), bool)
     for i, row in enumerate(rows):
-        ids[i, : len(row) + 1], mask[i, : len(row) + 1] = [*row, 2], True  # closed by the end token
+        ids[i, : len(row) + 1], mask[i, : len(row) + 1] = [*row, END], True  # closed by the end token
     captions = [["A furious man."], ["x", "She is afraid.", "fear"], [""], ["喜悦的心情"], ["a"] * 9, ["calm", "sad"]]
-    known = np.array([[3, 1], [6, 0], [0, 0], [-1, -1], [2, -1], [-1, 1]], np.int32)  # emotion, gender
-    known = np.pad(known, ((0, 0), (0, len(static.facts) - 2)), constant_values=-1)
-    refs = rewards.references(static, model, tokenizer, captions, limit=3, facts=known)
+    emotions = ["angry", "fearful", "neutral", None, "sad", None]
+    genders = ["man", "woman", "woman", None, None, "man"]
+    clips = [
+        Clip(str(i), captions=tuple(each), emotion=emotion, attributes={"gender": gender} if gender else {})
+        for i, (each, emotion, gender) in enumerate(zip(captions, emotions, genders, strict=True))
+    ]
+    refs = rewards.references(reader, clips, limit=3)
     assert refs.present.tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]]
     np.testing.assert_allclose(np.linalg.norm(refs.embedding, axis=-1), 1, atol=1e-5)
 
     score = jax.jit(rewards.score, static_argnums=1)
     total, parts = score(model, static, ids.reshape(b, g, t), mask.reshape(b, g, t), refs)
     spelled = [policy.decode(row) for row in rows]
-    repeated = [c[:3] for c in captions for _ in range(g)]
-    wanted = rewards.score_texts(model, static, tokenizer, spelled, repeated, known.repeat(g, 0))
-    assert {"r_emo", "r_sem", "facts", "gender_stated", "gender_right"} <= parts.keys()
+    cut = [dataclasses.replace(clip, captions=clip.captions[:3]) for clip in clips for _ in range(g)]
+    wanted = rewards.score_texts(model, static, reader, spelled, cut)
+    assert {"emotion", "sentence", "facts", "rouge_l", "gender_stated", "gender_right"} == parts.keys() & {
+        *("emotion", "sentence", "facts", "rouge_l", "gender_stated", "gender_right")
+    }
     for name, value in ({"reward": total} | parts).items():
         np.testing.assert_allclose(np.asarray(value).reshape(-1), wanted[name], atol=1e-5)
-    assert np.isnan(total[2]).all()
-    assert (total[3, :2] == -1).all()
+    assert np.isnan(parts["sentence"][2]).all()
+    assert (parts["sentence"][3, :2] == -1).all()
     facts = np.asarray(parts["facts"])
     assert np.isnan(facts[3]).all(), "nothing is known of that clip"
+    assert (np.asarray(total)[3, :2] == -1).all(), "and its captions are scored by the rest"
     assert {-1.0, 0.0, 1.0} & set(facts[[0, 1, 4, 5]].ravel().tolist())
-    unpaid, _ = score(
-        model, dataclasses.replace(static, facts_weight=0.0), *(x.reshape(b, g, t) for x in (ids, mask)), refs
-    )
-    spoken = np.isfinite(np.asarray(total)) & (np.asarray(total) != -1)
-    np.testing.assert_allclose((total - unpaid)[spoken], (0.5 * np.nan_to_num(facts))[spoken], atol=1e-6)
-
-    rouge_static = dataclasses.replace(static, kind="rouge_l", facts_weight=0.0)
-    plain = model.replace(sentence=None, space=None)
-    total, _ = score(plain, rouge_static, ids.reshape(b, g, t), mask.reshape(b, g, t), refs)
-    wanted = rewards.score_texts(plain, rouge_static, tokenizer, spelled, [c[:3] for c in captions for _ in range(g)])
-    np.testing.assert_allclose(np.asarray(total).reshape(-1), wanted["rouge_l"], atol=1e-6)
+    mix = 0.5 * (parts["emotion"] + parts["sentence"])
+    np.testing.assert_allclose(total, np.where(np.isnan(mix), 0, mix) + 0.5 * np.nan_to_num(facts), atol=1e-6)
 
 
 def separation(vectors, labels):
@@ -234,7 +244,8 @@ def separation(vectors, labels):
 
 def test_centring_separates_emotions(built):
     """The facts of method.md: without centring all captions lie together; with it, apart, and more than sentences."""
-    model, static, tokenizer = built
+    model, static, reader = built
+    tokenizer = reader.tokenizer
     texts, labels = zip(*((text, label) for label, texts in CAPTIONS.items() for text in texts), strict=True)
     labels = np.array(labels)
     embedded = sentence.embed_texts(model.sentence, static.sentence, tokenizer, texts)
@@ -245,7 +256,7 @@ def test_centring_separates_emotions(built):
     same, different, _ = separation(np.asarray(raw), labels)
     assert same > 0.95
     assert different > 0.85
-    centred = rewards.coordinates_of_texts(model, static, tokenizer, texts)
+    centred = rewards.coordinates_of_texts(model, reader, texts)
     assert centred.shape == (len(texts), 7)
     same, different, apart = separation(centred, labels)
     assert same > 0.6
@@ -255,9 +266,24 @@ def test_centring_separates_emotions(built):
 
 def test_build_refuses_lengths_that_the_model_cannot_read(policy, built):
     with pytest.raises(ConfigError, match=r"reward.max_tokens=300: wanted 3 to 256"):
-        rewards.build(Reward(max_tokens=300), policy)
-    model, static, tokenizer = built
-    with pytest.raises(ValueError, match="'rouge_l' has no emotion coordinates"):
-        rewards.coordinates_of_texts(
-            model.replace(space=None), dataclasses.replace(static, kind="rouge_l"), tokenizer, ["a"]
-        )
+        rewards.make_reader(Reward(max_tokens=300), policy)
+    model, _, reader = built
+    with pytest.raises(ValueError, match="has no emotion coordinates"):
+        rewards.coordinates_of_texts(model.replace(parts={}), reader, ["a"])
+
+
+def test_what_no_part_asks_for_is_not_loaded(policy):
+    nowhere = Reward(parts=("facts", "rouge_l", "repetition*0.1"), model="nowhere")
+    reader = rewards.make_reader(nowhere, policy)
+    model, static = rewards.build(reader)
+    assert model.sentence is None
+    assert not isinstance(model.tables, text.Tables)
+    refs = rewards.references(reader, [Clip("a", captions=("She is sad.",), emotion="sad")], 2)
+    assert refs.tokens is refs.embedding is None
+    assert static.needs == {"bytes", "words"}
+    alone = rewards.build(rewards.make_reader(Reward(parts=("overlong(limit=9, soft=3)",), model="nowhere"), policy))
+    assert alone[0].tables is None
+    judge(policy)  # of the tokenizer alone:
+    tokens = rewards.build(judge(policy, parts=("rouge_l(tokens=reward)",)))
+    assert tokens[0].sentence is None
+    assert isinstance(tokens[0].tables, text.Tables)

@@ -46,7 +46,7 @@ def test_without_sizes_the_reward_model_must_be_there() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_a_preset_assumes_of_its_reward_is_what_the_program_is_given(name: str) -> None:
     cfg = presets.load(name)
-    model, static = rewards.abstract(cfg.reward, cfg.model.decoder.vocab)
+    model, static = rewards.abstract(rewards.abstract_reader(cfg.reward), cfg.model.decoder.vocab)
     assert static.sentence.width == 768
     assert static.sentence.max_tokens == cfg.reward.max_tokens
     assert param.count(model.sentence) == 278_043_648 - 590_592  # XLM-R base without its pooler

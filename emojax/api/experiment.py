@@ -120,13 +120,13 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     if hosts.first():
         whole = [clip for clip in test if all(clip.id in found for found in captions.values())]
         kept = [clip for clip in whole if clip.captions]
-        reward = reward_of_texts(cfg.reward)
+        reward = reward_of_texts(cfg.reward, training)
         captions = floors(cfg, training, kept, reward) | captions
         bar = stoppable(track("evaluation"), out)
         about = {"reward_by": name_of(cfg.reward), "broken": len(test) - len(whole)}
         rows = {}
         for name, found in captions.items():
-            rows |= {key: row | about for key, row in rows_of(cfg, {name: found}, kept).items()}
+            rows |= {key: row | about for key, row in rows_of(cfg, {name: found}, kept, training).items()}
             bar(len(rows), len(captions), {})
         for fact, right in probed.items():
             rows["grpo"]["facts"][fact]["probe"] = right

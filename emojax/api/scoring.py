@@ -12,6 +12,7 @@ from emojax import rewards
 from emojax.captioning import Captioner, Decoding
 from emojax.captioning.caption_file import beside
 from emojax.config import Config, ConfigError, Data, Reward, presets
+from emojax.config.parts import read_all
 from emojax.corpus import source
 from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
@@ -19,7 +20,6 @@ from emojax.errors import shown
 from emojax.evaluation import best_constant, nearest_captions
 from emojax.evaluation import evaluate as all_metrics
 from emojax.rewards.facts import known_facts
-from emojax.rewards.sentence import load_tokenizer
 from emojax.storage import parse_json, read_object
 
 Rows = dict[str, dict[str, Any]]
@@ -28,7 +28,7 @@ Rows = dict[str, dict[str, Any]]
 def score(
     captions: Sequence[str], references: Sequence[Sequence[str]], cfg: Config | None = None
 ) -> dict[str, np.ndarray]:
-    """The reward of plain strings: `reward` and its parts (`r_emo`, `r_sem`), f32[captions] each.
+    """The reward of plain strings: `reward` and its parts by name, f32[captions] each.
 
     Args:
       captions: one for each clip.
@@ -40,7 +40,8 @@ def score(
     if len(captions) != len(references):
         raise ConfigError(f"{len(references)} lists of references for {len(captions)} captions: give one each")
     reward = Reward() if cfg is None else cfg.reward
-    return dict(reward_of_texts(reward)(list(captions), [list(refs) for refs in references]))
+    clips = [Clip(str(i), captions=tuple(refs)) for i, refs in enumerate(references)]
+    return dict(reward_of_texts(reward)(list(captions), clips))
 
 
 def evaluate(
@@ -77,46 +78,57 @@ def evaluate(
     kept = [clip for clip in clips if clip.id not in broken]
     sets = {"captions": found}
     if training is not None:
-        sets = floors(cfg, training, kept, reward_of_texts(cfg.reward)) | sets
-    rows = rows_of(cfg, sets, kept)
+        sets = floors(cfg, training, kept, reward_of_texts(cfg.reward, training)) | sets
+    rows = rows_of(cfg, sets, kept, training or ())
     about = {"reward_by": f"{name_of(cfg.reward)} ({whose})", "broken": len(broken)}
     return {name: row | about for name, row in rows.items()}
 
 
-def rows_of(cfg: Config, captions: Mapping[str, Mapping[str, str]], clips: Sequence[Clip]) -> Rows:
+def rows_of(
+    cfg: Config,
+    captions: Mapping[str, Mapping[str, str]],
+    clips: Sequence[Clip],
+    training: Sequence[Clip] = (),
+) -> Rows:
     """A row for each set of captions by clip id."""
-    reward, about = reward_of_texts(cfg.reward), known_facts(cfg.reward)
+    reward, about = reward_of_texts(cfg.reward, training), known_facts(cfg.reward)
     return {name: all_metrics(found, clips, reward, about) for name, found in captions.items()}
 
 
 def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: Any) -> dict[str, dict[str, str]]:
     """Captions of the test clips that were not made by understanding them: the best constant, the nearest clip's."""
-    constant, _ = best_constant([clip.captions for clip in training], reward)
+    constant, _ = best_constant(training, reward)
     return {
         "constant": {clip.id: constant for clip in test},
         "nearest": nearest_captions(training, test, cfg.data),
     }
 
 
+def reward_of_texts(reward: Reward, training: Sequence[Clip] = ()) -> Callable[..., Mapping[str, np.ndarray]]:
+    """(captions, clips) -> scores, of strings, as `emojax.evaluation` wants it.
+
+    Args:
+      training: clips that document frequencies are counted on.
+    """
+    judge = dataclasses.replace(_reader(reward), training=training)
+    return functools.partial(rewards.score_texts, *rewards.build(judge), judge)
+
+
 @functools.lru_cache(maxsize=1)  # it remembers the embeddings of texts
-def reward_of_texts(reward: Reward) -> Callable[..., Mapping[str, np.ndarray]]:
-    """(captions, references) -> scores, of strings, as `emojax.evaluation` wants it."""
-    any_policy = train_tokenizer(["a calm voice"], 300)  # of strings no token of a policy is read
-    model, static = rewards.build(reward, any_policy)
-    return functools.partial(rewards.score_texts, model, static, load_tokenizer(reward.model), known={})
+def _reader(reward: Reward) -> rewards.Reader:
+    any_policy = train_tokenizer(["a calm voice"], 300)  # of strings its tokens are seldom read
+    return rewards.make_reader(reward, any_policy)
 
 
 def name_of(reward: Reward) -> str:
     """What tells one reward from another, for the line below a table.
 
     >>> name_of(Reward())
-    'all-MiniLM-L6-v2, 0.5 emotion + 0.5 similarity'
+    'all-MiniLM-L6-v2, 0.5 emotion + 0.5 sentence'
     """
-    if reward.kind == "rouge_l":
-        return "ROUGE-L"
-    emotion = reward.emotion_weight
-    facts = f" + {reward.facts_weight:g} facts" if reward.facts_weight else ""
-    return f"{Path(reward.model).name}, {emotion:g} emotion + {1 - emotion:g} similarity{facts}"
+    paid = [part for part in read_all(reward.parts) if part.weight]
+    model = f"{Path(reward.model).name}, " if {"emotion", "sentence"} & {part.file for part in paid} else ""
+    return model + " + ".join(f"{part.weight:g} {part.name}" for part in paid)
 
 
 def settings_config(captions: Path) -> Config | None:

@@ -24,8 +24,6 @@ from emojax.data.text import decode
 from emojax.decoder import pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
-from emojax.rewards.facts import known_facts, numbers, values_of
-from emojax.rewards.sentence import load_tokenizer
 from emojax.training import adapters, freeze, initial
 from emojax.training.features import check_features, feature_source
 from emojax.training.grpo import Frozen, RewardFunction, grpo_step
@@ -114,14 +112,11 @@ class Step:
         self.mesh = stage_mesh(cfg, "grpo")
         self._references: References | None = None
         if reward is None:
-            model, static = rewards.build(cfg.reward, self.tokenizer)
+            end = cfg.model.decoder.end_token
+            judge = rewards.make_reader(cfg.reward, self.tokenizer, end=end, training=self.clips)
+            model, static = rewards.build(judge)
             program, judged = grpo_program(cfg, self.mesh, model, static), model
-            known = numbers(known_facts(cfg.reward), [values_of(clip) for clip in self.clips])
-            self._references = rewards.references(
-                *(static, model, load_tokenizer(cfg.reward.model), [clip.captions for clip in self.clips]),
-                cfg.data.references,
-                facts=known,
-            )
+            self._references = rewards.references(judge, self.clips, cfg.data.references)
         else:
             judged = () if arrays is None else arrays(self.tokenizer)
             program = custom_grpo_program(cfg, self.mesh, judged, reward, None)

@@ -24,7 +24,7 @@ def measure(work: Work) -> dict[str, Any]:
     from emojax.captioning.captioner import caption_step
     from emojax.decoder import captioner
     from emojax.parallel import sharding
-    from emojax.plan import flops
+    from emojax.planning import flops
 
     cfg = bench.config(work)
     mesh = sharding.make_mesh(cfg, jax.devices()[:1])

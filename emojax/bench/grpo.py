@@ -90,12 +90,12 @@ def build(work: Work) -> tuple[Config, Judged]:
     import jax
 
     from emojax import rewards
+    from emojax.data.clips import Clip
     from emojax.parallel import sharding
-    from emojax.rewards.sentence import load_tokenizer
     from emojax.training.program import custom_grpo_program, grpo_program
 
     grpo = Grpo(batch=work.prompts, group=work.group, optimizer=Optimizer(learning_rate=1e-5, weight_decay=0.0))
-    reward = Reward(emotion_weight=0.0, max_bytes=1024, max_tokens=192)
+    reward = Reward(parts=("sentence",), max_bytes=1024, max_tokens=192)
     cfg = dataclasses.replace(bench.config(work), reward=reward, grpo=grpo)
     mesh = sharding.make_mesh(cfg, jax.devices()[:1])
     if work.reward == "length":
@@ -105,8 +105,9 @@ def build(work: Work) -> tuple[Config, Judged]:
 
         spelled = jax.device_put(bytes_of_tokens(work.vocab), sharding.replicated(mesh))
         return cfg, Judged(custom_grpo_program(cfg, mesh, spelled, length, None), spelled, None, None)
-    model, static = rewards.build(cfg.reward, policy_tokenizer(work.vocab))
-    references = rewards.references(static, model, load_tokenizer(MODEL), [[REFERENCE]] * work.prompts, 1)
+    judge = rewards.make_reader(cfg.reward, policy_tokenizer(work.vocab), end=cfg.model.decoder.end_token)
+    model, static = rewards.build(judge)
+    references = rewards.references(judge, [Clip("", captions=(REFERENCE,))] * work.prompts, 1)
     model = jax.device_put(model, sharding.replicated(mesh))
     return cfg, Judged(grpo_program(cfg, mesh, model, static), model, static, references)
 
@@ -143,7 +144,7 @@ def _operations(cfg: Config, judged: Judged, samples: Any) -> float:
     from einops import rearrange
 
     from emojax import text
-    from emojax.plan import flops
+    from emojax.planning import flops
 
     static = judged.static
     if static is not None:

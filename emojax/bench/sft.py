@@ -26,7 +26,7 @@ def measure(work: Work) -> dict[str, Any]:
     from emojax import param
     from emojax.decoder import captioner
     from emojax.parallel import sharding
-    from emojax.plan import flops
+    from emojax.planning import flops
     from emojax.training import freeze
     from emojax.training.program import new_state, sft_program
 

@@ -46,7 +46,7 @@ def load(model: str | Path, features: str | Path = "", checkpoint: str = "last")
     check_weights(folder, params.encoders, cfg)
     params = dataclasses.replace(params, encoders=drop_encoders(params.encoders, cfg))
     try:
-        reward, static = rewards.build(cfg.reward, tokenizer)
+        reward, static = rewards.build(rewards.make_reader(rewards.only_emotions(cfg.reward), tokenizer))
     except FileNotFoundError as e:
         warnings.warn(f"captions come without emotion coordinates: {e}", stacklevel=2)
         reward, static = None, None

@@ -29,11 +29,16 @@ def family_now(name: str) -> str:
 
 
 def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration's part, with what was fixed where all others were saved, or told elsewhere.
+    """The fields of a configuration's part by the names that they have now, with what was fixed where all others were
+    saved, or told elsewhere.
 
     >>> as_saved(config.Optimizer, dict.fromkeys(("learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"), 0.1))
     {'learning_rate': 0.1, 'warmup': 0.1, 'weight_decay': 0.1, 'b1': 0.1, 'b2': 0.1, 'clip': 0.1, 'epsilon': 1e-06}
+    >>> as_saved(config.Reward, {"kind": "emotion", "emotion_weight": 0.75, "facts_weight": 0.5, "max_bytes": 96})
+    {'max_bytes': 96, 'parts': ['emotion*0.75', 'sentence*0.25', 'facts*0.5']}
     """
+    if cls is config.Reward and "parts" not in values and not _MIX.isdisjoint(values):
+        return {name: value for name, value in values.items() if name not in _MIX} | {"parts": _parts(values)}
     if cls is config.Config and (corpus := _corpus_without_seed(values)) is not None:
         return values | {"data": values["data"] | {"corpus": corpus | {"seed": values["seed"]}}}
     missing = {f.name for f in dataclasses.fields(cls)} - set(values)
@@ -49,6 +54,23 @@ def _corpus_without_seed(values: dict[str, Any]) -> dict[str, Any] | None:
     data = values.get("data")
     corpus = data.get("corpus") if isinstance(data, dict) else None
     return corpus if isinstance(corpus, dict) and "seed" in values and "seed" not in corpus else None
+
+
+_MIX = {"kind", "emotion_weight", "facts_weight", "pool"}  # what a reward was before it had parts
+
+
+def _parts(values: dict[str, Any]) -> list[str]:
+    share, facts = values.get("emotion_weight", 0.5), values.get("facts_weight", 0.0)
+    pool = "(pool=max)" if values.get("pool") == "max" else ""
+    if values.get("kind") == "rouge_l":
+        return ["rouge_l(tokens=reward)*1", f"facts*{_number(facts)}"]
+    rest = _number(round(1 - share, 12))
+    return [f"emotion{pool}*{_number(share)}", f"sentence{pool}*{rest}", f"facts*{_number(facts)}"]
+
+
+def _number(x: float) -> str:
+    """As one would write it: 0.5, 1, 0."""
+    return f"{x:g}" if float(f"{x:g}") == x else repr(x)
 
 
 @contextmanager

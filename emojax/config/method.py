@@ -6,32 +6,28 @@ from typing import Literal
 
 from emojax.config.concepts import CONCEPTS, TEMPLATES, Attribute, Concept
 from emojax.config.families import TextConfig
+from emojax.config.parts import read_all
 from emojax.errors import require
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What scores a caption: lambda * emotion coordinates + (1 - lambda) * sentence similarity, or ROUGE-L."""
+    """What scores a caption: a weighted sum of parts, and what these read."""
 
-    kind: Literal["emotion", "rouge_l"] = "emotion"
+    # each NAME(options)*WEIGHT, see config/parts.py; a part of weight 0 is logged and not paid
+    parts: tuple[str, ...] = ("emotion*0.5", "sentence*0.5", "facts*0")
     model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a directory or a hub id
     sizes: TextConfig | None = None  # what to take it for in a plan where its files are not at hand
-    emotion_weight: float = 0.5  # lambda; 1 is the paper's literal text, 0.5 the default reading (ours)
     coordinates: Literal["cosine", "least_squares", "orthonormal"] = "cosine"
     center: bool = True
-    pool: Literal["mean", "max"] = "mean"  # over the references of a clip
-    facts_weight: float = 0.0  # of the facts that a caption states, added to the rest: see rewards/facts.py
     concepts: tuple[Concept, ...] = CONCEPTS
     attributes: tuple[Attribute, ...] = ()  # facts besides the emotion, and the words that state them
     templates: tuple[str, ...] = TEMPLATES
-    max_bytes: int = 256  # of a caption's text that the reward model reads
+    max_bytes: int = 256  # of a caption's text that the reward reads
     max_tokens: int = 64  # of a caption in the reward model's tokens, special tokens included
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.emotion_weight <= 1, f"reward.emotion_weight wants a number in [0, 1], got {self.emotion_weight}"
-        )
-        require(0 <= self.facts_weight < math.inf, f"reward.facts_weight wants 0 or more, got {self.facts_weight}")
+        read_all(self.parts)
         require(self.max_bytes > 0, f"reward.max_bytes wants a positive number, got {self.max_bytes}")
         require(self.max_tokens > 2, f"reward.max_tokens wants more than the 2 special tokens, got {self.max_tokens}")
         require(bool(self.templates), "reward.templates wants at least one, got none")
@@ -116,7 +112,8 @@ class Grpo:
     clip_low: float = 0.2
     clip_high: float = 0.2
     loss: Literal["grpo", "dapo", "dr_grpo"] = "grpo"  # mean over samples of means, over tokens, over B·G·T
-    scale: Literal["group", "none"] = "group"  # divide advantages by the group's standard deviation, or not
+    # divide advantages by the group's standard deviation; or not; or each part of the reward by its own (GDPO)
+    scale: Literal["group", "none", "parts"] = "group"
     mask_truncated: bool = False  # a sample cut off before its end token gives no gradient
     sampling: Sampling = field(default_factory=Sampling)
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=1e-4, weight_decay=0.0))

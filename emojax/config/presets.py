@@ -13,12 +13,14 @@ import importlib.util
 import json
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from emojax.config import inert
 from emojax.config.aliases import as_saved, family_now, old_modules
+from emojax.config.parts import split
 from emojax.config.schema import Config
 from emojax.config.sizes import family
 from emojax.errors import ConfigError, nearest
@@ -57,7 +59,11 @@ def load(preset: str, overrides: Sequence[str] = ()) -> Config:
         path = folder() / f"{preset}.py"
     if not path.is_file():
         raise ConfigError(f"no configuration file at {path}")
-    return override(read_json(path) if path.suffix == ".json" else _run(path), overrides)
+    if path.suffix == ".json":
+        return override(read_json(path), overrides)  # as it was saved: its run goes on with it
+    cfg = override(_run(path), overrides)
+    inert.check(cfg)
+    return cfg
 
 
 def _run(path: Path) -> Config:
@@ -140,6 +146,19 @@ def override(cfg: Config, overrides: Sequence[str]) -> Config:
         path = _find(cfg, name.strip())
         cfg = _replace(cfg, path.split("."), path, text.strip())
     return cfg
+
+
+def options(cls: type, written: Mapping[str, str], what: str) -> Any:
+    """A dataclass of options that are written as text. Raises ConfigError, which begins with `what`."""
+    hints = typing.get_type_hints(cls)
+    for name in written:
+        if name not in hints:
+            raise ConfigError(f"{what} has no option {name!r}{nearest(name, list(hints))}; it has {sorted(hints)}")
+    if missing := [name for name in _required(cls) if name not in written]:
+        raise ConfigError(f"{what} wants {missing[0]}=VALUE in brackets")
+    values = {n: t if typing.get_origin(hints[n]) is Literal else _parse(t) for n, t in written.items()}
+    with _named(what):
+        return cls(**{name: _coerce(value, hints[name], f"{what}: {name}") for name, value in values.items()})
 
 
 def _paths(cfg: Any, prefix: str = "") -> list[str]:
@@ -244,7 +263,7 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
         if isinstance(value, list | tuple):
             return tuple(_coerce(v, args[0], path) for v in value)
         if isinstance(value, str) and args[0] is str:
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            return split(value)
         return (_coerce(value, args[0], path),)
     elif origin is types.UnionType:
         if value is None and type(None) in args:

@@ -111,7 +111,13 @@ class Config:
     checkpoint_every: int = 100  # steps
     checkpoint_minutes: float = 30.0  # also one whenever so much time has passed since the last; 0: by steps alone
     keep: int = 2  # checkpoints, the last ones
-    keep_best: int = 0  # besides, those of the best reward (cold start: loss), a mean over the steps since the last one
+    keep_best: int = 0  # besides, those of the best `keep_best_by`, a mean over the steps since the last one
+    # a metric of the steps or, as eval_greedy_reward, of the evaluations; less is better with - before it; empty: the
+    # reward, of the cold start -loss
+    keep_best_by: str = ""
+    eval_every: int = 0  # steps between evaluations on clips of the split `validation`; 0: none
+    eval_clips: int = 64
+    patience: int = 0  # evaluations without a better `keep_best_by` after which a stage ends; 0: it goes on to its end
     sample_every: int = 20  # steps between lines of samples.jsonl
     max_skipped: int = 10  # updates in a row that may be skipped for a non-finite loss or gradient
     caption_tokens: int = 48  # T, the longest caption that is trained on or sampled
@@ -133,7 +139,8 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):
             require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")
-        for name in ("checkpoint_minutes", "keep_best"):
+        require(self.eval_clips > 0, f"eval_clips wants a positive number, got {self.eval_clips}")
+        for name in ("checkpoint_minutes", "keep_best", "eval_every", "patience"):
             require(getattr(self, name) >= 0, f"{name} wants a number from 0 up, got {getattr(self, name)}")
         for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
             require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")

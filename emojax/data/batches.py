@@ -4,7 +4,7 @@ shuffled, resumable by `i` alone."""
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +141,12 @@ def _drawn(view: View, seed: int, i: int) -> View:
     return replace(view, captions=[view.captions[c] for c in shuffled])
 
 
-def _rows(references: References | None, rows: np.ndarray) -> References | None:
-    if references is None:
+def _rows(tree: Any, rows: np.ndarray) -> Any:
+    """These rows of the arrays of a tree; without jax, which `data/` does not import."""
+    if tree is None:
         return None
-    table: dict[str, Any] = {f.name: getattr(references, f.name) for f in fields(references)}
-    of_rows: dict[str, Any] = {name: None if x is None else x[rows] for name, x in table.items()}
-    return References(**of_rows)
+    if isinstance(tree, dict):
+        return {name: _rows(x, rows) for name, x in tree.items()}
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return replace(tree, **{f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)})
+    return tree[rows]

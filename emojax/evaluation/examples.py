@@ -6,7 +6,7 @@ from emojax.config.concepts import Attribute
 from emojax.evaluation.facts import wrong
 from emojax.evaluation.floors import Reward
 from emojax.evaluation.report import Scorable
-from emojax.rewards.facts import numbers, values_of
+from emojax.rewards.facts import values_of
 
 
 def examples(
@@ -25,7 +25,7 @@ def examples(
     last = list(captions.values())[-1]
     texts = [last[clip.id] for clip in clips]
     known = [values_of(clip) for clip in clips]
-    scores = reward(texts, [list(clip.captions) for clip in clips], numbers(about, known))["reward"]
+    scores = reward(texts, clips)["reward"]
     faults = [wrong(text, truth, about) for text, truth in zip(texts, known, strict=True)]
     order = sorted(range(len(clips)), key=lambda i: (len(faults[i]), -scores[i]))
     ends = {"Where it was right": order[:most], "Where it was most wrong": order[most:][-most:][::-1]}

@@ -19,10 +19,9 @@ from emojax.data.reader import load
 
 Item = TypeVar("Item")
 Reward = Callable[..., Mapping[str, np.ndarray]]
-"""(captions, references, facts=None): scores caption i against the references i and the facts i, i32[captions Q]:
-f32[captions] named reward and, of an emotion reward, r_emo and r_sem.
+"""(captions, clips): scores caption i against what is known of clip i: f32[captions], `reward` and its parts by name.
 
-`functools.partial(score_texts, model, static, tokenizer)` of emojax.rewards.texts is one.
+`functools.partial(score_texts, model, static, reader)` of emojax.rewards.texts is one.
 """
 
 _PAIRS = 8192  # caption and clip pairs handed to the reward at once
@@ -43,22 +42,23 @@ def evenly(items: Sequence[Item], limit: int) -> list[Item]:
     return [items[i * len(items) // limit] for i in range(limit)] if len(items) > limit else list(items)
 
 
-def best_constant(captions: Sequence[Sequence[str]], reward: Reward, limit: int = 100) -> tuple[str, float]:
+def best_constant(clips: Sequence[Clip], reward: Reward, limit: int = 100) -> tuple[str, float]:
     """The training caption that earns most when it is given for every training clip.
 
     Its cost is `limit`² scored pairs, but of no more than `limit` captions and the references of `limit` clips: a
     reward that embeds equal texts once is fast here.
 
     Args:
-      captions: reference captions of each training clip.
+      clips: of the training split.
       limit: candidates, and clips that each is scored on; more are thinned out evenly.
     Returns:
       the caption (of equals the first), and its mean reward on those training clips.
     """
-    clips = evenly([refs for refs in captions if refs], limit)
-    if not clips:
+    captioned = [clip for clip in clips if clip.captions]
+    if not captioned:
         raise ValueError("best_constant: no training clip has a caption; give the manifest's training split")
-    candidates = evenly(list(dict.fromkeys(caption for refs in captions for caption in refs)), limit)
+    candidates = evenly(list(dict.fromkeys(caption for clip in captioned for caption in clip.captions)), limit)
+    clips = evenly(captioned, limit)
     step = max(1, _PAIRS // len(clips))
     means = np.concatenate(
         [

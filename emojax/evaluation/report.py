@@ -14,7 +14,6 @@ from emojax.evaluation.emotion_words import emotion_accuracy
 from emojax.evaluation.facts import facts, grid
 from emojax.evaluation.floors import Reward
 from emojax.evaluation.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
-from emojax.rewards.facts import numbers, values_of
 from emojax.storage import write_atomically, writing
 
 if TYPE_CHECKING:
@@ -62,11 +61,11 @@ def evaluate(
     Args:
       captions: clip id -> caption; other clips' captions are ignored.
       clips: of the split; one that names no language has that of its references' script.
-      reward: scores caption i against the references i (see `floors.Reward`).
+      reward: scores caption i against clip i (see `floors.Reward`).
       about: the facts and their words, the emotion first (`rewards.facts.known_facts`).
     Returns:
-      `reward`, `sbert` and `emotion_similarity`: means over clips of the reward and of its parts r_sem and r_emo, −1 to
-      1; None for a part that the reward does not have (ROUGE-L).
+      `reward`, `sbert` and `emotion_similarity`: means over clips of the reward and of its parts `sentence` and
+      `emotion`, −1 to 1; None for a part that the reward does not have. `parts`: the means of all of them.
       `bleu1` to `bleu4`, `rouge_l`, `meteor`: 0 to 100. `vocabulary`: a count. `distinct1`, `distinct2`: 0 to 1.
       `emotion_accuracy`: 0 to 1, None without labels. `facts`: see `facts.facts`.
       `clips`: their number. `tokenization`: its name. Callers may add `reward_by`, the reward in words, and `broken`,
@@ -87,7 +86,7 @@ def evaluate(
 
     texts = [captions[c.id] for c in clips]
     tokens = [tokenize(text, language) for text, language in zip(texts, languages, strict=True)]
-    scores = reward(texts, [list(c.captions) for c in clips], numbers(about, [values_of(c) for c in clips]))
+    scores = reward(texts, clips)
     bleu1, bleu2, bleu3, bleu4 = bleu(tokens, references)
     return {
         "reward": float(np.mean(scores["reward"])),
@@ -100,8 +99,8 @@ def evaluate(
         "vocabulary": vocabulary(tokens),
         "distinct1": distinct(tokens, 1),
         "distinct2": distinct(tokens, 2),
-        "sbert": _mean(scores, "r_sem"),
-        "emotion_similarity": _mean(scores, "r_emo"),
+        "sbert": _mean(scores, "sentence"),
+        "emotion_similarity": _mean(scores, "emotion"),
         "emotion_accuracy": emotion_accuracy(texts, [c.emotion for c in clips], about[0].values),
         "facts": facts(texts, clips, about),
         "clips": len(clips),

@@ -175,9 +175,11 @@ def head(cfg: Config, positions: int) -> float:
 
 def reward(static: RewardStatic | None) -> float:
     """Sentence-BERT at the full length that it is given, one caption; None: a reward that is not ours, or none."""
-    if static is None or static.kind == "rouge_l":
+    if static is None:
         return 0.0
     cfg = static.sentence
+    if cfg is None or "embedding" not in static.needs:
+        return 0.0
     dense = sum(2 * step.inputs * step.width for step in cfg.head if isinstance(step, Dense))
     if isinstance(cfg.encoder, LlamaConfig):
         return _causal(cfg.encoder, cfg.max_tokens, cfg.max_tokens / 2) + dense

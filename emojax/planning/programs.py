@@ -83,23 +83,26 @@ def _training(planned: Program, operations: dict[str, float], clips: int, captio
     return PlannedProgram(planned.mesh, aot.lower(planned), arguments, trained, operations, clips, captions)
 
 
-def judge(cfg: Config) -> Judge:
-    """The reward; shapes alone, where a preset gives the sizes of files that are not at hand.
+def judge(cfg: Config, program: ProgramName = "grpo") -> Judge:
+    """The reward of a program that writes captions; shapes alone, where a preset gives the sizes of files that are not
+    at hand.
 
     Raises:
       ConfigError: a file is not at hand, and the configuration does not say what to take it for.
     """
     decoder = cfg.model.decoder
+    if program == "caption":
+        cfg = dataclasses.replace(cfg, reward=rewards.only_emotions(cfg.reward))
     absent = [decoder.weights] if decoder.weights and not local(decoder.weights) else []
     if cfg.reward.sizes and not sentence.at_hand(cfg.reward.model):
         absent.append(cfg.reward.model)
     if not absent:
-        return Judge(*rewards.build(cfg.reward, _tokenizer(cfg)), absent)
+        return Judge(*rewards.build(rewards.make_reader(cfg.reward, _tokenizer(cfg), end=decoder.end_token)), absent)
     if cfg.reward.sizes is None:
         raise ConfigError(f"{', '.join(absent)}: not at hand, and reward.sizes does not say what to take it for")
     encoders = [part.weights for part in (cfg.model.audio, cfg.model.video) if part and part.weights]
     absent += [weights for weights in encoders if not local(weights)]
-    return Judge(*rewards.abstract(cfg.reward, decoder.vocab), absent)
+    return Judge(*rewards.abstract(rewards.abstract_reader(cfg.reward, decoder.end_token), decoder.vocab), absent)
 
 
 def _tokenizer(cfg: Config) -> Any:

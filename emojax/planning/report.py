@@ -50,7 +50,7 @@ def plan(
     cfg = pretrained.resolve(cfg, fetch=False)
     pod = pods.parse(topology) if topology else None
     devices = pods.devices(pod) if pod else jax.devices()
-    reward = judge(cfg)
+    reward = judge(cfg, program)
     if save and reward.assumed:
         raise ConfigError(
             f"--save wants all files of the models at hand, {', '.join(reward.assumed)} are not: a program compiled "

@@ -1,15 +1,22 @@
-"""Captions -> score [B G], in the graph: Sentence-BERT, emotion coordinates, ROUGE-L."""
+"""Captions -> score [B G], in the graph: a weighted sum of parts, a file each in `parts/`."""
 
-from emojax.rewards.score import RewardModel, RewardStatic, abstract, build, coordinates, score
+from emojax.rewards.inputs import Captions, RewardModel, RewardStatic
+from emojax.rewards.reader import Reader, abstract_reader, make_reader
+from emojax.rewards.score import abstract, build, coordinates, only_emotions, score
 from emojax.rewards.texts import coordinates_of_texts, references, score_texts
 
 __all__ = [
+    "Captions",
+    "Reader",
     "RewardModel",
     "RewardStatic",
     "abstract",
+    "abstract_reader",
     "build",
     "coordinates",
     "coordinates_of_texts",
+    "make_reader",
+    "only_emotions",
     "references",
     "score",
     "score_texts",

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from flax import struct
 
 from emojax.config.concepts import Attribute
-from emojax.types import Array
+from emojax.parallel.sharding import constrain
+from emojax.types import Array, Text
 
 _GAP = re.compile(rb"[^a-z0-9_\x80-\xff]+")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
@@ -33,6 +35,7 @@ class Lexicon:
     next: Array  # i32[states letters]
     ends: Array  # bool[states values] phrases of which values end here
     value: Array  # i32[values] the attribute that a value belongs to; ascending
+    names: tuple[str, ...] = struct.field(pytree_node=False)  # of the attributes
 
 
 def normal(text: str) -> bytes:
@@ -73,6 +76,12 @@ def stated(text: str, attributes: Sequence[Attribute]) -> dict[str, frozenset[st
             name, value = names[number]
             found.setdefault(name, set()).add(value)
     return {name: frozenset(values) for name, values in found.items()}
+
+
+def holds(texts: Sequence[str], attributes: Sequence[Attribute]) -> np.ndarray:
+    """The values that any of some texts names, bool[values], in the order of `Lexicon.value`; on the host."""
+    found = [stated(text, attributes) for text in texts]
+    return np.array([any(v.name in f.get(a.name, ()) for f in found) for a in attributes for v in a.values], bool)
 
 
 def build(attributes: Sequence[Attribute]) -> Lexicon:
@@ -119,7 +128,7 @@ def build(attributes: Sequence[Attribute]) -> Lexicon:
     for state, numbers in enumerate(ends):
         sets[state, list(numbers)] = True
     owner = np.repeat(np.arange(len(attributes), dtype=np.int32), [len(a.values) for a in attributes])
-    return Lexicon(*(_array(x) for x in (letter, table, sets, owner)))
+    return Lexicon(*(_array(x) for x in (letter, table, sets, owner)), tuple(a.name for a in attributes))
 
 
 def _array(x: np.ndarray) -> Array:
@@ -147,3 +156,9 @@ def named(lexicon: Lexicon, byte: Array, filled: Array) -> Array:
     begin = (jnp.zeros(n, jnp.int32), jnp.zeros((n, lexicon.ends.shape[1]), bool))
     (_, found), _ = jax.lax.scan(step, begin, letters.T)
     return found
+
+
+def named_of(lexicon: Lexicon, spelled: Text) -> Array:
+    """`named` of captions by their bytes [B G Y]: bool[B G values]."""
+    flat = (rearrange(x, "b g y -> (b g) y") for x in (spelled.ids, spelled.mask))
+    return rearrange(constrain(named(lexicon, *flat)), "(b g) v -> b g v", b=spelled.ids.shape[0])

@@ -74,11 +74,21 @@ def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
       FileNotFoundError: the model, or a file of it, is nowhere; says how to get it.
       ValueError: a setting that is not implemented, or weights that do not fit.
     """
+    return (weights(model), *settings(model))
+
+
+def settings(model: str) -> tuple[SentenceConfig, "Tokenizer"]:
+    """What `load` reads besides the weights."""
     found = modules.read(directory(model))
     tokenizer = modules.read_tokenizer(found)
     cls, sep = _ends(tokenizer, found.encoder_at)
     cfg = SentenceConfig(found.encoder, found.pooling, found.head, found.max_tokens, cls, sep)
-    return Sentence(*modules.read_weights(found)), cfg, tokenizer
+    return cfg, tokenizer
+
+
+def weights(model: str) -> Sentence:
+    """The weights of `load` alone."""
+    return Sentence(*modules.read_weights(modules.read(directory(model))))
 
 
 def _ends(tokenizer: "Tokenizer", at: Path) -> tuple[int | None, int]:

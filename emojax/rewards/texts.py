@@ -1,121 +1,98 @@
 """The reward of plain strings, on the host: references before training, captions when they are evaluated."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.rewards import emotion, lexicon, sentence
-from emojax.rewards.score import RewardModel, RewardStatic, compare
-from emojax.types import Array, References
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-
-def references(
-    static: RewardStatic,
-    model: RewardModel,
-    tokenizer: "Tokenizer",
-    captions: Sequence[Sequence[str]],
-    limit: int,
-    known: dict[str, np.ndarray] | None = None,
-    facts: np.ndarray | None = None,
-) -> References:
-    """The references of many clips, as numpy arrays with one row a clip; computed once, before training.
-
-    Args:
-      facts: i32[clips Q] of the clips (`facts.numbers`); None: nothing is known of them.
-      tokenizer: the reward model's (`sentence.load_tokenizer`).
-      captions: of each clip; the first `limit` are used, and one without a single token counts as absent.
-      limit: R
-      known: embeddings of texts that were met before; new ones are added.
-    """
-    rows = [[*clip[:limit], *[""] * (limit - len(clip))] for clip in captions]
-    place = {text: i for i, text in enumerate(dict.fromkeys(text for row in rows for text in row))}
-    texts = list(place)  # each once, however many clips share it
-    index = np.array([[place[text] for text in row] for row in rows], int).reshape(-1, limit)
-    tokens: Any = sentence.tokenize(tokenizer, texts, static.sentence.text_tokens)  # Any: numpy stands for jax.Array
-    embedding: Any = _embed_texts(model, static, tokenizer, texts, known)
-    ids, mask = (x[index] for x in tokens)
-    known_facts: Any = np.full((len(rows), len(static.facts)), -1, np.int32) if facts is None else facts
-    return References(ids, mask, embedding[index], mask.any(-1), known_facts)
-
+from emojax.rewards import emotion
+from emojax.rewards.inputs import Captions, RewardModel, RewardStatic
+from emojax.rewards.reader import Reader, Scored
+from emojax.rewards.score import compare
+from emojax.types import Array, References, Text
 
 _compare = jax.jit(compare, static_argnums=1)
 
 
+def references(read: Reader, clips: Sequence[Scored], limit: int) -> References:
+    """What the parts read of many clips, as numpy arrays with one row a clip; made once, before training.
+
+    Args:
+      limit: R, captions of each clip that are used, the first ones; one without a single letter counts as absent.
+    """
+    rows = [[*clip.captions[:limit], *[""] * (limit - len(clip.captions))] for clip in clips]
+    texts, index = _once([text for row in rows for text in row])
+    index, needs = index.reshape(-1, limit), read.needs
+
+    def of(make: Callable[[Sequence[str]], Any]) -> Any:
+        return jax.tree.map(lambda x: x[index], make(texts))
+
+    tokens = of(read.tokens) if "tokens" in needs else None
+    there = np.array([bool(text.strip()) for text in texts], bool)[index] if tokens is None else tokens.mask.any(-1)
+    own = {part.part.name: found for part in read.parts if (found := part.called("of_clips", read, clips)) is not None}
+    return References(
+        present=there,
+        tokens=tokens,
+        embedding=of(read.embed) if "embedding" in needs else None,
+        words=of(read.words) if "words" in needs else None,
+        policy=of(lambda texts: read.written(texts, read.reward.max_tokens)) if "policy" in needs else None,
+        transcript=read.words([clip.transcript or "" for clip in clips]) if "transcript" in needs else None,
+        own=own,
+    )
+
+
+def _once(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Each text once, however many share it, and the place of each of them there."""
+    place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return list(place), np.array([place[text] for text in texts], int)
+
+
 def score_texts(
-    model: RewardModel,
-    static: RewardStatic,
-    tokenizer: "Tokenizer",
-    captions: Sequence[str],
-    reference_captions: Sequence[Sequence[str]],
-    facts: np.ndarray | None = None,
-    *,
-    known: dict[str, np.ndarray] | None = None,
+    model: RewardModel, static: RewardStatic, read: Reader, captions: Sequence[str], clips: Sequence[Scored]
 ) -> dict[str, np.ndarray]:
     """Rewards of one caption a clip, from strings: `reward` and its parts by name, f32[clips] each.
 
-    Equal to those of `score` for captions that a policy sampled: truncated after as many bytes and tokens.
-
-    Args:
-      tokenizer: the reward model's.
-      captions: of each clip, to be scored.
-      reference_captions: of each clip.
-      facts: i32[clips Q] of the clips (`facts.numbers`); None: nothing is known of them.
-      known: embeddings of texts that were met before; new ones are added, so that no text is embedded twice.
+    Equal to those of `score` for captions that a policy sampled: truncated after as many bytes and tokens. The policy's
+    tokens are here those that its tokenizer makes of the text; a policy may spell it by others.
     """
-    limit = max(map(len, reference_captions), default=0)
-    refs = references(static, model, tokenizer, reference_captions, limit, known, facts)
-    captions = [text.encode()[: model.tables.max_bytes].decode(errors="replace") for text in captions]
-    ids, mask = sentence.tokenize(tokenizer, captions, static.sentence.text_tokens)
-    embedding = _embed_texts(model, static, tokenizer, captions, known)[:, None] if model.sentence else None
+    once = list({id(clip): clip for clip in clips}.values())  # floors ask of the same clips again and again
+    row = {id(clip): n for n, clip in enumerate(once)}
+    of_once = references(read, once, max((len(clip.captions) for clip in clips), default=0))
+    refs = jax.tree.map(lambda x: x[[row[id(clip)] for clip in clips]], of_once)
+    captions = [text.encode(errors="replace")[: static.max_bytes].decode(errors="replace") for text in captions]
+    texts, index = _once(captions)
+    found = jax.tree.map(lambda x: x[index][:, None], _read(read, texts))
     with jax.default_matmul_precision("float32"):
-        total, parts = _compare(model, static, ids[:, None], mask[:, None], embedding, refs, _named_by(model, captions))
+        total, parts = _compare(model, static, found, refs)
     return {name: np.asarray(r)[:, 0] for name, r in ({"reward": total} | parts).items()}
 
 
-def _named_by(model: RewardModel, captions: Sequence[str]) -> Array | None:
-    """`_named` of one caption a clip, from strings."""
-    if model.lexicon is None or not captions:
-        return None
-    spelled = [np.frombuffer(caption.encode(errors="replace"), np.uint8) for caption in captions]
-    length = np.array([len(one) for one in spelled])
-    byte = np.zeros((len(spelled), int(length.max())), np.int32)
-    filled = np.arange(byte.shape[1]) < length[:, None]
-    byte[filled] = np.concatenate(spelled)
-    return lexicon.named(model.lexicon, jnp.asarray(byte), jnp.asarray(filled))[:, None]
+def _read(read: Reader, texts: Sequence[str]) -> Captions:
+    """Captions [texts ...], without the axis G."""
+    needs = read.needs
+    policy = read.written(texts, read.reward.max_bytes) if "policy" in needs else Text(*_nothing(len(texts)))
+    return Captions(
+        policy=policy,
+        bytes=read.spelled(texts) if "bytes" in needs else None,
+        words=read.words(texts) if "words" in needs else None,
+        tokens=read.tokens(texts) if "tokens" in needs else None,
+        embedding=read.embed(texts) if "embedding" in needs else None,  # pyright: ignore[reportArgumentType] numpy stands for an array
+    )
 
 
-def coordinates_of_texts(
-    model: RewardModel, static: RewardStatic, tokenizer: "Tokenizer", captions: Sequence[str]
-) -> np.ndarray:
+def _nothing(rows: int) -> tuple[Any, Any]:
+    return np.zeros((rows, 1), np.int32), np.zeros((rows, 1), bool)
+
+
+def coordinates_of_texts(model: RewardModel, read: Reader, captions: Sequence[str]) -> np.ndarray:
     """Where captions lie among the emotions, f32[captions C]; a column a concept, unless `orthonormal`.
 
-    Raises ValueError if the reward has no coordinates (ROUGE-L).
+    Raises ValueError where the reward has no part `emotion`.
     """
-    if model.space is None:
-        raise ValueError(f"a reward of kind {static.kind!r} has no emotion coordinates; build one of kind 'emotion'")
+    if "emotion" not in model.parts:
+        raise ValueError(f"the reward {list(read.reward.parts)} has no emotion coordinates; give it the part emotion")
+    embedded: Array = jnp.asarray(read.embed(captions))
     with jax.default_matmul_precision("float32"):
-        return np.asarray(emotion.project(model.space, jnp.asarray(_embed_texts(model, static, tokenizer, captions))))
-
-
-def _embed_texts(
-    model: RewardModel,
-    static: RewardStatic,
-    tokenizer: "Tokenizer",
-    texts: Sequence[str],
-    known: dict[str, np.ndarray] | None = None,
-) -> np.ndarray:
-    """Unit embeddings f32[texts E], each text embedded once; of width 0 where the reward has no sentence model."""
-    if model.sentence is None or not texts:
-        return np.zeros((len(texts), static.sentence.width if model.sentence else 0), np.float32)
-    known = {} if known is None else known
-    new = [text for text in dict.fromkeys(texts) if text not in known]
-    if new:
-        embedding = sentence.embed_texts(model.sentence, static.sentence, tokenizer, new)
-        known |= zip(new, embedding / np.maximum(np.linalg.norm(embedding, axis=-1, keepdims=True), 1e-12), strict=True)
-    return np.stack([known[text] for text in texts])
+        return np.asarray(emotion.project(model.parts["emotion"], embedded))

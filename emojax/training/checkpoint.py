@@ -114,9 +114,15 @@ def since(run: Path, step: int) -> list[float]:
     return list(_facts(run, step).get("since", []))
 
 
-def score(metrics: dict[str, float]) -> float:
-    """Score of a step, more is better: Emo-GRPO's reward, the cold start's loss."""
-    return metrics["reward"] if "reward" in metrics else -metrics["loss"]
+def score(metrics: Mapping[str, Any], by: str = "") -> float:
+    """Score of a step, more is better; NaN where the step has none.
+
+    Args:
+      by: the metric's name, with - before it where less is better; empty: Emo-GRPO's reward, the cold start's -loss.
+    """
+    by = by or ("reward" if "reward" in metrics else "-loss")
+    value = metrics.get(by.removeprefix("-"))
+    return math.nan if value is None else -value if by.startswith("-") else value
 
 
 def steps(run: Path) -> list[int]:

@@ -16,12 +16,14 @@ import optax
 from flax import struct
 
 from emojax.config import Config, Grpo
+from emojax.config.parts import read_all
 from emojax.decoder import lm
 from emojax.decoder.captioner import Params, cast, cast_trained, matmul_precision, read, sample
 from emojax.decoder.logits import restricts
 from emojax.encoders import media
 from emojax.parallel import sharding
 from emojax.param import merge
+from emojax.rewards.combine import standardized
 from emojax.training.losses import advantages, policy_loss, token_weights
 from emojax.training.measure import policy_metrics, sample_metrics
 from emojax.training.optim import accumulate, update
@@ -95,7 +97,8 @@ def grpo_step(
         streams, samples = sample(captioner, batch, key, cfg, group=cfg.grpo.group, sampling=cfg.grpo.sampling)
         with jax.default_matmul_precision("float32"):  # groups are scaled by deviations as small as rounding
             score, parts = reward(frozen.reward, samples.ids, samples.mask, batch.references)
-        advantage, flat = advantages(score, cfg.grpo)
+        each = standardized(parts, read_all(cfg.reward.parts)) if cfg.grpo.scale == "parts" else score
+        advantage, flat = advantages(each, cfg.grpo)
         rows = Rows(
             batch=dataclasses.replace(batch, references=None),
             streams=streams,

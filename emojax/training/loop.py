@@ -11,6 +11,7 @@ import jax
 from emojax.errors import RunError, Stopped
 from emojax.parallel import compile_cache, hosts, sharding
 from emojax.training import aot, checkpoint, executable, provenance
+from emojax.training.held_out import HeldOut, scores, stalled
 from emojax.training.job import Job
 from emojax.training.log import Log
 from emojax.training.program import Program
@@ -32,8 +33,10 @@ def train(
     batches: Iterator[Batch],
     key: jax.Array,
     words: Words,
+    held_out: HeldOut | None = None,
 ) -> TrainState:
-    """Runs the program from the state's step to the last of the job.
+    """Runs the program from the state's step to the last of the job, or until no evaluation is better than one
+    `patience` evaluations ago.
 
     Metrics of a step are recorded while the next one runs; only a checkpoint waits for its own step, because a resumed
     run must find every line up to it. A transfer that nobody asked for is an error: it would make the device wait in
@@ -41,6 +44,7 @@ def train(
 
     Args:
       batches: from the state's step on.
+      held_out: what evaluates every `eval_every` steps.
     Raises:
       Stopped: SIGTERM or Ctrl-C came to a process, and the checkpoint of the step that it came in, or of the next, is
         complete.
@@ -85,12 +89,16 @@ def train(
         compiled = aot.compiler(lowered, compiling, ready)
         agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
         recorder = Recorder(job, words, log, session, watchdog, first)
+        told_so_far = scores(job, first)
 
         def wish() -> Wish:
             return Wish.STOP if told() else Wish.SAVE if clock_of_saves.due() else Wish.GO_ON
 
         if agreement.on(wish()) is Wish.STOP:
             raise _stopped(run, first)
+        if stalled(told_so_far, cfg.patience):
+            return state
+        step = first
         for step in range(first + 1, job.steps + 1):
             with session.doing("data"):
                 batch = sharding.to_devices(next(batches), program.mesh, program.clips)
@@ -107,14 +115,20 @@ def train(
                 recorder.settle(after.params)
             state = after
             recorder.hold(step, metrics)
+            last = step == job.steps
+            if held_out is not None and held_out.due(step, job.steps):
+                with slow("evaluation"):
+                    recorder.beside(found := held_out(state.params, frozen))
+                told_so_far.append(checkpoint.score(found, cfg.keep_best_by))
+                last |= stalled(told_so_far, cfg.patience)
             if trace.ends(step):
                 recorder.settle(state.params)
                 trace.close()
-            todo, ranked = agreement.on(wish()), step % cfg.checkpoint_every == 0 or step == job.steps
+            todo, ranked = agreement.on(wish()), step % cfg.checkpoint_every == 0 or last
             if ranked or todo is not Wish.GO_ON:
                 recorder.settle(state.params)
             wanted = (ranked or todo is Wish.SAVE) and not recorder.skipped  # else nobody should go on from there
-            if wanted or todo is Wish.STOP or step == job.steps:
+            if wanted or todo is Wish.STOP or last:
                 if log is not None:
                     log.keep()
                 with slow("checkpoint"), jax.transfer_guard("allow"):  # Orbax fetches the arrays its own way
@@ -125,9 +139,11 @@ def train(
                 session.mark(step)
             if todo is Wish.STOP:
                 raise _stopped(run, step)
+            if last:
+                break
         with slow("checkpoint"):
             checkpoint.finish(checkpoints)
-        session.mark(job.steps)
+        session.mark(step)
     return state
 
 

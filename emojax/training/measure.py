@@ -59,7 +59,7 @@ def sample_metrics(
         "length": samples.mask.sum(-1).mean(),
         "truncated": (~samples.ended).mean(),
         "vocabulary": seen.sum().astype(jnp.float32),
-        "distinct2": _distinct_pairs(samples.ids, samples.mask),
+        "distinct2": jnp.divide(*distinct_pairs(samples.ids, samples.mask)),
     }
 
 
@@ -68,9 +68,12 @@ def _mean(x: Array, mask: Array) -> Array:
     return jnp.where(mask, x, 0).sum() / mask.sum().astype(jnp.float32)
 
 
-def _distinct_pairs(ids: Array, mask: Array) -> Array:
-    """Neighbours (a, b) sorted, so that equal pairs stand together; pairs off the mask stand last."""
+def distinct_pairs(ids: Array, mask: Array) -> tuple[Array, Array]:
+    """How many pairs of neighbours there are, and at least one: distinct ones, all. f32[] each.
+
+    They are sorted, so that equal pairs stand together; pairs off the mask stand last.
+    """
     both = (mask[..., 1:] & mask[..., :-1]).ravel()
     off, a, b = jax.lax.sort((~both, ids[..., :-1].ravel(), ids[..., 1:].ravel()), num_keys=3)
     new = jnp.append(True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])) & ~off
-    return new.sum() / jnp.maximum(both.sum(), 1)
+    return new.sum().astype(jnp.float32), jnp.maximum(both.sum(), 1).astype(jnp.float32)

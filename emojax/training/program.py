@@ -80,8 +80,7 @@ def grpo_program(
     def score(model: rewards.RewardModel, ids: Array, mask: Array, refs: References) -> tuple[Array, dict[str, Array]]:
         return rewards.score(model, static, ids, mask, refs)
 
-    references = abstract_references(cfg, reward, static)
-    return custom_grpo_program(cfg, mesh, reward, score, references)
+    return custom_grpo_program(cfg, mesh, reward, score, abstract_references(cfg, static))
 
 
 def custom_grpo_program(
@@ -196,17 +195,8 @@ def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
     return features.with_features(cfg, batch)
 
 
-def abstract_references(cfg: Config, reward: rewards.RewardModel, static: rewards.RewardStatic) -> References:
-    t = static.sentence.text_tokens
-
-    def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
-        return jax.ShapeDtypeStruct((cfg.grpo.batch, *shape), jnp.dtype(dtype))
-
-    r = cfg.data.references
-    return References(
-        ids=of("int32", r, t),
-        mask=of("bool", r, t),
-        embedding=of("float32", r, static.sentence.width if reward.sentence else 0),
-        present=of("bool", r),
-        facts=of("int32", len(static.facts)),
-    )
+def abstract_references(cfg: Config, static: rewards.RewardStatic) -> References:
+    """Shapes of what the reward reads of the clips of a batch: those of no clips, and as many rows as there are."""
+    nothing = rewards.Reader(cfg.reward, static.parts, None, static.end, sentence=static.sentence)
+    found = rewards.references(nothing, (), cfg.data.references)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((cfg.grpo.batch, *x.shape[1:]), x.dtype), found)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from emojax.config import ConfigError
 from emojax.errors import RunError
 from emojax.parallel import sharding
 from emojax.training import checkpoint
@@ -43,12 +44,17 @@ class Recorder:
         self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
+        self._beside: dict[str, float] = {}
         updates = job.cfg.grpo.updates if job.stage == "grpo" else 1
         self._rates = learning_rates(getattr(job.cfg, job.stage).optimizer, job.steps * updates)
         self.scores, self.skipped = checkpoint.since(job.out, first), 0
 
     def hold(self, step: int, metrics: Metrics) -> None:
         self._held = step, metrics
+
+    def beside(self, values: dict[str, float]) -> None:
+        """What an evaluation says of the step that is held."""
+        self._beside = values
 
     def settle(self, params: Tree) -> None:
         """Waits for the metrics that are held, and records them; `params` are those after their step.
@@ -63,10 +69,14 @@ class Recorder:
         samples = metrics.pop("samples", None)
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._watchdog.finished(step)
-        self.scores.append(checkpoint.score(values))
         values = {name: x for name, x in values.items() if not (math.isnan(x) and name.startswith(_MEANS))}
         now = self._session.now()
         values["step_seconds"], self._clock = now - self._clock, now
+        values, self._beside = values | self._beside, {}
+        by = cfg.keep_best_by
+        if (name := by.removeprefix("-")) and not name.startswith("eval_") and name not in values:
+            raise ConfigError(f"keep_best_by={by!r} is no metric of a step; there are {', '.join(values)}")
+        self.scores.append(checkpoint.score(values, by))
         values |= self._progress(step, int(values.pop("updates", 0)))
         if self._log is not None:
             self._log.metrics(step, values, {"params_sha256": checkpoint.sha256(params)} if last else {})

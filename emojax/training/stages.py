@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,16 +15,16 @@ import numpy as np
 from emojax import param, rewards
 from emojax.config import Config
 from emojax.data.batches import Batching, training_batches
-from emojax.data.clips import label_numbers
+from emojax.data.clips import Clip, label_numbers
 from emojax.data.text import decode
 from emojax.data.views import Hiding
 from emojax.decoder import captioner, pretrained
 from emojax.encoders import media
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import hosts, sharding
-from emojax.rewards.facts import known_facts, numbers, values_of
-from emojax.rewards.sentence import load_tokenizer
-from emojax.training import adapters, aot, checkpoint, freeze, initial, lock
+from emojax.rewards import opposites
+from emojax.rewards.facts import numbers
+from emojax.training import adapters, aot, checkpoint, freeze, held_out, initial, lock
 from emojax.training.features import check_weights
 from emojax.training.grpo import Frozen
 from emojax.training.initial import Init
@@ -101,7 +102,7 @@ def grpo(
         job = begin("grpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
         cfg = job.cfg
         assert job.tokenizer is not None, "a job that `begin` made has one"
-        program, model, static = judged(cfg, job.tokenizer)
+        program, judge, model, _ = judged(cfg, job.tokenizer, job.clips)
         _agree(program, "grpo")
         start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
@@ -111,21 +112,25 @@ def grpo(
             reference=_kept(start.decoder if cfg.grpo.beta else rest, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
-        captions = [clip.captions for clip in job.clips]
-        known = numbers(known_facts(cfg.reward), [values_of(clip) for clip in job.clips])
-        judge = load_tokenizer(cfg.reward.model)
-        references = rewards.references(static, model, judge, captions, cfg.data.references, facts=known)
+        references = rewards.references(judge, job.clips, cfg.data.references)
         state = checkpoint.restore(out, program.state)
         if state is None:
             state = new_state(program, learnt)
         del start, learnt, rest
-        _run(dataclasses.replace(job, references=references), program, state, frozen)
+        _run(dataclasses.replace(job, references=references), program, state, frozen, judge)
 
 
-def judged(cfg: Config, tokenizer: "Tokenizer") -> tuple[Program, rewards.RewardModel, rewards.RewardStatic]:
-    """Emo-GRPO's program, and the reward in it of captions in that tokenizer's tokens."""
-    model, static = rewards.build(cfg.reward, tokenizer)
-    return grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static), model, static
+def judged(
+    cfg: Config, tokenizer: "Tokenizer", training: Sequence[Clip] = ()
+) -> tuple[Program, rewards.Reader, rewards.RewardModel, rewards.RewardStatic]:
+    """Emo-GRPO's program, and the reward in it of captions in that tokenizer's tokens.
+
+    Raises ConfigError for a reward that cannot tell emotions apart.
+    """
+    judge = rewards.make_reader(cfg.reward, tokenizer, end=cfg.model.decoder.end_token, training=training)
+    opposites.check(judge)
+    model, static = rewards.build(judge)
+    return grpo_program(cfg, stage_mesh(cfg, "grpo"), model, static), judge, model, static
 
 
 def _agree(program: Program, stage: str) -> None:
@@ -151,7 +156,7 @@ def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
     return jax.jit(lambda tree: freeze.kept(tree, cfg), out_shardings=jax.tree.map(lambda x: x.sharding, wanted))(tree)
 
 
-def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
+def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rewards.Reader | None = None) -> None:
     if int(state.step) >= job.steps:
         return
     cfg = job.cfg
@@ -179,9 +184,10 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree) -> None:
         references=job.references,
         features=job.features,
     )
+    evaluation = held_out.build(job, program, judge)
     key = sharding.everywhere(jax.random.key(cfg.seed), program.mesh)
     with closing(batches):
-        train(job, program, state, frozen, batches, key, partial(_words, job))
+        train(job, program, state, frozen, batches, key, partial(_words, job), evaluation)
 
 
 def _start(cfg: Config, out: Path, init: Init | None, program: Program) -> captioner.Params:

@@ -27,6 +27,7 @@ from emojax.decoder import captioner
 from emojax.encoders import bert
 from emojax.parallel import sharding
 from emojax.rewards import RewardModel, RewardStatic, emotion
+from emojax.rewards.part import scorer
 from emojax.rewards.sentence import Sentence, SentenceConfig
 from emojax.text import WordpieceTables
 from emojax.text.bytes import TokenBytes
@@ -35,7 +36,7 @@ from emojax.text.trie import build_trie
 from emojax.training import freeze
 from emojax.training.grpo import Frozen
 from emojax.training.program import Program, custom_grpo_program, grpo_program, sft_program
-from emojax.types import Array, Batch, Metrics, References, TrainState, Tree
+from emojax.types import Array, Batch, Metrics, References, Text, TrainState, Tree
 
 ATTRIBUTES = (  # two and three values
     Attribute("pace", (Concept("slow", ("slowly",)), Concept("fast", ("quickly",)))),
@@ -86,8 +87,10 @@ def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
     tokens = r.integers(2, cfg.caption_tokens + 1, (clips, data.targets))
     tokens[3::4, 1:] = 0  # these clips have one caption only
     refs = References(
-        ids=r.integers(3, lm.vocab, (clips, 2, REWARD_TOKENS)).astype(np.int32),
-        mask=np.arange(REWARD_TOKENS) < r.integers(1, REWARD_TOKENS + 1, (clips, 2, 1)),
+        tokens=Text(
+            ids=r.integers(3, lm.vocab, (clips, 2, REWARD_TOKENS)).astype(np.int32),
+            mask=np.arange(REWARD_TOKENS) < r.integers(1, REWARD_TOKENS + 1, (clips, 2, 1)),
+        ),
         embedding=_unit(r.normal(size=(clips, 2, REWARD_WIDTH))),
         present=np.stack([np.ones(clips, bool), row % 2 == 0], 1),
     )
@@ -132,7 +135,7 @@ def score(values: Array, ids: Array, mask: Array, refs: References) -> tuple[Arr
     """The mean of `values` (f32[V]) over a caption's tokens, and more for words of a reference."""
     length = jnp.maximum(mask.sum(-1), 1).astype(jnp.float32)
     worth = jnp.where(mask, values[ids], 0).sum(-1) / length
-    common = (ids[..., None] == refs.ids[:, :1, None]) & refs.mask[:, :1, None]
+    common = (ids[..., None] == refs.tokens.ids[:, :1, None]) & refs.tokens.mask[:, :1, None]
     overlap = (common.any(-1) & mask).sum(-1).astype(jnp.float32) / length
     return worth + 0.5 * overlap, {"worth": worth, "overlap": overlap}
 
@@ -175,7 +178,13 @@ def reward_model(cfg: Config) -> tuple[RewardModel, RewardStatic]:
     sentence = SentenceConfig(sizes, ("mean",), ("normalize",), REWARD_TOKENS + 2, cls=78, sep=79)
     weights = Sentence(jax.tree.map(np.asarray, param.init(bert.declare(sizes), jax.random.key(9))), ())
     space = emotion.build_space([r.normal(size=(3, REWARD_WIDTH)) for _ in range(7)], "cosine", True)
-    return RewardModel(tables, weights, space), RewardStatic("emotion", 0.5, "mean", sentence)
+    return RewardModel(tables, weights, {"emotion": space}), mixed(cfg, sentence, tables.max_bytes)
+
+
+def mixed(cfg: Config, sentence: SentenceConfig, max_bytes: int) -> RewardStatic:
+    """Half emotion, half sentence similarity."""
+    parts = tuple(scorer(part, cfg.reward) for part in ("emotion*0.5", "sentence*0.5"))
+    return RewardStatic(parts, sentence, max_bytes, cfg.model.decoder.end_token)
 
 
 @functools.cache

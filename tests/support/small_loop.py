@@ -36,6 +36,7 @@ def run(
     steps: int = STEPS,
     progress: Callable[[int, dict[str, float]], None] = lambda step, values: None,
     words: Words = lambda samples: [],
+    held_out: Any = None,
 ) -> TrainState:
     """Goes on with the run in `out` to its end; batch i is full of the number i."""
     here = NamedSharding(mesh, PartitionSpec())
@@ -62,4 +63,5 @@ def run(
         numbers,
         key,
         words,
+        held_out,
     )

@@ -1,0 +1,60 @@
+"""From the parts of a reward to one number: a weighted sum, with gates, of what is scorable."""
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+
+from emojax.config import ConfigError
+from emojax.config.parts import Part
+from emojax.types import Array
+
+
+def combine(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
+    """The reward f32[B G] of its parts, f32[B G] each, by name.
+
+    A part that is NaN for all captions of a clip does not apply to it, and counts 0; one that is NaN for some of them
+    makes these NaN, "not scorable", and so is a clip to which no part with a weight applies. A part with a gate counts
+    0 in captions whose other part is not above its bound.
+
+    >>> from emojax.config.parts import read
+    >>> parts = {"facts": jnp.array([[1.0, 0.0]]), "sentence": jnp.array([[0.5, 0.5]])}
+    >>> combine(parts, [read("facts*1"), read("sentence(if=facts>0)*0.5")]).tolist()
+    [[1.25, 0.0]]
+    """
+    total, applies = 0.0, False
+    for part, score in paid(parts, about):
+        here = ~jnp.isnan(score).all(-1, keepdims=True)
+        total += part.weight * jnp.where(here, score, 0)
+        applies |= here
+    return jnp.where(applies, total, jnp.nan)
+
+
+def standardized(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
+    """`combine` with each part centred and divided by its deviation within the clip's captions first, so that no part
+    drowns another by its scale (GDPO, arXiv 2601.05242): f32[B G], to be compared and not to be logged.
+
+    The deviation is the population's, plus 1e-4, as in `losses.advantages`; a caption that a part cannot score has 0.
+    """
+    total, applies = 0.0, False
+    for part, score in paid(parts, about):
+        known = jnp.isfinite(score)
+        n = jnp.maximum(known.sum(-1, keepdims=True), 1).astype(score.dtype)
+        centred = jnp.where(known, score - jnp.where(known, score, 0).sum(-1, keepdims=True) / n, 0)
+        deviation = jnp.sqrt(jnp.square(centred).sum(-1, keepdims=True) / n)
+        total += part.weight * jnp.where(deviation < 1e-6, 0, centred / (deviation + 1e-4))
+        applies |= known
+    return jnp.where(applies, total, jnp.nan)
+
+
+def paid(parts: Mapping[str, Array], about: Sequence[Part]) -> list[tuple[Part, Array]]:
+    """The parts that have a weight, their gates applied."""
+    if absent := [part.name for part in about if part.name not in parts]:
+        raise ConfigError(f"reward.parts: {', '.join(absent)} are no parts of this reward, which has {sorted(parts)}")
+    found = []
+    for part in about:
+        score = parts[part.name]
+        if part.gate is not None:
+            score = jnp.where(parts[part.gate.other] > part.gate.above, score, jnp.where(jnp.isnan(score), score, 0))
+        if part.weight:
+            found.append((part, score))
+    return found
