@@ -26,7 +26,7 @@ TINY = ("--config", "tiny", "--set", "steps=2", "--set", "checkpoint_every=1", "
 def emojax(*args: str | Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": CHEAP}
     command = [sys.executable, "-m", "emojax.cli", *map(str, args)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
 
 
 def asked(command: str, at: Path) -> list[str | Path]:
