@@ -157,6 +157,7 @@ def _chunks(
     Every device has its own tokens first, padding last, and sums a gradient of its own: they are added after the loop.
     """
     (x, y), (b, g, t) = cuts("B G", mask.shape), mask.shape
+    kind, heads = heads.own.dtype, heads.replace(own=heads.own.astype(captions.hidden.dtype))
     size = b // x * (g // y) * t
     count = -(-size // max(CHUNK // heads.own.shape[0], LEAST))
     width = -(-size // count)
@@ -196,7 +197,7 @@ def _chunks(
     start = constrain(start, "B G V")
     head, (loss, scores, hidden) = jax.lax.scan(some, start, (first, jax.tree.map(cut, captions)))
     scores, hidden = jax.tree.map(together, (scores, hidden))
-    return loss.sum(), scores, (hidden, head if head is None else head.sum((0, 1)).astype(heads.own.dtype))
+    return loss.sum(), scores, (hidden, head if head is None else head.sum((0, 1)).astype(kind))
 
 
 def _take(a: Array, order: Array) -> Array:
@@ -208,7 +209,7 @@ def _one(
     rule: Rule, objective: Objective | None, rows: _Captions, heads: _Heads, valid: Array, asked: tuple[bool, bool]
 ) -> tuple[Array, TokenScores, tuple[Array | None, Array | None]]:
     """Of one chunk [x y c ...]: losses f32[x y], scores, and the gradient of their sum."""
-    table = heads.own.astype(rows.hidden.dtype)
+    table = heads.own
     support = logits(rows.hidden, table, rule.vocab)
     if rows.drawn_by is None or heads.drawn_by is None:
         support = restrict(support, rule.sampling, rows.ids)
