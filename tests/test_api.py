@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -78,7 +79,8 @@ def count_words(worth: Any, ids: Any, mask: Any, references: None) -> tuple[Any,
 
 
 def test_a_step_shows_what_it_sampled_what_that_earned_and_where_it_pushes() -> None:
-    step = emojax.Step(TINY, clips(4), reward=count_words, arrays=lambda t: jnp.arange(384, dtype=jnp.float32))
+    worth = jnp.arange(384, dtype=jnp.float32)
+    step = emojax.Step(TINY, clips(4), reward=count_words, arrays=lambda _: worth, devices=jax.devices()[:1])
     state, (batch,) = step.start(), step.batches(1)
     after, seen = step(state, batch)
     again, same = step(state, batch)

@@ -32,6 +32,7 @@ def caption(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     monkeypatch.setattr(captioning, "load", lambda *_: model())
 
     def run(*files: Path, **flags: Any) -> list[dict[str, Any]]:
+        capsys.readouterr()  # of a call that ended otherwise
         use.caption(files, model="none", workers=0, batch_size=4, **flags)
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 

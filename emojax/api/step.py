@@ -92,6 +92,7 @@ class Step:
         init: Init | None = None,
         reward: RewardFunction | None = None,
         arrays: "Callable[[Tokenizer], Tree] | None" = None,
+        devices: Sequence[Any] | None = None,
     ) -> None:
         """
         Args:
@@ -100,6 +101,7 @@ class Step:
           reward: a traceable (arrays, ids i32[B G T], mask bool[B G T], None) -> reward f32[B G] and its parts by name,
             of one's own, instead of the configuration's.
           arrays: makes, of the policy's tokenizer, the arrays that `reward` reads: arguments of the program.
+          devices: `jax.Device`s; None: all.
         Raises:
           ConfigError, RunError, FileNotFoundError: as training does.
         """
@@ -109,7 +111,7 @@ class Step:
         if not self.clips:
             raise ConfigError("no clip has a caption; a step learns from `captions`")
         self.tokenizer = make_tokenizer(cfg, self.clips, init)
-        self.mesh = stage_mesh(cfg, "grpo")
+        self.mesh = stage_mesh(cfg, "grpo", devices)
         self._references: References | None = None
         if reward is None:
             end = cfg.model.decoder.end_token
