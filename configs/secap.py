@@ -1,11 +1,25 @@
-"""260 real Mandarin utterances with human captions, from nothing: `emojax train --config secap`.
+"""260 real Mandarin utterances with human captions, from nothing: `emojax train --config secap --out DIR`.
 
-The recordings lie in ../shared/data/secap; others by `--set data.manifest=PATH`. Two CPU cores: about 10 minutes. They
-are too few to learn well from: expect the loss to fall to a third, the reward to rise, and Chinese captions that
-stammer and stay below both floors (BENCHMARKS.md).
+The recordings lie in ../shared/data/secap; others by `--set data.manifest=PATH`. The reward reads Chinese: it is
+multilingual-e5-small of the hub, or of a directory,
+
+    emojax train --config secap --set reward.model=DIR --out runs/secap
+
+They are too few to learn well from: expect Chinese captions that stammer and stay below both floors (BENCHMARKS.md).
 """
 
-from emojax.config import Config, Data, Grpo, LlamaConfig, MelEncoderConfig, Model, Optimizer, Reward, Sft
+from emojax.config import (
+    BertConfig,
+    Config,
+    Data,
+    Grpo,
+    LlamaConfig,
+    MelEncoderConfig,
+    Model,
+    Optimizer,
+    Reward,
+    Sft,
+)
 from emojax.config.concepts import CONCEPTS_ZH, TEMPLATES_ZH
 
 
@@ -26,8 +40,12 @@ def config() -> Config:
             video=None,
             decoder=LlamaConfig(vocab=1536),
         ),
-        # no sentence model of Chinese lies in the packages: the emotion words and all words of the references
-        reward=Reward(parts=("wheel*0.5", "rouge_l*0.5"), concepts=CONCEPTS_ZH, templates=TEMPLATES_ZH),
+        reward=Reward(
+            model="intfloat/multilingual-e5-small",
+            sizes=BertConfig(vocab=250_037, layers=12),
+            concepts=CONCEPTS_ZH,
+            templates=TEMPLATES_ZH,
+        ),
         sft=Sft(batch=16, optimizer=Optimizer(learning_rate=1e-3)),
         grpo=Grpo(batch=16, group=6),
     )

