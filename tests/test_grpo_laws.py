@@ -43,7 +43,9 @@ def without_preference(batch: Batch) -> tuple[Batch, np.ndarray]:
     """A reward that is the same for every caption."""
     refs = batch.references
     assert refs is not None
-    batch = batch.replace(references=refs.replace(mask=np.zeros_like(refs.mask)))
+    assert refs.tokens is not None
+    unread = refs.tokens.replace(mask=np.zeros_like(refs.tokens.mask))
+    batch = batch.replace(references=refs.replace(tokens=unread))
     return batch, np.full(CFG.model.decoder.vocab, 0.5, np.float32)
 
 
@@ -159,6 +161,7 @@ def test_what_is_masked_is_not_read(stage: str) -> None:
     r = np.random.default_rng(4)
     b, refs, vocab = BATCH, BATCH.references, CFG.model.decoder.vocab
     assert refs is not None
+    assert refs.tokens is not None
 
     def other(x: np.ndarray, mask: np.ndarray, garbage: np.ndarray | float) -> np.ndarray:
         mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
@@ -166,12 +169,14 @@ def test_what_is_masked_is_not_read(stage: str) -> None:
         return np.where(mask, x, garbage).astype(x.dtype)
 
     heard = np.arange(b.audio.shape[1]) < b.audio_length[:, None]
+    words = refs.tokens
+    garbage = r.integers(0, vocab, words.ids.shape)
     batch = b.replace(
         audio=other(b.audio, heard, np.nan),
         video=other(b.video, b.video_mask, r.integers(0, 256, b.video.shape)),
         transcript=other(b.transcript, b.transcript_mask, r.integers(0, vocab, b.transcript.shape)),
         caption=other(b.caption, b.caption_mask, r.integers(0, vocab, b.caption.shape)),
-        references=refs.replace(ids=other(refs.ids, refs.mask, r.integers(0, vocab, refs.ids.shape))),
+        references=refs.replace(tokens=words.replace(ids=other(words.ids, words.mask, garbage))),
     )
     (state, metrics), (same_state, same_metrics) = usual(stage), step(batch, stage=stage)
     assert_same_bits(state, same_state)

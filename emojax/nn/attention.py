@@ -104,15 +104,13 @@ def shared_attention(q: Array, parts: Sequence[tuple[Array, Array, Array]]) -> A
     b, g, t, _, h = q.shape
     q = rearrange(q, "b g t (k r) h -> b g t k r h", k=parts[0][0].shape[-2])
     axes = ["bskh" if k.ndim == 4 else "bgskh" for k, _, _ in parts]
-    scores = [
-        jnp.einsum(f"bgtkrh,{of}->bkgtrs", q, k, preferred_element_type=jnp.float32)
-        for of, (k, _, _) in zip(axes, parts, strict=True)
-    ]
+    scores = [_product(f"bgtkrh,{of}->bkgtrs", q, k) for of, (k, _, _) in zip(axes, parts, strict=True)]
     visible = jnp.concatenate([jnp.broadcast_to(m, (b, g, t, k.shape[-3])) for k, _, m in parts], -1)
     weights = kernels.softmax(jnp.concatenate(scores, -1) / math.sqrt(h), visible[:, None, :, :, None])
+    weights = weights.astype(parts[0][1].dtype)
     ends = itertools.accumulate(k.shape[-3] for k, _, _ in parts)
     y = sum(
-        jnp.einsum(f"bkgtrs,{of}->bgtkrh", w.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        _product(f"bkgtrs,{of}->bgtkrh", w, v)
         for of, w, (_, v, _) in zip(axes, jnp.split(weights, list(ends)[:-1], -1), parts, strict=True)
     )
     return rearrange(y, "b g t k r h -> b g t (k r) h").astype(q.dtype)
@@ -128,6 +126,20 @@ class View:
     prefix: tuple[KVCache, Array] | None  # [B P K H] of the clip; and what to see of it, broadcast against [B G T P]
     past: KVCache | None  # [B G S K H] of earlier positions: they stand before the queries' own
     mask: Array  # bool, broadcast against [B G T S+T]; of a prefix against [B P P]
+
+
+def _product(axes: str, x: Array, y: Array) -> Array:
+    """An einsum summed in float32. XLA's CPU has no product of bfloat16 for some layouts of it: there the same numbers
+    are multiplied in float32, as it does by itself for the others."""
+
+    def product(x: Array, y: Array) -> Array:
+        return jnp.einsum(axes, x, y, preferred_element_type=jnp.float32)
+
+    if x.dtype == y.dtype == jnp.float32:
+        return product(x, y)
+    return jax.lax.platform_dependent(
+        x, y, cpu=lambda x, y: product(x.astype(jnp.float32), y.astype(jnp.float32)), default=product
+    )
 
 
 def attend(view: View, q: Array, k: Array, v: Array) -> Array:

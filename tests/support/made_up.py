@@ -229,8 +229,8 @@ def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
 
 def run(program: Program, state: TrainState, frozen: Any, batch: Batch, seed: int = 0) -> tuple[TrainState, Metrics]:
     """One step, everything fetched to the host."""
-    if not isinstance(frozen, Frozen):
-        batch = batch.replace(references=None)
+    left_out = {"attributes": None} if isinstance(frozen, Frozen) else {"references": None}
+    batch = batch.replace(**left_out)  # no more than a run gives the stage
     with jax.set_mesh(program.mesh):
         out = program.step(state, frozen, batch, jax.random.key(seed))
     return jax.tree.map(np.array, out)
