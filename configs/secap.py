@@ -5,7 +5,8 @@ multilingual-e5-small of the hub, or of a directory,
 
     emojax train --config secap --set reward.model=DIR --out runs/secap
 
-They are too few to learn well from: expect Chinese captions that stammer and stay below both floors (BENCHMARKS.md).
+They are too few to learn well from: with an English reward the captions were Chinese, stammered and stayed below both
+floors; with this one it has not been measured (BENCHMARKS.md, which has what a linear map reaches, too).
 """
 
 from emojax.config import (
