@@ -41,13 +41,12 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Callable[[int, int, dic
 
 def columns() -> "list[ProgressColumn]":
     """Of a bar; 80 characters hold them and the numbers of Emo-GRPO."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     return [
         TextColumn("{task.description:<10}"),
         BarColumn(bar_width=10),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[numbers]}"),
     ]
