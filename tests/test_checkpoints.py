@@ -105,7 +105,7 @@ def test_the_last_and_the_best_are_kept_and_can_be_asked_for(tmp_path: Path) -> 
     settings = ("checkpoint_every=2", "keep=1", "keep_best=2")
     scores = iter(losses)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "score", lambda values: -next(scores))
+        patch.setattr(checkpoint, "score", lambda values, by: -next(scores))
         run(tmp_path, settings=settings, steps=8)
     assert checkpoint.steps(tmp_path) == [2, 4, 8]
     run(tmp_path / "all", settings=("checkpoint_every=2", "keep=9"), steps=8)
