@@ -139,7 +139,9 @@ def test_every_setting_that_prose_names_exists(page: Path) -> None:
 
     prose = re.sub(r"```(?:bash|sh|python|json).*?```", "", page.read_text(), flags=re.DOTALL)
     for code in re.findall(r"`+([^`]*--set [^`]*)`+", prose):
-        items = [item for item in re.findall(r"--set (\S+)", code) if not item.isupper() and "PART" not in item]
+        items = [
+            item.strip("'") for item in re.findall(r"--set (\S+)", code) if not item.isupper() and "PART" not in item
+        ]
         presets.load("demo", [item for item in items if "NAME" not in item])
 
 
