@@ -35,12 +35,12 @@ class References:
     """What the parts of a reward read of each clip, made once before training; None: no part reads it."""
 
     present: Array  # bool[B R] False on padding, and on a caption without a single letter
-    tokens: Text | None = None  # [B R T'] of the reference captions, the reward model's, without its special tokens
-    embedding: Array | None = None  # f32[B R E] sentence embeddings, unit length
-    words: Text | None = None  # [B R W]
-    policy: Text | None = None  # [B R T] the policy's tokens
-    transcript: Text | None = None  # words [B W]
-    own: dict[str, Tree] = dataclasses.field(default_factory=dict)  # what a part alone reads, by its name
+    tokens: Any = None  # Text [B R T'] of the reference captions, the reward model's, without its special tokens
+    embedding: Any = None  # f32[B R E] sentence embeddings, unit length
+    words: Any = None  # Text [B R W]
+    policy: Any = None  # Text [B R T] the policy's tokens
+    transcript: Any = None  # Text, words [B W]
+    own: Any = dataclasses.field(default_factory=dict)  # what a part alone reads, by its name; of one part, that
 
 
 @struct.dataclass

@@ -187,6 +187,7 @@ def test_freeze_says_nothing_of_adapters() -> None:
     trained, _ = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
     paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(trained)]
     assert {path.split(".")[1] for path in paths if not freeze.is_adapter(path)} == {
+        "attributes",
         "audio_projector",
         "video_projector",
     }

@@ -61,6 +61,7 @@ def test_a_run_from_before_there_were_adapters_is_gone_on_with(tmp_path: Path) -
     del old["lora"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     open_run(tmp_path, "sft", cfg, resume=True, overwrite=False)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')  # a directory without a step is no run
     with pytest.raises(RunError, match=r"lora.rank: 8 there, 4 now"):
         open_run(tmp_path, "sft", presets.override(cfg, ["lora.rank=4"]), resume=True, overwrite=False)
 

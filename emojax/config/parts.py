@@ -62,7 +62,7 @@ def read(text: str) -> Part:
     require(name.isidentifier(), f"reward.parts {text!r}: as={name!r} is no name; use letters, digits and _")
     gate = options.pop("if", None)
     weight = _number(found["weight"] or "1", f"reward.parts {text!r}: the weight")
-    return Part(found["name"], name, weight, gate and _gate(gate, text), tuple(options.items()))
+    return Part(found["name"], name, weight, _gate(gate, text) if gate else None, tuple(options.items()))
 
 
 def _gate(written: str, text: str) -> Gate:

@@ -148,5 +148,6 @@ def _rows(tree: Any, rows: np.ndarray) -> Any:
     if isinstance(tree, dict):
         return {name: _rows(x, rows) for name, x in tree.items()}
     if is_dataclass(tree) and not isinstance(tree, type):
-        return replace(tree, **{f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)})
+        here: Any = tree
+        return replace(here, **{f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)})
     return tree[rows]

@@ -205,7 +205,8 @@ def resized(frames: np.ndarray, size: int, resize: int | None, filter: Filter) -
     import av
 
     made = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
-    return np.stack([_picture(frame, size, resize, filter) for frame in made])
+    scale = _scaler()
+    return np.stack([_picture(frame, scale, size, resize, filter) for frame in made])
 
 
 def _matrix(frame: "VideoFrame") -> np.ndarray:

@@ -16,8 +16,10 @@ Masks are True where a query may look. Scores and softmax are float32. A row tha
         query 2   0 0 0 0 1    1 1 1
 """
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -109,11 +111,11 @@ def shared_attention(q: Array, parts: Sequence[tuple[Array, Array, Array]]) -> A
     weights = kernels.softmax(jnp.concatenate(scores, -1) / math.sqrt(h), visible[:, None, :, :, None])
     weights = weights.astype(parts[0][1].dtype)
     ends = itertools.accumulate(k.shape[-3] for k, _, _ in parts)
-    y = sum(
+    shares = [
         _product(f"bkgtrs,{of}->bgtkrh", w, v)
         for of, w, (_, v, _) in zip(axes, jnp.split(weights, list(ends)[:-1], -1), parts, strict=True)
-    )
-    return rearrange(y, "b g t k r h -> b g t (k r) h").astype(q.dtype)
+    ]
+    return rearrange(functools.reduce(operator.add, shares), "b g t k r h -> b g t (k r) h").astype(q.dtype)
 
 
 @struct.dataclass

@@ -3,7 +3,7 @@
 In the graph it is made of the policy's token ids; `reader.py` makes the same of plain strings.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -25,10 +25,10 @@ class Captions:
     """G captions of B clips; None: no part asks for it."""
 
     policy: Text  # [B G T] the policy's tokens, without its end token
-    bytes: Text | None = None  # [B G Y] of UTF-8
-    words: Text | None = None  # [B G W] see words.py
-    tokens: Text | None = None  # [B G S] the reward model's tokens, without its special tokens
-    embedding: Array | None = None  # f32[B G E] of its sentence encoder, unit length
+    bytes: Any = None  # Text [B G Y] of UTF-8
+    words: Any = None  # Text [B G W] see words.py
+    tokens: Any = None  # Text [B G S] the reward model's tokens, without its special tokens
+    embedding: Any = None  # f32[B G E] of its sentence encoder, unit length
 
 
 @struct.dataclass
@@ -50,7 +50,7 @@ class RewardStatic:
     @property
     def needs(self) -> frozenset[str]:
         """What the parts ask for."""
-        return frozenset().union(*(part.needs for part in self.parts))
+        return frozenset(need for part in self.parts for need in part.needs)
 
 
 def read(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> Captions:
@@ -65,7 +65,7 @@ def read(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> C
     if model.tables is not None:
         policy = model.tables.policy if isinstance(model.tables, text.Tables) else model.tables
         spelled = Text(*policy_bytes(policy, *flat, static.max_bytes))
-        found = found.replace(**of_bytes(model, static, spelled))
+        found = replace(found, **of_bytes(model, static, spelled))
     return jax.tree.map(lambda x: rearrange(x, "(b g) ... -> b g ...", b=clips), constrain(found))
 
 

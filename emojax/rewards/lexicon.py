@@ -128,7 +128,8 @@ def build(attributes: Sequence[Attribute]) -> Lexicon:
     for state, numbers in enumerate(ends):
         sets[state, list(numbers)] = True
     owner = np.repeat(np.arange(len(attributes), dtype=np.int32), [len(a.values) for a in attributes])
-    return Lexicon(*(_array(x) for x in (letter, table, sets, owner)), tuple(a.name for a in attributes))
+    arrays = [_array(x) for x in (letter, table, sets, owner)]
+    return Lexicon(arrays[0], arrays[1], arrays[2], arrays[3], tuple(a.name for a in attributes))
 
 
 def _array(x: np.ndarray) -> Array:

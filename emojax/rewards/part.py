@@ -44,7 +44,7 @@ class Scorer:
 
     @property
     def needs(self) -> frozenset[str]:
-        found = getattr(self.file, "NEEDS", ())
+        found: Any = getattr(self.file, "NEEDS", ())
         return frozenset(found(self.options) if callable(found) else found)
 
     def called(self, function: str, *arguments: Any) -> Any:

@@ -75,7 +75,7 @@ def compare(
     parts, besides = {}, {}
     for part in static.parts:
         name = part.part.name
-        given = model.parts.get(name), captions, refs.replace(own=refs.own.get(name))
+        given = model.parts.get(name), captions, dataclasses.replace(refs, own=refs.own.get(name))
         parts[name] = part.called("score", *given)
         besides |= part.called("details", *given) or {}
     return combine.combine(parts, [part.part for part in static.parts]), parts | besides

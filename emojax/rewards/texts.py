@@ -30,7 +30,9 @@ def references(read: Reader, clips: Sequence[Scored], limit: int) -> References:
         return jax.tree.map(lambda x: x[index], make(texts))
 
     tokens = of(read.tokens) if "tokens" in needs else None
-    there = np.array([bool(text.strip()) for text in texts], bool)[index] if tokens is None else tokens.mask.any(-1)
+    there: Any = (
+        np.array([bool(text.strip()) for text in texts], bool)[index] if tokens is None else tokens.mask.any(-1)
+    )
     own = {part.part.name: found for part in read.parts if (found := part.called("of_clips", read, clips)) is not None}
     return References(
         present=there,

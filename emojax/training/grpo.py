@@ -122,7 +122,8 @@ def updates(
     """`cfg.grpo.updates` optimizer updates on one rollout. Returns the scores and metrics of each, [updates ...]."""
     grpo, ids, mask = cfg.grpo, rows.samples.ids, rows.samples.mask
     rule = Rule(cfg.model.decoder.vocab, grpo.sampling)
-    ref_head = old_head = None
+    ref_head: Any = None
+    old_head: Any = None
     if rows.reference is not None:
         ref_head = lm.head(cast(reference, cfg))
     if grpo.updates > 1 and restricts(grpo.sampling):  # the support of the rollout, whatever is learnt since

@@ -98,6 +98,7 @@ def held_out_sums(
         with matmul_precision(cfg):
             _, drawn = sample(captioner, batch, key, cfg, group=1, sampling=sampling)
         with jax.default_matmul_precision("float32"):
+            assert batch.references is not None, "clips that are scored have references"
             total, parts = rewards.score(model, static, drawn.ids, drawn.mask, batch.references)
         tokens, pairs = drawn.mask.sum(-1).astype(jnp.float32), distinct_pairs(drawn.ids, drawn.mask)
         told = {"reward": total} | {f"reward_{name}": part for name, part in parts.items()} | {"length": tokens}

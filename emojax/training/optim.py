@@ -80,7 +80,8 @@ def update(
 
 def _made(opt_state: Tree) -> Array:
     """i32[] updates until now, those that were skipped not counted."""
-    return optax.tree_utils.tree_get_all_with_path(opt_state, "count")[0][1]
+    counts = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
+    return counts[0][1] if counts else jnp.zeros((), jnp.int32)  # an optimizer that does not count
 
 
 def accumulate(

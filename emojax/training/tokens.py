@@ -7,7 +7,7 @@ it, and the backward pass hands it on. What is off the mask is put last, and chu
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -135,10 +135,15 @@ def _backward(rule: Rule, objective: Objective, gradient: Any, cotangents: Any) 
     if isinstance(total, jax.custom_derivatives.SymbolicZero):
         hidden = head = None
 
-    def times(x: Array | None) -> Array | None:
-        return None if x is None else x * total.astype(x.dtype)
+    def times(x: Array) -> Array:
+        return x * total.astype(x.dtype)
 
-    return _Captions(times(hidden), None, None, None, None), _Heads(times(head), None, None), None
+    nothing: Any = None  # of what has no gradient
+    return (
+        _Captions(times(hidden) if hidden is not None else nothing, nothing, None, None, None),
+        _Heads(times(head) if head is not None else nothing, None, None),
+        None,
+    )
 
 
 _loss.defvjp(_forward, _backward, symbolic_zeros=True)
@@ -157,7 +162,7 @@ def _chunks(
     Every device has its own tokens first, padding last, and sums a gradient of its own: they are added after the loop.
     """
     (x, y), (b, g, t) = cuts("B G", mask.shape), mask.shape
-    kind, heads = heads.own.dtype, heads.replace(own=heads.own.astype(captions.hidden.dtype))
+    kind, heads = heads.own.dtype, replace(heads, own=heads.own.astype(captions.hidden.dtype))
     size = b // x * (g // y) * t
     count = -(-size // max(CHUNK // heads.own.shape[0], LEAST))
     width = -(-size // count)

@@ -59,7 +59,7 @@ def arrays(options: Options, reader: Reader) -> Frequencies:
             log[: len(kept)] = np.log([counts[gram] for gram in kept])
         grams.append(table)
         logs.append(log)
-    found: Any = Frequencies(tuple(grams), tuple(logs), np.float32(math.log(max(len(documents), 1))))
+    found: Any = Frequencies(tuple(grams), tuple(logs), np.float32(math.log(max(len(documents), 1))))  # pyright: ignore[reportArgumentType] on the host
     return found
 
 

@@ -29,6 +29,7 @@ def arrays(options: Options, reader: Reader) -> Coordinates:
 
 
 def shapes(options: Options, reader: Reader) -> Coordinates:
+    assert reader.sentence, "a part that reads embeddings has a sentence model"
     anchors = np.random.default_rng(0).normal(size=(len(reader.reward.concepts), 1, reader.sentence.width))
     return emotion.build_space(list(anchors), reader.reward.coordinates, reader.reward.center)
 

@@ -39,7 +39,7 @@ def arrays(options: Options, reader: Reader) -> Vectors:
     single = np.asarray(numbers.mask).sum(-1) == 1  # a phrase of several words is none that is looked for
     word, vector = np.asarray(numbers.ids)[single, 0], np.array(list(found.values()), np.float32)[single]
     order = np.argsort(word, kind="stable")
-    sorted_: Any = Vectors(word[order], vector[order])
+    sorted_: Any = Vectors(word[order], vector[order])  # pyright: ignore[reportArgumentType] on the host
     return sorted_
 
 
