@@ -148,6 +148,6 @@ def _rows(tree: Any, rows: np.ndarray) -> Any:
     if isinstance(tree, dict):
         return {name: _rows(x, rows) for name, x in tree.items()}
     if is_dataclass(tree) and not isinstance(tree, type):
-        here: Any = tree
-        return replace(here, **{f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)})
+        values: dict[str, Any] = {f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)}
+        return type(tree)(**values)
     return tree[rows]

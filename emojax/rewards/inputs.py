@@ -64,7 +64,7 @@ def read(model: RewardModel, static: RewardStatic, ids: Array, mask: Array) -> C
     found = Captions(Text(flat[0], flat[1] & (flat[0] != static.end)))
     if model.tables is not None:
         policy = model.tables.policy if isinstance(model.tables, text.Tables) else model.tables
-        spelled = Text(*policy_bytes(policy, *flat, static.max_bytes))
+        spelled = Text(*policy_bytes(policy, flat[0], flat[1], static.max_bytes))
         found = replace(found, **of_bytes(model, static, spelled))
     return jax.tree.map(lambda x: rearrange(x, "(b g) ... -> b g ...", b=clips), constrain(found))
 

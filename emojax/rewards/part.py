@@ -45,7 +45,8 @@ class Scorer:
     @property
     def needs(self) -> frozenset[str]:
         found: Any = getattr(self.file, "NEEDS", ())
-        return frozenset(found(self.options) if callable(found) else found)
+        asked: Any = found(self.options) if callable(found) else found
+        return frozenset(asked)
 
     def called(self, function: str, *arguments: Any) -> Any:
         """What a function of the file gives; None where it has none."""

@@ -74,7 +74,8 @@ def load(model: str) -> tuple[Sentence, SentenceConfig, "Tokenizer"]:
       FileNotFoundError: the model, or a file of it, is nowhere; says how to get it.
       ValueError: a setting that is not implemented, or weights that do not fit.
     """
-    return (weights(model), *settings(model))
+    cfg, tokenizer = settings(model)  # first: a wrong setting is told before weights that do not fit it
+    return weights(model), cfg, tokenizer
 
 
 def settings(model: str) -> tuple[SentenceConfig, "Tokenizer"]:
