@@ -69,7 +69,7 @@ def test_a_sentencepiece_model_alone_names_the_extra_that_reads_it(
 ) -> None:
     (tmp_path / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
     monkeypatch.setattr(text, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r"tokenizer.model alone.*pip install 'emojax\[sentencepiece\]'"):
+    with pytest.raises(FileNotFoundError, match=r"tokenizer.model alone.*pip install -e '\.\[sentencepiece\]'"):
         pretrained_tokenizer(tmp_path)
     extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert any(line.startswith("sentencepiece") for line in extras["optional-dependencies"]["sentencepiece"])

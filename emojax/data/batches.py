@@ -4,7 +4,7 @@ shuffled, resumable by `i` alone."""
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from emojax.data.reader import Decoded, Part, Reader, View, beyond, collate, dec
 from emojax.data.text import END
 from emojax.data.views import Hiding, view
 from emojax.data.workers import prefetch
-from emojax.types import Batch, References
+from emojax.types import Batch, References, Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -147,7 +147,7 @@ def _rows(tree: Any, rows: np.ndarray) -> Any:
         return None
     if isinstance(tree, dict):
         return {name: _rows(x, rows) for name, x in tree.items()}
-    if is_dataclass(tree) and not isinstance(tree, type):
+    if isinstance(tree, References | Text):
         values: dict[str, Any] = {f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)}
         return type(tree)(**values)
     return tree[rows]
