@@ -1,6 +1,6 @@
 """The built-in corpus from files to captions: `emojax demo`, on two CPU cores.
 
-About 8 minutes. Held-out speakers' emotions named right in four of five clips, their sex in nearly all (BENCHMARKS.md).
+Some ten minutes. Held-out speakers' emotions named right in five of six clips, their sex in nearly all (BENCHMARKS.md).
 Advantages are not divided by the group's deviation: samples that differ in wording alone would count as much as samples
 that differ in the emotion, and captions would all take the one wording that suits best.
 """
