@@ -137,11 +137,12 @@ def _product(axes: str, x: Array, y: Array) -> Array:
     def product(x: Array, y: Array) -> Array:
         return jnp.einsum(axes, x, y, preferred_element_type=jnp.float32)
 
+    def widened(x: Array, y: Array) -> Array:
+        return jnp.einsum(axes, x.astype(jnp.float32), y.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+
     if x.dtype == y.dtype == jnp.float32:
         return product(x, y)
-    return jax.lax.platform_dependent(
-        x, y, cpu=lambda x, y: product(x.astype(jnp.float32), y.astype(jnp.float32)), default=product
-    )
+    return jax.lax.platform_dependent(x, y, cpu=widened, default=product)
 
 
 def attend(view: View, q: Array, k: Array, v: Array) -> Array:
