@@ -126,7 +126,7 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
         about = {"reward_by": name_of(cfg.reward), "broken": len(test) - len(whole)}
         rows = {}
         for name, found in captions.items():
-            rows |= {key: row | about for key, row in rows_of(cfg, {name: found}, kept, training).items()}
+            rows |= {key: row | about for key, row in rows_of(cfg, {name: found}, kept, reward).items()}
             bar(len(rows), len(captions), {})
         for fact, right in probed.items():
             rows["grpo"]["facts"][fact]["probe"] = right

@@ -76,10 +76,10 @@ def evaluate(
     found, broken = _made(captions, clips)
     cfg, whose = (cfg, f"of {cfg.name}") if cfg is not None else _own(captions)
     kept = [clip for clip in clips if clip.id not in broken]
-    sets = {"captions": found}
+    sets, reward = {"captions": found}, reward_of_texts(cfg.reward, training or ())
     if training is not None:
-        sets = floors(cfg, training, kept, reward_of_texts(cfg.reward, training)) | sets
-    rows = rows_of(cfg, sets, kept, training or ())
+        sets = floors(cfg, training, kept, reward) | sets
+    rows = rows_of(cfg, sets, kept, reward)
     about = {"reward_by": f"{name_of(cfg.reward)} ({whose})", "broken": len(broken)}
     return {name: row | about for name, row in rows.items()}
 
@@ -88,10 +88,10 @@ def rows_of(
     cfg: Config,
     captions: Mapping[str, Mapping[str, str]],
     clips: Sequence[Clip],
-    training: Sequence[Clip] = (),
+    reward: Any,
 ) -> Rows:
-    """A row for each set of captions by clip id."""
-    reward, about = reward_of_texts(cfg.reward, training), known_facts(cfg.reward)
+    """A row for each set of captions by clip id; `reward` is that of `reward_of_texts`."""
+    about = known_facts(cfg.reward)
     return {name: all_metrics(found, clips, reward, about) for name, found in captions.items()}
 
 

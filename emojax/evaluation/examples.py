@@ -7,6 +7,7 @@ from emojax.evaluation.facts import wrong
 from emojax.evaluation.floors import Reward
 from emojax.evaluation.report import Scorable
 from emojax.rewards.facts import values_of
+from emojax.rewards.lexicon import stated
 
 
 def examples(
@@ -26,7 +27,7 @@ def examples(
     texts = [last[clip.id] for clip in clips]
     known = [values_of(clip) for clip in clips]
     scores = reward(texts, clips)["reward"]
-    faults = [wrong(text, truth, about) for text, truth in zip(texts, known, strict=True)]
+    faults = [wrong(stated(text, about), truth) for text, truth in zip(texts, known, strict=True)]
     order = sorted(range(len(clips)), key=lambda i: (len(faults[i]), -scores[i]))
     ends = {"Where it was right": order[:most], "Where it was most wrong": order[most:][-most:][::-1]}
     lines = []

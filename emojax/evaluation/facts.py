@@ -1,7 +1,7 @@
 """Facts in captions: how many captions state each, and how many of those are right."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from emojax.config.concepts import Attribute
@@ -40,13 +40,14 @@ def facts(captions: Sequence[str], clips: Sequence[Known], about: Sequence[Attri
             "constant": Counter(there.values()).most_common(1)[0][1] / len(there),
             "clips": len(there),
         }
-    sound = [not wrong(caption, truth, about) for caption, truth in zip(captions, truths, strict=True)]
+    sound = [not wrong(values, truth) for values, truth in zip(named, truths, strict=True)]
     return out | {"none_wrong": sum(sound) / len(sound) if out else None}
 
 
-def wrong(caption: str, known: Mapping[str, str | None], about: Sequence[Attribute]) -> list[str]:
-    """The facts that a caption states otherwise than they are known (`rewards.facts.values_of`)."""
-    return [fact for fact, values in stated(caption, about).items() if known.get(fact) and values != {known[fact]}]
+def wrong(named: Mapping[str, Set[str]], known: Mapping[str, str | None]) -> list[str]:
+    """The facts that a caption states (`rewards.lexicon.stated`) otherwise than they are known
+    (`rewards.facts.values_of`)."""
+    return [fact for fact, values in named.items() if known.get(fact) and values != {known[fact]}]
 
 
 def grid(rows: Mapping[str, Row]) -> list[list[str]]:
