@@ -6,7 +6,7 @@ from emojax.config import Corpus
 from emojax.corpus.synthetic import describe
 from emojax.evaluation.fluency import fluency
 
-RECORDS = describe(Corpus(clips=900, speakers=24), 0)
+RECORDS = describe(Corpus(clips=900, speakers=24))
 TRAIN = [text for r in RECORDS if r["split"] == "train" for text in r["captions"]]
 TEST = [text for r in RECORDS if r["split"] == "test" for text in r["captions"]]
 READ = fluency(TRAIN, TEST)
