@@ -63,7 +63,7 @@ def by_blocks(q: Array, k: Array, v: Array, mask: Array | None, bias: Array | No
     size = -(-t // count)
     count = -(-t // size)
 
-    def cut(x: Array | None, axis: int) -> Array | None:
+    def blocks(x: Array | None, axis: int) -> Array | None:
         """[... T ...] -> [blocks ... size ...]; what is the same for every query stays as it is."""
         if x is None or x.ndim < -axis or x.shape[axis] == 1:
             return None
@@ -79,7 +79,7 @@ def by_blocks(q: Array, k: Array, v: Array, mask: Array | None, bias: Array | No
         seen, added = (given if own is None else own for own, given in zip(rest, (mask, bias), strict=True))
         return whole(part, wide[0].astype(k.dtype), wide[1].astype(v.dtype), seen, added)
 
-    _, y = jax.lax.scan(lambda _, xs: (None, block(wide, xs)), None, (cut(q, -3), cut(mask, -2), cut(bias, -2)))
+    _, y = jax.lax.scan(lambda _, xs: (None, block(wide, xs)), None, (blocks(q, -3), blocks(mask, -2), blocks(bias, -2)))
     return rearrange(jnp.moveaxis(y, 0, -4), "... c t n h -> ... (c t) n h")[..., :t, :, :]
 
 

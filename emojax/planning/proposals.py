@@ -90,11 +90,11 @@ def settings(cfg: Config, other: Config) -> tuple[str, ...]:
 def meshes(devices: int, fsdp: int, model: int, valid: Callable[[int, int], bool]) -> list[Mesh]:
     """Meshes that shard weights more than (fsdp, model) does, each more than the one before; heads last."""
     pairs = [(m, f) for m in divisors(devices) for f in divisors(devices // m) if m >= model and valid(f, m)]
-    found, cut = [], fsdp * model
+    found, shards = [], fsdp * model
     for m, f in sorted(pairs):
-        if f * m > cut:
+        if f * m > shards:
             found.append(Mesh(fsdp=f, model=m))
-            cut = f * m
+            shards = f * m
     return found
 
 

@@ -138,7 +138,7 @@ def proposal(
     def shape(one: Config) -> Mapping[str, int]:
         return make_mesh(one, program, devices).shape
 
-    def cut(fsdp: int, model: int) -> Config:
+    def sharded(fsdp: int, model: int) -> Config:
         return dataclasses.replace(cfg, mesh=Mesh(fsdp=fsdp, model=model))
 
     def look(one: Config) -> Outcome:
@@ -152,9 +152,9 @@ def proposal(
     valid = proposals.allowed(shape)
     fsdp, model = mesh.shape["fsdp"], mesh.shape["model"]
     sizes = proposals.meshes(
-        len(devices), fsdp, model, lambda f, m: bool(proposals.ladder(cut(f, m), program, (), valid))
+        len(devices), fsdp, model, lambda f, m: bool(proposals.ladder(sharded(f, m), program, (), valid))
     )
-    now = cut(fsdp, model)  # one mesh for all micro-batches
+    now = sharded(fsdp, model)  # one mesh for all micro-batches
     best, tried = proposals.search(now, outcome, proposals.ladder(now, program, sizes, valid), look)
     return {
         "settings": None if best is None else named(best),
