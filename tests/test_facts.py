@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from emojax.api.subsets import told_by
 from emojax.config import ConfigError, Corpus, Reward
 from emojax.config.concepts import ATTRIBUTES, CONCEPTS_ZH, Attribute, Concept
 from emojax.corpus.synthetic import describe
@@ -117,6 +118,15 @@ def test_captions_of_one_stream_claim_what_it_tells() -> None:
                 if named.get("emotion") == {"neutral"} != {record["emotion"]}:
                     named = {name: values for name, values in named.items() if name not in ("emotion", "intensity")}
                 assert all(values == {truth[name]} for name, values in named.items()), text
+
+
+def test_the_emotion_of_a_stream_is_what_its_own_captions_name() -> None:
+    of = {"video": ("A calm man is seen.",), "audio": ("A man sounds sad.", "The man sounds gloomy.")}
+    clip = Clip("a", emotion="sad", captions_of=of)
+    found = {stream: told_by(stream, clip, ABOUT[0]).emotion for stream in ("video", "audio", None)}
+    assert found == {"video": "neutral", "audio": "sad", None: "sad"}
+    torn = Clip("b", emotion="sad", captions_of={"video": ("A calm man is seen.", "A happy man is seen.")})
+    assert told_by("video", torn, ABOUT[0]).emotion == "sad"
 
 
 def test_a_value_without_words_is_refused() -> None:

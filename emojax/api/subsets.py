@@ -8,24 +8,31 @@ import numpy as np
 
 from emojax import captioning
 from emojax.captioning.prefixes import media_prefixes
+from emojax.config.concepts import Attribute
 from emojax.data.clips import Clip
 from emojax.evaluation import emotion_accuracy
 from emojax.evaluation.facts import facts, grid
 from emojax.evaluation.fluency import fluency
 from emojax.evaluation.probe import probe
 from emojax.evaluation.report import ruled
-from emojax.rewards.facts import known_facts
+from emojax.rewards.facts import EMOTION, known_facts
+from emojax.rewards.lexicon import stated
 
 _HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
+_LEFT = {"no video": "audio", "no audio": "video"}  # whose own captions say what can be told
 
 
 def rows(
     model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], whole: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """For each subset of the streams `emotion_accuracy`, `facts`, and `fluent`: the share of captions that read like
-    the training captions (`evaluation.fluency`). Clips that have nothing else to see or hear are left out."""
+    the training captions (`evaluation.fluency`). Clips that have nothing else to see or hear are left out.
+
+    Without a film, or without sound, the emotion is what the other stream alone tells, where the clip has captions of
+    that stream (`captions_of`): no voice tells what only the face shows.
+    """
     about = known_facts(model.cfg.reward)
-    reads = fluency([text for c in training for text in c.captions], [text for c in test for text in c.captions])
+    reads = fluency(*([text for clip in side for text in _texts(clip)] for side in (training, test)))
     found = {"all": dict(whole)}
     for name, stream in _HIDDEN.items():
         left = [dataclasses.replace(clip, **{stream: None}) for clip in test if clip.id in whole]
@@ -34,7 +41,7 @@ def rows(
         found[name] = {r["id"]: r["caption"] for r in records if "caption" in r}
     out = {}
     for name, captions in found.items():
-        clips = [clip for clip in test if clip.id in captions]
+        clips = [told_by(_LEFT.get(name), clip, about[0]) for clip in test if clip.id in captions]
         texts = [captions[clip.id] for clip in clips]
         if texts:
             out[name] = {
@@ -46,6 +53,19 @@ def rows(
     return out
 
 
+def _texts(clip: Clip) -> list[str]:
+    """All captions of a clip, and of each of its streams alone."""
+    return [text for captions in (clip.captions, *clip.captions_of.values()) for text in captions]
+
+
+def told_by(stream: str | None, clip: Clip, emotion: Attribute) -> Clip:
+    """The clip with the emotion that the captions of a stream alone name; as it is, where they name none or several."""
+    named = {
+        value for text in clip.captions_of.get(stream or "", ()) for value in stated(text, (emotion,)).get(EMOTION, ())
+    }
+    return dataclasses.replace(clip, emotion=named.pop()) if len(named) == 1 else clip
+
+
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
     """`rows` as a table; empty where there is nothing to show."""
     lines = grid(found)[: 1 + len(found)]
@@ -53,7 +73,10 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     fluent = ["fluent", *(f"{100 * row['fluent']:.0f}" for row in found.values())]
     table = ruled([[*line, cell] for line, cell in zip(lines, fluent, strict=True)])
-    return f"## With less\n\n{table}\nFluent: percent of captions that read like the training captions.\n\n"
+    return (
+        f"## With less\n\n{table}\nWithout video or audio the emotion is what the other tells. Fluent: percent "
+        "of captions that read like the training captions.\n\n"
+    )
 
 
 def probed(

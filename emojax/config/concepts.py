@@ -108,9 +108,9 @@ ATTRIBUTES = (  # of the built-in corpus: every word by which its captions state
     Attribute(
         "timbre",
         (
-            Concept("deep", ("deep voice", "low-pitched voice", "dark, resonant voice")),
-            Concept("medium", ("voice of medium pitch", "mid-range voice", "average register")),
-            Concept("high", ("high voice", "high-pitched voice", "light, clear voice")),
+            Concept("deep", ("deep voice", "deep, resonant voice", "low-pitched voice")),
+            Concept("medium", ("mid-range voice", "mid-range, smooth voice", "voice of medium pitch")),
+            Concept("high", ("high voice", "high, clear voice", "light, bright voice")),
         ),
     ),
     Attribute(

@@ -29,7 +29,7 @@ from emojax.config.concepts import CONCEPTS
 from emojax.corpus import captions, face, voice, wording
 from emojax.corpus.speakers import SPLITS, Speaker, make_speakers
 
-FORMAT = 3  # raised whenever the same corpus and seed come to give other files
+FORMAT = 4  # raised whenever the same corpus and seed come to give other files
 TOLD = ("voice", "face", "both", "both")  # what tells the emotion, in equal shares
 STRENGTH = {"none": 0.0, "slight": 0.7, "moderate": 1.1, "strong": 1.8}  # of an emotion's effect, by intensity
 T = TypeVar("T")

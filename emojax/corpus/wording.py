@@ -182,10 +182,10 @@ PEOPLE = {
     ("man", "middle-aged"): ("a middle-aged man", "a man in his forties", "a mature gentleman"),
     ("man", "elderly"): ("an elderly man", "an old gentleman", "a grey-haired man"),
 }
-TIMBRES = {
-    "deep": ("a deep voice", "a low-pitched voice", "a dark, resonant voice"),
-    "medium": ("a voice of medium pitch", "a mid-range voice", "an average register"),
-    "high": ("a high voice", "a high-pitched voice", "a light, clear voice"),
+TIMBRES = {  # each begins alike twice in three: where one value has the commoner first word, a guess would be that word
+    "deep": ("a deep voice", "a deep, resonant voice", "a low-pitched voice"),
+    "medium": ("a mid-range voice", "a mid-range, smooth voice", "a voice of medium pitch"),
+    "high": ("a high voice", "a high, clear voice", "a light, bright voice"),
 }
 
 SENTENCES = (  # of what is said; one of the words between bars is drawn
