@@ -5,6 +5,7 @@ What one test, worker or process has compiled, the others of the session read.
 
 import os
 
+from support.long import LONG
 from support.xla_flags import CHEAP, HAS_EMITTERS_FLAG
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -63,8 +64,13 @@ def forget_programs() -> Iterator[None]:
         gc.collect()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not ask for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.option.markexpr == "not slow":  # slow tests run in the order that they are asked for in
+    for item in items:
+        file, name = item.path.stem, item.name
+        if LONG & {file, f"{file}::{name}", f"{file}::{name.partition('[')[0]}"}:
+            item.add_marker("long")
+    if config.option.markexpr.startswith("not slow"):  # slow tests run in the order that they are asked for in
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

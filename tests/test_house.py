@@ -10,6 +10,7 @@ import pytest
 
 import emojax
 from emojax.config import presets
+from support.long import LONG
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "emojax"
@@ -134,3 +135,10 @@ def test_the_corpus_of_a_run_from_before_its_seed_was_its_own_is_the_same(tmp_pa
     del values["data"]["corpus"]["seed"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert presets.read_json(tmp_path / "config.json") == presets.override(cfg, ["data.corpus.seed=3"])
+
+
+def test_what_is_listed_as_long_is_there() -> None:
+    for name in LONG:
+        file, _, function = name.partition("[")[0].partition("::")
+        text = (ROOT / "tests" / f"{file}.py").read_text()
+        assert f"def {function}(" in text if function else "def test_" in text, name
