@@ -1,7 +1,7 @@
 """Tests of more than some seconds each, mostly whole programs compiled: CI runs them all, the default suite does not.
 
 A name is a test's file, its function or its function with its case, as pytest has them: `test_bare`,
-`test_lora::test_merging`, `test_sums::test_nothing_narrower[bart]`. Of each law the quickest case stays with the others.
+`test_lora::test_merging`, `test_sums::test_nothing_narrower[bart]`. The quickest case of a law stays with the rest.
 """
 
 LONG = {
