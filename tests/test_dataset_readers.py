@@ -16,6 +16,7 @@ from emojax.datasets.mer2025 import openset
 from emojax.datasets.report import Report
 from emojax.datasets.tree import DatasetError, walk
 from support.dataset_trees import TREES, lay, media
+from support.media_files import write_av
 
 Read = Callable[..., tuple[dict[str, Clip], Report]]
 
@@ -81,6 +82,16 @@ def test_mer_reads_three_spellings_nested_folders_and_invents_no_neutral(read: R
     kept, report = read("mer2025", keep_uncaptioned=True)
     assert (kept["sample_1"].emotion, report.unmapped) == ("happy", {"worried": 1})
     assert kept["sample_4"].extra == {"label": "worried"}
+
+
+def test_a_film_without_pictures_is_sound_alone(read: Read, tmp_path: Path) -> None:
+    """MERTools issue 8: nearly all of `samplenew3_` are such."""
+    lay(tmp_path, {"track1_train.csv": "name,discrete\nsamplenew3_1,happy\nsamplenew3_2,sad\n", "video/x": b""})
+    write_av(tmp_path / "video/samplenew3_1.mp4", audio="aac")
+    write_av(tmp_path / "video/samplenew3_2.mp4", "mpeg4", "aac")
+    clips, _ = read("mer2025", tmp_path, keep_uncaptioned=True)
+    assert [clip.video is not None for clip in clips.values()] == [False, True]
+    assert all(clip.audio is not None for clip in clips.values())
 
 
 def test_mer2023_keeps_its_noisy_and_unlabelled_tests_out_of_train(read: Read) -> None:
