@@ -26,6 +26,7 @@ COMMANDS = {
     "grpo": train.grpo,
     "train": train.train,
     "import": datasets.import_,
+    "manifest": datasets.manifest,
     "encode": encode.encode,
     "caption": use.caption,
     "evaluate": use.evaluate,

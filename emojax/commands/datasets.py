@@ -1,6 +1,8 @@
-"""import: published datasets to manifests."""
+"""import, manifest: published datasets to manifests, and what is done with these."""
 
+import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,3 +74,79 @@ def import_(
     report = import_dataset(catalog.named(name), root, out, options, strict)
     print("\n".join(report.lines()))
     print(f"{report.written.total():,} clips, {out}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Join manifests, and captions from elsewhere, to one."""
+
+    manifests: tyro.conf.Positional[tuple[Path, ...]]  # JSONL manifests, or directories that TFDS wrote
+    out: Path  # manifest to write
+    captions: Path | None = None  # JSONL or CSV of id and caption, joined to clips by id
+    language: str | None = None  # of the captions, of those in `captions_in`
+    prefix: bool = False  # put the source of each clip before its id
+
+
+@dataclass(frozen=True)
+class Split:
+    """Deal clips to splits from a seed."""
+
+    manifest: tyro.conf.Positional[Path]
+    out: Path  # manifest to write
+    validation: float = 0.1  # share of the clips
+    test: float = 0.1  # share of the clips
+    by: Literal["speaker", "label"] = "speaker"  # no speaker in two splits; or labels alike in all
+    of: str | None = None  # the split whose clips are dealt, the others stay; all without it
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Every fault of a manifest, and what is odd about it; exit code 2 where it cannot be used."""
+
+    manifest: tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Clips, hours, labels, languages, lengths of captions, duplicates, split by split."""
+
+    manifest: tyro.conf.Positional[Path]
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False  # print JSON
+
+
+def manifest(work: Annotated[Merge | Split | Check | Stats, tyro.conf.arg(name="")]) -> None:
+    """Join, split, check or count manifests."""
+    from emojax.data.clips import ManifestError, check_manifest, read_manifest, write_manifest
+    from emojax.datasets import captions_file, merging, splitting, stats
+    from emojax.storage import replacing
+
+    match work:
+        case Merge():
+            clips = merging.merge(work.manifests, work.prefix)
+            if work.language is not None:
+                clips = merging.in_language(clips, work.language)
+            if work.captions is not None:
+                clips, strange = captions_file.join(clips, captions_file.read_captions(work.captions))
+                print(f"{work.captions}: {strange:,} ids are of no clip", file=sys.stderr)
+        case Split():
+            clips = read_manifest(work.manifest)
+            shares = {"train": 1 - work.validation - work.test, "validation": work.validation, "test": work.test}
+            chosen = [clip for clip in clips if work.of is None or clip.split == work.of]
+            dealt = {clip.id: clip for clip in splitting.deal(chosen, shares, work.seed, work.by)}
+            clips = [dealt.get(clip.id, clip) for clip in clips]
+        case Check():
+            if faults := check_manifest(work.manifest):
+                print("\n".join(map(str, faults)))
+                raise ManifestError(work.manifest, faults)
+            print(f"{work.manifest}: {len(read_manifest(work.manifest)):,} clips, no fault")
+            return
+        case Stats():
+            clips = read_manifest(work.manifest)
+            found = stats.statistics_of(clips)
+            told = stats.lines(found, {clip.id: clip.split for clip in clips})
+            print(json.dumps(found, ensure_ascii=False) if work.as_json else "\n".join(told))
+            return
+    with replacing(work.out) as new:
+        write_manifest(new, clips)
+    print(f"{len(clips):,} clips, {work.out}", file=sys.stderr)
