@@ -27,6 +27,7 @@ COMMANDS = {
     "train": train.train,
     "import": datasets.import_,
     "manifest": datasets.manifest,
+    "export-data": datasets.export_data,
     "encode": encode.encode,
     "caption": use.caption,
     "evaluate": use.evaluate,

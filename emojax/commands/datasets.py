@@ -1,6 +1,7 @@
-"""import, manifest: published datasets to manifests, and what is done with these."""
+"""import, manifest, export-data: published datasets to manifests, and what is done with these."""
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,3 +151,41 @@ def manifest(work: Annotated[Merge | Split | Check | Stats, tyro.conf.arg(name="
     with replacing(work.out) as new:
         write_manifest(new, clips)
     print(f"{len(clips):,} clips, {work.out}", file=sys.stderr)
+
+
+def export_data(
+    manifest: tyro.conf.Positional[Path],
+    *,
+    tfds: Path | None = None,
+    builder: Path | None = None,
+    name: str | None = None,
+    version: str = "1.0.0",
+    license: str = "",
+    homepage: str = "",
+    citation: Path | None = None,
+) -> None:
+    """Write a manifest's clips as a dataset of TFDS, media and all, which `data.manifest=tfds:NAME` reads.
+
+    Args:
+        manifest: JSONL manifest.
+        tfds: directory of datasets: array_record is written into NAME/VERSION in it, without TensorFlow.
+        builder: directory for the folder NAME instead, which `tfds build` makes the dataset from.
+        name: of the dataset: small letters, digits and _; the manifest's without it.
+        version: of its records; one that is there with others is refused.
+        license: of the recordings.
+        homepage: URL.
+        citation: file with BibTeX.
+    """
+    from emojax.datasets import tfds_export
+    from emojax.errors import ConfigError
+
+    if (tfds is None) == (builder is None):
+        raise ConfigError("give either --tfds, with the directory of datasets, or --builder")
+    name = name or re.sub(r"[^a-z0-9_]", "_", manifest.stem.lower())
+    about = tfds_export.About(
+        name, version, license, homepage, citation.read_text(encoding="utf-8") if citation else ""
+    )
+    if tfds is not None:
+        print(tfds_export.export(manifest, tfds, about))
+    elif builder is not None:
+        print(tfds_export.export_builder(manifest, builder, about))

@@ -60,25 +60,37 @@ def read_record(shard: Path, index: int) -> bytes:
     Raises:
       ValueError: no file of records, or not so many.
     """
-    if b".tfrecord" in os.fsencode(shard.name):
-        start, size = _tfrecord(shard)[index]
+    if _is_tfrecord(shard):
+        start, size = _tfrecord(shard, _stamp(shard))[index]
         with shard.open("rb") as file:
             file.seek(start)
             return file.read(size)
-    return bytes(_array_record(shard).read([index])[0])
+    return bytes(_array_record(shard, _stamp(shard)).read([index])[0])
 
 
 def count_records(shard: Path) -> int:
     """Raises ValueError where it is no file of records, or one that is cut off."""
-    return len(_tfrecord(shard)) if ".tfrecord" in shard.name else _array_record(shard).num_records()
+    stamp = _stamp(shard)
+    return len(_tfrecord(shard, stamp)) if _is_tfrecord(shard) else _array_record(shard, stamp).num_records()
+
+
+def _is_tfrecord(shard: Path) -> bool:
+    return ".tfrecord" in shard.name
+
+
+def _stamp(shard: Path) -> tuple[int, int]:
+    """That changes when another file takes its place."""
+    try:
+        found = shard.stat()
+    except OSError as e:
+        raise ValueError(f"{shard}: a shard that cannot be read ({e.strerror}); copy the dataset again") from None
+    return found.st_mtime_ns, found.st_size
 
 
 @functools.lru_cache(_OPEN)
-def _array_record(shard: Path) -> Any:
+def _array_record(shard: Path, stamp: tuple[int, int]) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 
-    if not shard.is_file():
-        raise ValueError(f"{shard}: a shard that is not there; copy the dataset again")
     try:
         return ArrayRecordReader(os.fspath(shard))
     except Exception as e:  # of C++, by the kind that it chose
@@ -86,9 +98,9 @@ def _array_record(shard: Path) -> Any:
 
 
 @functools.lru_cache(_OPEN)
-def _tfrecord(shard: Path) -> list[tuple[int, int]]:
+def _tfrecord(shard: Path, stamp: tuple[int, int]) -> list[tuple[int, int]]:
     """Where each record's data begin, and their size."""
-    found, at, end = [], 0, shard.stat().st_size
+    found, at, end = [], 0, stamp[1]
     with shard.open("rb") as file:
         while at < end:
             file.seek(at)

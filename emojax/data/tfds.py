@@ -21,6 +21,7 @@ from emojax.storage import read_object
 
 SCHEME = "tfds:"
 RECORD = "record"  # of our own datasets: the manifest's line but for its media
+SOUND_OF_FILM = b"video"  # as the format of an audio: it is the video's
 MEDIA = ("audio", "video")
 _INFO = "dataset_info.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -123,6 +124,8 @@ def _clip(layout: _Layout, split: str, place: Stored, number: int) -> Clip:
         for name in MEDIA
         if len(found := example.get(name, [])) and not (isinstance(found, list) and found == [b""])
     }
+    if example.get("audio_format") == [SOUND_OF_FILM] and "video" in media:
+        media["audio"] = media["video"]
     if RECORD in example:
         clip, wrong = read_clip(_text(example[RECORD]).encode(), str(layout.folder), media)
         if clip is None or wrong:
