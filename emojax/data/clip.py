@@ -71,13 +71,11 @@ def label_numbers(labels: Iterable[str | None], concepts: Sequence[Concept]) -> 
     return [number[label] for label in labels]
 
 
-def label_shares(clips: Sequence[Clip], concepts: Sequence[Concept]) -> np.ndarray | None:
+def label_shares(clips: Sequence[Clip], concepts: Sequence[Concept]) -> np.ndarray:
     """f32[clips C]: the share of each concept in a clip's votes, which sum to 1; 0 throughout where it has none.
 
-    None where no clip has more than one label: `label_numbers` then says the same. Raises as it does.
+    Raises as `label_numbers`.
     """
-    if not any(clip.labels or clip.soft_labels for clip in clips):
-        return None
     number = {concept.name: c for c, concept in enumerate(concepts)}
     label_numbers({name for clip in clips for name in clip.votes}, concepts)
     shares = np.zeros((len(clips), len(concepts)), np.float32)
