@@ -12,7 +12,7 @@ from emojax.config.concepts import Concept
 from emojax.data.records import Stored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a manifest has a million
 class Clip:
     """A recording with what is known of it. Media are files, fields of stored records, or arrays in memory."""
 

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,10 @@ from emojax.storage import parse_json
 _LONGEST = 200  # characters of a name or a value that a fault shows
 _MOST_SECONDS = 10_000_000
 _STREAMS = ("audio", "video", "transcript")
-_WORDS = ("emotion", "speaker", "split", "language", "source")  # of which many clips have the same
+_MEDIA = ("audio", "video")
 _KNOWN = [f.name for f in fields(Clip)]
-_NAMES = frozenset((*_KNOWN, "caption"))
 _NOTHING: Mapping[str, Any] = {}  # one for all clips
-
-Record = dict[str, Any]  # as it is given, without what is null
+_EMPTY = dict.fromkeys(("attributes", "captions_of", "captions_in", "soft_labels", "extra"), _NOTHING)
 
 
 def read_clip(line: bytes, folder: str, media: Mapping[str, Stored] = _NOTHING) -> tuple[Clip | None, list[str]]:
@@ -43,39 +41,30 @@ def read_clip(line: bytes, folder: str, media: Mapping[str, Stored] = _NOTHING) 
     if not isinstance(record, dict):
         return None, [f"a clip is a JSON object, got {_kind(record)}"]
     wrong: list[str] = []
-    if not record.keys() <= _NAMES:
-        wrong += [_unknown(name[:_LONGEST]) for name in record if name not in _NAMES]
-    given: Record = {name: value for name, value in record.items() if value is not None}
-
-    name = _text("id", given, wrong)
-    if "id" not in given:
-        wrong.append('"id" is missing')
-    audio, video = (media.get(n) or _file(n, given, folder, wrong) for n in ("audio", "video"))
-    transcript = _text("transcript", given, wrong)
-    if not media and not any(stream in given for stream in _STREAMS):
+    found: dict[str, Any] = dict(media)
+    for name, value in record.items():
+        if value is None:
+            continue
+        if name in _MEDIA:
+            value = _file(name, value, folder, wrong)
+        elif read := _READERS.get(name):
+            value = read(name, value, wrong)
+        else:
+            wrong.append(_unknown(name[:_LONGEST]))
+            continue
+        if value is not None:
+            found[name] = value
+    if "caption" in found:
+        if "captions" in found:
+            wrong.append('"caption" and "captions" are both given; keep "captions"')
+        found["captions"] = found.pop("caption")
+    if "start" in found or "end" in found:
+        _check_span(found, wrong)
+    if "audio" not in found and "video" not in found and all(record.get(stream) is None for stream in _STREAMS):
         wrong.append('no stream: give at least one of "audio", "video", "transcript"')
-    words = {n: sys.intern(found) for n in _WORDS if (found := _text(n, given, wrong)) is not None}
-    captions = _captions(given, wrong)
-    partial = _lists("captions_of", given, wrong)
-    for stream in partial.keys() - set(_STREAMS):
-        wrong.append(f'"captions_of" names "{stream}"; streams are "audio", "video" and "transcript"')
-    languages = _lists("captions_in", given, wrong)
-    attributes = _object("attributes", given, wrong)
-    for attribute, value in attributes.items():
-        if not isinstance(value, str) or not value.strip():
-            wrong.append(f'"attributes.{attribute}" must be a string with a word in it, got {_kind(value)}')
-    seconds = _seconds(given, wrong)
-    labels, soft = _labels(given, wrong), _soft(given, wrong)
-    numbers = {n: _number(n, given, wrong) for n in ("valence", "arousal", "dominance") if n in given}
-    start, end = _span({**media, **given}, wrong)
-    if name is None:
-        return None, wrong
-    extra = _object("extra", given, wrong)
-    if extra and not _finite(extra):
-        wrong.append('"extra" holds a number that is not finite, for which JSON has no word')
-    facts = {"captions_of": partial, "captions_in": languages, "attributes": attributes, "extra": extra}
-    said = {"labels": labels, "soft_labels": soft, "start": start, "end": end, "seconds": seconds}
-    return Clip(name, audio, video, transcript, captions, **said, **words, **numbers, **facts), wrong
+    if "id" not in found:
+        return None, wrong if record.get("id") is not None else [*wrong, '"id" is missing']
+    return Clip(**_EMPTY | found), wrong
 
 
 def _unknown(name: str) -> str:
@@ -84,24 +73,27 @@ def _unknown(name: str) -> str:
     return f'unknown field "{name}"{hint}'
 
 
-def _text(name: str, given: Record, wrong: list[str]) -> str | None:
-    value = given.get(name)
-    if value is None:
-        return None
+def _text(name: str, value: Any, wrong: list[str]) -> str | None:
     if not isinstance(value, str):
         wrong.append(f'"{name}" must be a string, got {_kind(value)}')
         return None
-    if not value.strip():
+    if not value or value.isspace():
         wrong.append(f'"{name}" is empty; leave it out where there is none')
         return None
     return value
 
 
-def _file(name: str, given: Record, folder: str, wrong: list[str]) -> Path | None:
-    value = _text(name, given, wrong)
+def _word(name: str, value: Any, wrong: list[str]) -> str | None:
+    """Of which many clips have the same, kept once."""
+    text = _text(name, value, wrong)
+    return None if text is None else sys.intern(text)
+
+
+def _file(name: str, value: Any, folder: str, wrong: list[str]) -> Path | None:
+    value = _text(name, value, wrong)
     if value is None:
         return None
-    path = os.path.join(folder, value)
+    path = value if value[0] == "/" else f"{folder}/{value}"  # what os.path.join makes of them, in less time
     if not os.path.isfile(path):
         try:
             os.stat(path)
@@ -115,9 +107,8 @@ def _file(name: str, given: Record, folder: str, wrong: list[str]) -> Path | Non
     return Path(path)
 
 
-def _number(name: str, given: Record, wrong: list[str]) -> float | None:
-    value = given.get(name)
-    if value is None or _is_number(value):
+def _number(name: str, value: Any, wrong: list[str]) -> float | None:
+    if _is_number(value):
         return value
     wrong.append(f'"{name}" must be a number, got {json.dumps(value)[:_LONGEST]}')
     return None
@@ -127,46 +118,52 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < _MOST_SECONDS
 
 
-def _seconds(given: Record, wrong: list[str]) -> float | None:
-    value = given.get("seconds")
-    if value is None or (_is_number(value) and value > 0):
+def _seconds(name: str, value: Any, wrong: list[str]) -> float | None:
+    if _is_number(value) and value > 0:
         return value
     above = f", below {_MOST_SECONDS:,}" if type(value) in (int, float) and value > 0 else ""
-    wrong.append(f'"seconds" must be a number above 0{above}, got {json.dumps(value)[:_LONGEST]}')
+    wrong.append(f'"{name}" must be a number above 0{above}, got {json.dumps(value)[:_LONGEST]}')
     return None
 
 
-def _span(given: Record, wrong: list[str]) -> tuple[float | None, float | None]:
+def _check_span(found: Mapping[str, Any], wrong: list[str]) -> None:
     """Where in its files the clip begins and ends."""
-    if "start" not in given and "end" not in given:
-        return None, None
-    start, end = _number("start", given, wrong), _number("end", given, wrong)
+    start, end = found.get("start"), found.get("end")
     first = start or 0
     if first < 0 or (end is not None and end <= first):
         wrong.append(f'"start" and "end" must be seconds, 0 <= start < end, got {start} and {end}')
-    if "audio" not in given and "video" not in given:
+    if "audio" not in found and "video" not in found:
         wrong.append('"start" and "end" are of a file, and the clip has none')
-    return start, end
 
 
-def _labels(given: Record, wrong: list[str]) -> tuple[str, ...]:
-    value = given.get("labels")
-    if value is None:
-        return ()
+def _labels(name: str, value: Any, wrong: list[str]) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(x, str) and x.strip() for x in value):
-        wrong.append('"labels" must be a list of labels, one an annotator; leave it out where there is none')
+        wrong.append(f'"{name}" must be a list of labels, one an annotator; leave it out where there is none')
         return ()
     return tuple(map(sys.intern, value))
 
 
-def _soft(given: Record, wrong: list[str]) -> Mapping[str, float]:
-    shares = _object("soft_labels", given, wrong)
-    if not shares:
-        return _NOTHING
-    if not all(_is_number(x) and x >= 0 for x in shares.values()) or not math.fsum(shares.values()) > 0:
-        wrong.append('"soft_labels" must be numbers from 0 up by emotion, one of them above 0')
+def _soft(name: str, value: Any, wrong: list[str]) -> Mapping[str, float]:
+    shares = _object(name, value, wrong)
+    if shares and (not all(_is_number(x) and x >= 0 for x in shares.values()) or not math.fsum(shares.values()) > 0):
+        wrong.append(f'"{name}" must be numbers from 0 up by emotion, one of them above 0')
         return _NOTHING
     return shares
+
+
+def _attributes(name: str, value: Any, wrong: list[str]) -> Mapping[str, str]:
+    attributes = _object(name, value, wrong)
+    for attribute, fact in attributes.items():
+        if not isinstance(fact, str) or not fact.strip():
+            wrong.append(f'"{name}.{attribute}" must be a string with a word in it, got {_kind(fact)}')
+    return attributes
+
+
+def _extra(name: str, value: Any, wrong: list[str]) -> Mapping[str, Any]:
+    extra = _object(name, value, wrong)
+    if extra and not _finite(extra):
+        wrong.append(f'"{name}" holds a number that is not finite, for which JSON has no word')
+    return extra
 
 
 def _finite(value: Any) -> bool:
@@ -177,38 +174,38 @@ def _finite(value: Any) -> bool:
     return True
 
 
-def _object(name: str, given: Record, wrong: list[str]) -> Mapping[str, Any]:
-    value = given.get(name, _NOTHING)
+def _object(name: str, value: Any, wrong: list[str]) -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
     wrong.append(f'"{name}" must be an object, got {_kind(value)}')
     return _NOTHING
 
 
-def _lists(name: str, given: Record, wrong: list[str]) -> Mapping[str, tuple[str, ...]]:
-    found = _object(name, given, wrong)
-    return {key: _listed(value, f"{name}.{key}", wrong) for key, value in found.items()} if found else _NOTHING
+def _lists(name: str, value: Any, wrong: list[str]) -> Mapping[str, tuple[str, ...]]:
+    return {key: _listed(f"{name}.{key}", one, wrong) for key, one in _object(name, value, wrong).items()}
 
 
-def _captions(given: Record, wrong: list[str]) -> tuple[str, ...]:
-    if "caption" in given and "captions" in given:
-        wrong.append('"caption" and "captions" are both given; keep "captions"')
-    name = "captions" if "captions" in given else "caption"
-    if name not in given:
-        return ()
-    captions = [given["caption"]] if name == "caption" else given["captions"]
-    wanted = "a string" if name == "caption" else "a list of strings"
-    return _listed(captions, name, wrong, wanted)
+def _by_stream(name: str, value: Any, wrong: list[str]) -> Mapping[str, tuple[str, ...]]:
+    found = _lists(name, value, wrong)
+    for stream in found.keys() - set(_STREAMS):
+        wrong.append(f'"{name}" names "{stream}"; streams are "audio", "video" and "transcript"')
+    return found
 
 
-def _listed(captions: Any, name: str, wrong: list[str], wanted: str = "a list of strings") -> tuple[str, ...]:
+def _caption(name: str, value: Any, wrong: list[str]) -> tuple[str, ...]:
+    return _listed(name, [value], wrong, "a string")
+
+
+def _listed(name: str, captions: Any, wrong: list[str], wanted: str = "a list of strings") -> tuple[str, ...]:
     """The strings of a list of captions."""
     if not isinstance(captions, list):
         wrong.append(f'"{name}" must be a list of strings, got {_kind(captions)}')
         return ()
-    if not captions and name != "caption":
+    if not captions:
         wrong.append(f'"{name}" is an empty list; leave it out where there is none')
     for caption in captions:
+        if isinstance(caption, str) and caption[:1].isalnum():
+            continue
         if not isinstance(caption, str):
             wrong.append(f'"{name}" must be {wanted}, got {_kind(caption)}')
         elif not caption.strip():
@@ -220,9 +217,26 @@ def _listed(captions: Any, name: str, wrong: list[str], wanted: str = "a list of
 
 def visible(text: str) -> bool:
     """Whether a letter, a number, a sign or a picture is in it: combining and zero-width characters are no words."""
-    return text[:1].isalnum() or any(unicodedata.category(c)[0] in "LNPS" for c in text)
+    return any(unicodedata.category(c)[0] in "LNPS" for c in text)
 
 
 def _kind(value: object) -> str:
     kinds = {str: "a string", bool: "true or false", int: "a number", float: "a number", list: "a list"}
     return kinds.get(type(value), "null" if value is None else "an object")
+
+
+_READERS: dict[str, Callable[[str, Any, list[str]], Any]] = {
+    "id": _text,
+    "transcript": _text,
+    **dict.fromkeys(("emotion", "speaker", "split", "language", "source"), _word),
+    "caption": _caption,
+    "captions": _listed,
+    "captions_of": _by_stream,
+    "captions_in": _lists,
+    "attributes": _attributes,
+    "extra": _extra,
+    "labels": _labels,
+    "soft_labels": _soft,
+    "seconds": _seconds,
+    **dict.fromkeys(("start", "end", "valence", "arousal", "dominance"), _number),
+}

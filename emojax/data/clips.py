@@ -8,11 +8,13 @@ Only `id` and one stream (audio, video or transcript) are required; `caption` is
 user's own: it is carried through to the records of captions. A directory that TFDS wrote is read as a manifest, too.
 """
 
+import contextlib
 import functools
+import gc
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -139,11 +141,24 @@ def _read(path: Path) -> tuple[list[Clip], list[Fault]]:
             if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
                 return [], [Fault(0, f"is UTF-16, wanted UTF-8: iconv -f utf-16 -t utf-8 {path.name}")]
             file.seek(3 if head.startswith(b"\xef\xbb\xbf") else 0)
-            return _lines(file, str(path.resolve().parent))
+            with _no_collector():
+                return _lines(file, str(path.resolve().parent))
     except OSError as e:
         return [], [Fault(0, f"cannot be read: {e.strerror or e}")]
     except ValueError as e:
         return [], [Fault(0, str(e))]
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Millions of objects that all stay are looked through again and again in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _lines(file: Iterable[bytes], folder: str) -> tuple[list[Clip], list[Fault]]:
