@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import encode, tools, train, use
+from emojax.commands import datasets, encode, tools, train, use
 from emojax.errors import Stopped
 from emojax.parallel import xla
 
@@ -25,6 +25,9 @@ COMMANDS = {
     "sft": train.sft,
     "grpo": train.grpo,
     "train": train.train,
+    "import": datasets.import_,
+    "manifest": datasets.manifest,
+    "export-data": datasets.export_data,
     "encode": encode.encode,
     "caption": use.caption,
     "evaluate": use.evaluate,

@@ -64,6 +64,17 @@ def absolute(path: Path) -> Path:
     return path if in_bucket(path) else path.absolute()
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {shown(twice)} is there twice")
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)  # made once: a manifest has a million lines
+
+
 def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
     """The one reader of JSON: UTF-8, with or without a byte order mark.
 
@@ -79,16 +90,9 @@ def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
     ValueError: run.json: the key 'a' is there twice
     """
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise ValueError(f"the key {shown(twice)} is there twice")
-        return dict(pairs)
-
     refuse_pointer(data, what)
     try:
-        found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
+        found = _JSON.decode(data.decode("utf-8-sig"))
         if not halves and _SURROGATE.search(data):
             json.dumps(found, ensure_ascii=False).encode()
         return found
@@ -103,7 +107,7 @@ def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
         ) from None
     except RecursionError:
         raise ValueError(f"{what}: nested too deep to be read") from None
-    except ValueError as e:  # of a number with more digits than Python reads, or of `unique`
+    except ValueError as e:  # of a number with more digits than Python reads, or of `_unique`
         raise ValueError(f"{what}: {str(e).split(';')[0]}") from None
 
 

@@ -68,7 +68,7 @@ class Batch:
     transcript_mask: Array  # bool[B X]
     caption: Array  # i32[B M T] M target captions a clip, decoder tokens, each closed by the end token
     caption_mask: Array  # bool[B M T] True up to and including the end token; False throughout where there are fewer
-    emotion: Array  # i32[B] the label's number among the concepts; -1: the clip has none
+    emotion: Array  # f32[B C] shares of the concepts in its labels, of one label a 1; 0 throughout: the clip has none
     references: References | None = None
     attributes: Array | None = None  # i32[B N] the place of its value of each of `reward.attributes`; -1: not known
     audio_features: Features | None = None  # in the place of `audio`
@@ -76,7 +76,15 @@ class Batch:
 
 
 def batch_shapes(
-    clips: int, *, samples: int, frames: int, size: int, transcript: int = 0, targets: int = 1, caption: int = 0
+    clips: int,
+    *,
+    samples: int,
+    frames: int,
+    size: int,
+    transcript: int = 0,
+    targets: int = 1,
+    caption: int = 0,
+    concepts: int = 0,
 ) -> Batch:
     """Shapes and types of a Batch of media, `jax.ShapeDtypeStruct`s: the one declaration of them.
 
@@ -85,7 +93,7 @@ def batch_shapes(
     Args:
       samples: A, of audio.
       frames: S, of `size` x `size` pixels.
-      transcript: X. targets: M. caption: T.
+      transcript: X. targets: M. caption: T. concepts: C.
     """
 
     def of(dtype: str, *shape: int) -> Any:  # a shape, where the program has an array
@@ -101,15 +109,14 @@ def batch_shapes(
         transcript_mask=of("bool", transcript),
         caption=of("int32", targets, caption),
         caption_mask=of("bool", targets, caption),
-        emotion=of("int32"),
+        emotion=of("float32", concepts),
     )
 
 
 def blank(shapes: Batch) -> Batch:
     """A Batch (numpy) of such shapes that holds nothing: tokens are padding (0), every mask is False, no clip has a
     label."""
-    batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    return dataclasses.replace(batch, emotion=np.full_like(batch.emotion, -1))
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 @struct.dataclass

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from emojax.config import Data
+from emojax.config.concepts import CONCEPTS
 from emojax.data import order as batch_order
 from emojax.data.audio import decode_audio
 from emojax.data.batches import Batching, training_batches
-from emojax.data.clips import Clip
+from emojax.data.clips import Clip, label_shares
 from emojax.data.container import MediaError
 from emojax.data.order import clips_in, make_order
 from emojax.data.reader import load
@@ -202,11 +203,25 @@ def test_the_target_depends_on_the_clip_not_on_its_row(clips: list[Clip]) -> Non
     assert drawn == reference
 
 
+def test_a_clip_without_captions_teaches_its_label(clips: list[Clip]) -> None:
+    mute = [replace(c, captions=(), labels=("sad", "sad", "angry")) if n % 2 else c for n, c in enumerate(clips)]
+    names = {name_of(c) for c in mute if not c.captions}
+    shares = label_shares(mute, CONCEPTS)
+    seen = set()
+    for batch in take(6, mute, emotions=shares):
+        for k, name in enumerate(np.asarray(batch.clip_id)):
+            assert batch.caption_mask[k].any() == (name not in names)
+            if name in names:
+                np.testing.assert_allclose(batch.emotion[k, 2:4], [2 / 3, 1 / 3], rtol=1e-6)
+                seen.add(int(name))
+    assert len(seen) > 5
+
+
 def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
     names = np.array([name_of(c) for c in clips])
     table = np.arange(21 * 2 * 3).reshape(21, 2, 3)
     references = References(table[..., 0] > 9, Text(table, table > 4), table / 7, own={"facts": table[:, 0]})  # pyright: ignore[reportArgumentType]  # numpy on the host
-    labels = np.arange(21, dtype=np.int32) % 7 - 1
+    labels = np.eye(7, dtype=np.float32)[np.arange(21) % 7] * 0.5
     values = np.arange(42, dtype=np.int32).reshape(21, 2)
     for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, attributes=values, references=references):
         assert batch.references is not None
@@ -260,7 +275,7 @@ def test_a_bucket_of_broken_clips_stops_the_run(broken: list[Clip]) -> None:
 def test_what_cannot_be_trained_on_is_refused_at_once(clips: list[Clip]) -> None:
     with pytest.raises(ValueError, match="no clips"):
         take(1, [])
-    with pytest.raises(ValueError, match="1 of 2 clips have none, the first: bare"):
+    with pytest.raises(ValueError, match="1 of 2 clips have neither, the first: bare"):
         take(1, [clips[0], Clip("bare", transcript="hm")])
 
 

@@ -75,7 +75,7 @@ def assert_same_gradient(ours: Tree, theirs: Tree) -> None:
 
 
 def cold_start_loss(params, mel, video, sequences, ids, mask, labels, attributes, there):
-    """All parts; `there` bool[B streams], `labels` and `attributes` -1 where a clip has none."""
+    """All parts; `there` bool[B streams], `labels` shares or 0 and `attributes` -1 where a clip has none."""
     seen = plain.streams(params.encoders, mel, video, CFG)
     logp = plain.log_probability(params.decoder, seen, sequences, ids, CFG.model.decoder)
     captions = -(logp * mask).sum() / mask.sum()
@@ -85,9 +85,9 @@ def cold_start_loss(params, mel, video, sequences, ids, mask, labels, attributes
     )
     words = words / mask.sum()
     named = [
-        plain.name_emotion(params.encoders, streams[there[b]])[labels[b]]
+        (labels[b] * plain.name_emotion(params.encoders, streams[there[b]])).sum()
         for b, streams in enumerate(seen)
-        if labels[b] >= 0 and there[b].any()
+        if labels[b].any() and there[b].any()
     ]
     emotion = -sum(named) / len(named)
     counts = [len(attribute.values) for attribute in CFG.reward.attributes]
@@ -120,6 +120,15 @@ def test_cold_start(clips: Batch, media: tuple[np.ndarray, np.ndarray]) -> None:
     for name, part in parts.items():
         np.testing.assert_allclose(metrics[name], part, rtol=1e-6, err_msg=name)
     assert_same_gradient(recovered(state, metrics, CFG.sft.optimizer), grads)
+    assert (metrics["captioned"], metrics["labelled"]) == (7, 6)
+
+    mute = dataclasses.replace(clips, caption_mask=np.zeros_like(clips.caption_mask))
+    _, told = made_up.run(program, made_up.state(program, CFG), made_up.frozen(program, CFG), mute)
+    assert told["emotion_loss"] == pytest.approx(float(metrics["emotion_loss"]))
+    assert (told["captioned"], told["skipped"]) == (0, 0)
+    assert all(np.isnan(told[name]) for name in ("loss", "words_loss", "entropy")), (
+        "a loss of no captions is no loss of 0"
+    )
 
 
 LM = CFG.model.decoder

@@ -1,13 +1,24 @@
 """A manifest says what is wrong with it, all of it, line by line; what is written is what is read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from emojax.data.clips import Clip, ManifestError, check_manifest, read_manifest, write_manifest
+from emojax.config import ConfigError
+from emojax.config.concepts import CONCEPTS
+from emojax.data.clips import (
+    Clip,
+    ManifestError,
+    check_manifest,
+    label_shares,
+    read_manifest,
+    shared_speakers,
+    write_manifest,
+)
 
 
 def sound(path: Path) -> Path:
@@ -33,14 +44,14 @@ def test_every_fault_is_listed_with_its_line(tmp_path: Path) -> None:
         {"id": "typo", "audio": "a.wav", "transcrpt": "hm"},
         {"id": "blank", "audio": "a.wav", "captions": ["fine", "  "]},
         {"id": "type", "audio": 3, "captions": "one", "seconds": "2"},
-        {"id": "twice", "audio": "a.wav", "speaker": "s1", "split": "test"},
+        {"id": "span", "audio": "a.wav", "start": 2, "end": 1.5, "labels": ["sad", 3], "soft_labels": {"sad": -1}},
         {"id": "bare", "captions": ["nothing to hear"]},
         {"audio": "a.wav"},
         "",
         "[1, 2]",
         '{"id": "x", "id": "y", "audio": "a.wav"}',
         {"id": "both", "audio": "a.wav", "caption": "a", "captions": ["b"], "seconds": -1},
-        {"id": "none", "audio": "a.wav", "captions": [], "transcript": ""},
+        {"id": "none", "audio": "a.wav", "transcript": "", "captions": []},
         {"id": "numbers", "transcript": "hm", "captions": ["a", 7]},
     )
     found = [(fault.line, fault.what) for fault in check_manifest(path)]
@@ -53,13 +64,15 @@ def test_every_fault_is_listed_with_its_line(tmp_path: Path) -> None:
         (7, '"audio" must be a string, got a number'),
         (7, '"captions" must be a list of strings, got a string'),
         (7, '"seconds" must be a number above 0, got "2"'),
-        (8, 'speaker "s1" is in split "test", on line 1 in "train"'),
+        (8, '"labels" must be a list of labels'),
+        (8, '"soft_labels" must be numbers from 0 up'),
+        (8, '"start" and "end" must be seconds, 0 <= start < end, got 2 and 1.5'),
         (9, "no stream"),
         (10, '"id" is missing'),
         (12, "a clip is a JSON object, got a list"),
         (13, "the key 'id' is there twice"),
-        (14, '"caption" and "captions" are both given'),
         (14, '"seconds" must be a number above 0, got -1'),
+        (14, '"caption" and "captions" are both given'),
         (15, '"transcript" is empty'),
         (15, '"captions" is an empty list'),
         (16, '"captions" must be a list of strings, got a number'),
@@ -103,8 +116,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["audio"] == "../wav/a.wav"
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[1]) == {"id": "text", "transcript": "only words"}
     again = read_manifest(path)
-    resolved = [[p.resolve() if isinstance(p, Path) else p for p in vars(c).values()] for c in again]
-    assert resolved == [list(vars(c).values()) for c in clips]
+    resolved = [replace(c, audio=c.audio and c.audio.resolve(), video=c.video and c.video.resolve()) for c in again]
+    assert resolved == clips
     assert [c.id for c in read_manifest(path, "test")] == ["sound"]
 
 
@@ -130,6 +143,46 @@ def test_what_is_extra_is_the_users_own_and_unknown_fields_stay_errors(tmp_path:
     ):
         (fault,) = check_manifest(lines(tmp_path, {"id": "a", "transcript": "hm", **wrong}))
         assert message in fault.what
+
+
+def test_speakers_of_official_splits_that_overlap_are_counted_and_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By source and name: Anna of one dataset is not Anna of another."""
+    said = [("MELD", "Anna", "train"), ("MELD", "Anna", "test"), ("MELD", "Bo", "train"), ("ESD", "Bo", "test")]
+    records = [
+        {"id": f"{n}", "transcript": "hm", "source": a, "speaker": b, "split": c} for n, (a, b, c) in enumerate(said)
+    ]
+    path = lines(tmp_path, *records)
+    clips = read_manifest(path)
+    assert shared_speakers(clips) == {("MELD", "Anna"): ("train", "test")}
+    assert read_manifest(path, "test") == [clips[1], clips[3]]
+    (told,) = caplog.messages  # once, though it was read twice
+    assert "1 speakers are in more than one split (of test, train)" in told
+
+
+def test_the_finest_label_is_the_one_that_teaches(tmp_path: Path) -> None:
+    facts = {"valence": -1.5, "arousal": 2, "dominance": 0.0, "source": "IEMOCAP"}
+    facts |= {"captions_in": {"zh": ["低沉"], "en": ["low"]}}
+    soft = {"soft_labels": {"sad": 3, "angry": 1}, "labels": ["sad", "fearful"], "emotion": "sad"}
+    path = lines(
+        tmp_path,
+        {"id": "soft", "transcript": "hm", **soft, **facts},
+        {"id": "votes", "transcript": "hm", "labels": ["sad", "angry", "sad"], "emotion": "sad"},
+        {"id": "hard", "transcript": "hm", "emotion": "angry"},
+        {"id": "none", "transcript": "hm"},
+    )
+    clips = read_manifest(path)
+    assert [dict(clip.votes) for clip in clips] == [{"sad": 3, "angry": 1}, {"sad": 2, "angry": 1}, {"angry": 1}, {}]
+    assert clips[0].captions_in == {"zh": ("低沉",), "en": ("low",)}
+    assert (clips[0].valence, clips[0].arousal, clips[0].dominance) == (-1.5, 2, 0.0)
+    write_manifest(path, clips)
+    assert read_manifest(path) == clips
+    shares = label_shares(clips, CONCEPTS)
+    np.testing.assert_allclose(shares[:, [2, 3]], [[0.75, 0.25], [2 / 3, 1 / 3], [0, 1], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(shares.sum(1), [1, 1, 1, 0], rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"\['sad'\] are not among the concepts"):
+        label_shares(clips, CONCEPTS[3:])
 
 
 def test_the_recordings_have_no_faults() -> None:

@@ -7,14 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from emojax.data.audio import SAMPLE_RATE, decode_audio
-from emojax.data.container import probe
+from emojax.data.audio import SAMPLE_RATE, decode_audio, read_audio
+from emojax.data.container import MediaError, probe
 from emojax.data.video import decode_video
 from support.media_files import DARK, FILMS, SECONDS, SOUNDS, STEP, tone, write_all, write_av
 
-FIVE_ONE = np.array(
-    [0.5**0.5, 0.5**0.5, 1, 0, 0.5, 0.5]
-)  # left, right, centre, LFE, back: what six channels of FLAC are
+CENTRE = 2  # of left, right, centre, LFE, back: what six channels of FLAC are
 
 
 def snr(got: np.ndarray) -> float:
@@ -27,9 +25,9 @@ def snr(got: np.ndarray) -> float:
     return float(10 * np.log10(np.square(basis @ weights).sum() / np.square(noise).sum()))
 
 
-def codes(path: Path, frames: int) -> list[float]:
+def codes(path: Path, frames: int, start: float = 0.0, end: float | None = None) -> list[float]:
     """Which frame each sampled picture is, by its brightness."""
-    pictures = decode_video(path, frames, 16)
+    pictures = decode_video(path, frames, 16, start=start, end=end)
     assert pictures is not None
     assert pictures.shape == (frames, 16, 16, 3)
     assert pictures.dtype == np.uint8
@@ -50,9 +48,9 @@ def test_sound_of_any_kind(media: Path, name: str, subtype: str, rate: int, chan
     assert got.dtype == np.float32
     assert abs(len(got) - SECONDS * SAMPLE_RATE) < 0.1 * SAMPLE_RATE
     assert snr(got) > least
-    if least >= 80:  # no codec: the mean over channels, or their mix by layout, at its level and in its place
+    if least >= 80:  # no codec: the mean over channels, or the centre, at its level and in its place
         assert abs(len(got) - SECONDS * SAMPLE_RATE) <= 1
-        level = np.linspace(0.5, 1.5, 6) @ FIVE_ONE / FIVE_ONE.sum() if name == "odd.flac" else 1.0
+        level = np.linspace(0.5, 1.5, 6)[CENTRE] if name == "odd.flac" else 1.0
         np.testing.assert_allclose(got[800:23_000], level * tone(SAMPLE_RATE)[800:23_000, 0], atol=2e-4)
 
 
@@ -72,6 +70,25 @@ def test_reading_the_first_part_is_the_first_part(media: Path, name: str) -> Non
     assert part is not None
     assert len(part) == round(0.7 * SAMPLE_RATE)
     np.testing.assert_allclose(part, whole[: len(part)], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["s16.wav", "vorbis.ogg", "cbr.mp3", "film.mp4", "mpeg4.avi"])
+def test_a_part_of_a_recording_is_heard_and_seen_as_if_it_were_a_file(media: Path, name: str) -> None:
+    whole, part = decode_audio(media / name), read_audio(media / name, None, 0.4, 1.1)
+    assert whole is not None
+    assert part is not None
+    assert part.seconds == pytest.approx(0.7)
+    np.testing.assert_allclose(part.samples, whole[6_400:17_600], atol=2e-4)
+    short = read_audio(media / name, 0.25, 0.4, 1.1)
+    assert short is not None
+    assert (len(short.samples), short.seconds) == (4_000, pytest.approx(0.7))
+    with pytest.raises(MediaError, match=r"is 1\.\d s long, and its clip begins at 3 s"):
+        read_audio(media / name, None, 3.0)
+    if name in ("film.mp4", "mpeg4.avi"):
+        shown = [int(12 * (0.5 + (k + 0.5) / 4 * 0.75)) for k in range(4)]
+        np.testing.assert_allclose(codes(media / name, 4, 0.5, 1.25), shown, atol=1.6 if name.endswith("avi") else 0.5)
+        with pytest.raises(MediaError, match="is over before its clip begins, at 3 s"):
+            decode_video(media / name, 4, 16, start=3.0)
 
 
 @pytest.mark.parametrize(("name", "video", "audio", "options"), FILMS)

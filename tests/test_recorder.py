@@ -33,6 +33,8 @@ def test_a_mean_over_nothing_is_absent_and_a_loss_that_is_no_number_is_not(tmp_p
     assert not means.keys() & first.keys()
     assert {"loss", "entropy"} <= first.keys()
     assert second["emotion_loss"] == 1.0
+    (mute,) = recorded(tmp_path, "sft", [{"loss": nan, "words_loss": nan, "entropy": nan, "captioned": 0.0}])
+    assert not {"loss", "words_loss", "entropy"} & mute.keys()
 
 
 def test_every_step_has_its_epoch_and_the_learning_rate_of_its_last_update(tmp_path: Path) -> None:

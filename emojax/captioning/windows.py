@@ -9,12 +9,10 @@ import numpy as np
 
 from emojax.captioning.decoding import Decoding
 from emojax.config import Data
-from emojax.data.audio import SAMPLE_RATE, decode_audio
+from emojax.data.audio import SAMPLE_RATE
+from emojax.data.clip_media import read_film, read_sound
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
-from emojax.data.isolated import call
-from emojax.data.reader import frames_of
-from emojax.data.video import decode_video
 
 if TYPE_CHECKING:
     from emojax.captioning.captioner import Captioner
@@ -55,18 +53,13 @@ def cut(clip: Clip, data: Data) -> tuple[list[Clip], float]:
 
     A film is cut where its sound is; a transcript, of which nobody knows what is said when, goes with every window.
     """
-    sound = clip.audio if isinstance(clip.audio, np.ndarray) else clip.audio and call(decode_audio, clip.audio)
+    sound = read_sound(clip)
     assert sound is not None, "what is longer than a bucket has sound"
-    count = math.ceil(len(sound) / SAMPLE_RATE / data.audio_seconds[-1])
-    many = dataclasses.replace(data, frames=count * data.frames)
-    if isinstance(clip.video, np.ndarray):
-        frames = frames_of(clip, clip.video, many)
-    else:
-        size, resize = data.frame_size, data.frame_resize
-        frames = clip.video and call(decode_video, clip.video, many.frames, size, resize, data.frame_filter)
+    count = math.ceil(len(sound.samples) / SAMPLE_RATE / data.audio_seconds[-1])
+    frames = read_film(clip, dataclasses.replace(data, frames=count * data.frames))
     films = [None] * count if frames is None else np.split(frames, count)
     parts = [
-        dataclasses.replace(clip, id=f"{clip.id}#{k}", audio=part, video=film, seconds=None)
-        for k, (part, film) in enumerate(zip(np.array_split(sound, count), films, strict=True))
+        dataclasses.replace(clip, id=f"{clip.id}#{k}", audio=part, video=film, seconds=None, start=None, end=None)
+        for k, (part, film) in enumerate(zip(np.array_split(sound.samples, count), films, strict=True))
     ]
-    return parts, len(sound) / SAMPLE_RATE
+    return parts, len(sound.samples) / SAMPLE_RATE

@@ -38,7 +38,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Data:
-    manifest: str = ""  # a JSONL manifest; empty: the built-in corpus
+    manifest: str = ""  # a JSONL manifest, or a dataset of TFDS: its directory or tfds:NAME; empty: the built-in corpus
     corpus: Corpus = field(default_factory=Corpus)
     features: str = ""  # a directory that `emojax encode` wrote, read instead of media; empty: media are read
     audio_seconds: tuple[float, ...] = (4.0,)  # length buckets, ascending; a clip beyond the last is truncated

@@ -10,6 +10,7 @@ from pathlib import Path
 from emojax import storage
 from emojax.config import Config, ConfigError
 from emojax.corpus import synthetic
+from emojax.data import tfds
 from emojax.data.clips import Clip, read_manifest
 from emojax.storage import cache_folder
 
@@ -43,8 +44,16 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def check(cfg: Config) -> None:
     """Raises ConfigError where the configuration names a manifest that is not there: before a run is begun."""
-    if cfg.data.manifest and not Path(cfg.data.manifest).is_file():
-        raise ConfigError(f"data.manifest: no file at {cfg.data.manifest}; give the path of a JSONL manifest")
+    name = cfg.data.manifest
+    if not name or Path(name).is_file():
+        return
+    try:
+        found = tfds.is_dataset(Path(name))
+    except ValueError as e:
+        raise ConfigError(f"data.manifest={name}: {e}") from None
+    if not found:
+        wanted = "give the path of a JSONL manifest, a directory that TFDS wrote, or tfds:NAME"
+        raise ConfigError(f"data.manifest: no file at {name}; {wanted}")
 
 
 def split(path: Path, name: str) -> list[Clip]:

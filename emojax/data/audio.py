@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ SAMPLE_RATE = 16_000
 LOUDEST = 2.0**31  # the largest scale that samples are written in; squares of far more overflow float32
 _MARGIN = 0.5  # seconds read beyond the limit, so that the resampler's filter never sees the cut
 _BLOCK = 1 << 18  # samples read at once
+_GUESSED = {"6 channels": "5.1", "8 channels": "7.1"}
 _CLICKS = 100_000  # one sample in so many may be no number: a click, not another kind of data
 _LIBSNDFILE = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa", b"\xff\xf2")
 
@@ -58,33 +60,40 @@ def decode_audio(path: Path, seconds: float | None = None) -> np.ndarray | None:
     return None if sound is None else sound.samples
 
 
-def read_audio(path: Path, seconds: float | None = None) -> Sound | None:
+def read_audio(path: Path, seconds: float | None = None, start: float = 0.0, end: float | None = None) -> Sound | None:
     """Decodes any format that libsndfile or FFmpeg reads, at any rate, bit depth and number of channels.
 
-    Channels are mixed by their layout as FFmpeg mixes them: those of stereo are averaged, an LFE is left out. The
-    rate is changed by soxr. Integer samples are scaled to [-1, 1). Recordings joined byte by byte are read one after
-    another.
+    Of a layout that has a centre, where films keep what is said, that channel is read; stereo and others are averaged,
+    an LFE left out. The rate is changed by soxr. Integer samples are scaled to [-1, 1). Recordings joined byte by byte
+    are read one after another.
 
     Args:
       path: an audio file, or a video file with a sound track.
-      seconds: of it to read; None: all.
+      seconds: of it to read, from `start` on; None: all.
+      start: seconds into the file at which the recording begins. end: at which it ends; None: with the file.
     Returns:
       None where the container has no audio stream.
     Raises:
-      MediaError: missing, empty, cut off, damaged, without a single sample, or beyond any scale.
+      MediaError: missing, empty, cut off, damaged, without a single sample, beyond any scale, or over before `start`.
     """
     import soxr
 
-    read = _read(path, None if seconds is None else seconds + _MARGIN)
+    ends = [stop for stop in (end, None if seconds is None else start + seconds) if stop is not None]
+    read = _read(path, min(ends) + _MARGIN if ends else None)
     if read is None:
         return None
     mono, rate = read.mono, read.rate
     if not len(mono):
         raise MediaError(path, "has an audio stream without a sample")
+    if len(mono) <= round(start * rate):
+        raise MediaError(path, f"is {read.seconds:.1f} s long, and its clip begins at {start:g} s")
     mono = _finite(path, mono, read.seconds * rate)
+    skipped = max(0, math.floor(start - _MARGIN))  # whole seconds, which are whole samples at any rate
+    mono = mono[skipped * rate :]
     mono = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
-    samples = np.ascontiguousarray(mono[: None if seconds is None else round(seconds * SAMPLE_RATE)], np.float32)
-    return Sound(samples, read.seconds)
+    first, last = (round((at - skipped) * SAMPLE_RATE) for at in (start, min(ends, default=start)))
+    samples = np.ascontiguousarray(mono[first : last if ends else None], np.float32)
+    return Sound(samples, (read.seconds if end is None else min(end, read.seconds)) - start)
 
 
 def _finite(path: Path, mono: np.ndarray, total: float) -> np.ndarray:
@@ -179,7 +188,8 @@ def _layout(path: Path, sound: "SoundFile") -> str:
 
 @functools.lru_cache
 def _weights(layout: str) -> np.ndarray:
-    """f64[channels] of FFmpeg's own downmix to mono: what it makes of one sample in each channel.
+    """f64[channels] of the mix to mono: the centre alone where there is one, where films keep what is said and a mean
+    would leave a sixth of it; else FFmpeg's own, what it makes of one sample in each channel.
 
     A file that names no layout has what FFmpeg guesses of 6 and of 8 channels, 5.1 and 7.1; other numbers of channels
     are averaged, and so are layouts that it has no mix for.
@@ -188,6 +198,10 @@ def _weights(layout: str) -> np.ndarray:
     import av.error
 
     channels = av.AudioLayout(layout).nb_channels
+    guessed = av.AudioLayout(_GUESSED.get(layout, layout))
+    centre = np.array([channel.name == "FC" for channel in guessed.channels], np.float64)
+    if centre.sum() == 1:
+        return centre
     named = not layout.endswith(" channels") or channels in (6, 8)
     one_each = av.AudioFrame.from_ndarray(np.eye(channels, dtype=np.float32).reshape(1, -1), "flt", layout)
     one_each.sample_rate = SAMPLE_RATE

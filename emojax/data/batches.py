@@ -55,25 +55,27 @@ def training_batches(
     """Batches `batching.start`, and so on without end.
 
     Of a clip's captions `data.targets` are drawn as targets, by (seed, i, clip), of those that hold of what is not
-    hidden of it. A label holds of the whole clip: what is learnt from captions of a part has none.
+    hidden of it; of a clip without captions none, and it teaches what its label says. A label holds of the whole clip:
+    what is learnt from captions of a part has none.
 
     A clip that cannot be decoded is replaced by the next one of its length bucket and logged once, unless
     `data.strict`. Workers start at the call, not at the first batch. Close the iterator to stop them.
 
     Args:
-      emotions: i32, the number of each clip's label, in the order of `clips`; None: no clip has one.
+      emotions: f32[clips C], shares of the concepts in each clip's labels; None: no clip has one.
       attributes: i32[clips N], the place of the value of each attribute; None: batches have none.
       references: one row per clip, likewise.
       features: streams that are read from features instead of media.
     Raises:
-      ValueError: no clips, or a clip without a caption.
+      ValueError: no clips, or a clip without captions and labels.
       MediaError: from the iterator, with `data.strict` or when a whole bucket is broken.
     """
     if not clips:
         raise ValueError("there are no clips to train on")
-    bare = [c.id for c in clips if not c.captions]
+    bare = [c.id for c in clips if not (c.captions or c.votes or c.attributes)]
     if bare:
-        raise ValueError(f"training needs captions; {len(bare)} of {len(clips)} clips have none, the first: {bare[0]}")
+        told = f"{len(bare)} of {len(clips)} clips have neither, the first: {bare[0]}"
+        raise ValueError(f"training needs captions or labels; {told}")
     order = make_order(seconds_of(clips, data, features), data.audio_seconds, batching.batch, batching.seed)
     room = data.cache_gb * 2**30 / max(data.workers, 1)
     reader = Reader(tuple(clips), tokenizer, data, batching.caption_tokens, batching.end_token, room, features)
@@ -93,8 +95,9 @@ def training_batches(
                     if error.path not in told:
                         log.warning("left out %s: %s: %s", error.id, error.path, error.why)
                     told.add(error.path)
-                labels = part.batch.emotion if emotions is None else np.where(part.whole, emotions[part.rows], -1)
-                values = None if attributes is None else np.where(part.whole[:, None], attributes[part.rows], -1)
+                whole = part.whole[:, None]
+                labels = part.batch.emotion if emotions is None else np.where(whole, emotions[part.rows], 0)
+                values = None if attributes is None else np.where(whole, attributes[part.rows], -1)
                 rows = _rows(references, part.rows)
                 yield replace(part.batch, emotion=labels, attributes=values, references=rows)
 

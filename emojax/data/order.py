@@ -42,7 +42,7 @@ def make_order(seconds: Sequence[float], buckets: Sequence[float], batch: int, s
       seconds: of each clip's audio; 0 where it has none.
       buckets: seconds, ascending.
     """
-    bucket = np.array([bucket_of(s, buckets) for s in seconds])
+    bucket = np.minimum(np.searchsorted(buckets, np.asarray(seconds) - 1e-6), len(buckets) - 1)  # `bucket_of` of all
     longest = int(bucket.max())
     for b in range(longest):
         if (bucket == b).sum() < batch:

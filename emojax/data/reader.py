@@ -10,14 +10,13 @@ import numpy as np
 
 from emojax.config import Data
 from emojax.data import feature_files
-from emojax.data.audio import LOUDEST, SAMPLE_RATE, read_audio
-from emojax.data.clips import Clip
-from emojax.data.container import MediaError, probe
+from emojax.data.audio import SAMPLE_RATE
+from emojax.data.clip import Clip
+from emojax.data.clip_media import length, read_film, read_sound
+from emojax.data.container import MediaError
 from emojax.data.features import MEDIA, FeatureSource, features_of, lay
-from emojax.data.isolated import call
 from emojax.data.order import bucket_of
 from emojax.data.text import encode, encode_transcript
-from emojax.data.video import decode_video, resized
 from emojax.types import Batch, batch_shapes, blank
 
 if TYPE_CHECKING:
@@ -83,13 +82,9 @@ def load(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> Decoded:
 
 def _audio(clip: Clip, data: Data, features: FeatureSource) -> tuple[np.ndarray | None, float]:
     """The stream, and the seconds of the whole recording where that is known."""
-    if clip.audio is None:
-        return None, 0.0
-    if features.audio:
+    if clip.audio is not None and features.audio:
         return features_of(features.audio, clip, features), 0.0
-    if isinstance(clip.audio, np.ndarray):
-        return _sound(clip, clip.audio)[: round(data.audio_seconds[-1] * SAMPLE_RATE)], len(clip.audio) / SAMPLE_RATE
-    sound = call(read_audio, clip.audio, data.audio_seconds[-1])
+    sound = read_sound(clip, data.audio_seconds[-1])
     return (None, 0.0) if sound is None else (sound.samples, sound.seconds)
 
 
@@ -100,31 +95,9 @@ def beyond(seconds: float | None, data: Data) -> float:
 
 
 def _video(clip: Clip, data: Data, features: FeatureSource) -> np.ndarray | None:
-    if clip.video is None:
-        return None
-    if features.video:
+    if clip.video is not None and features.video:
         return features_of(features.video, clip, features)
-    if isinstance(clip.video, np.ndarray):
-        return frames_of(clip, clip.video, data)
-    return call(decode_video, clip.video, data.frames, data.frame_size, data.frame_resize, data.frame_filter)
-
-
-def _sound(clip: Clip, x: np.ndarray) -> np.ndarray:
-    """Raises MediaError where an array is no sound."""
-    if x.ndim != 1 or x.dtype.kind != "f" or not len(x) or not np.isfinite(x).all() or np.abs(x).max() > LOUDEST:
-        told = f"{x.dtype}{list(x.shape)}"
-        raise MediaError(clip.file, f"has sound {told}; wanted finite floats [A], 16 kHz mono, 1.0 as the loudest")
-    return np.ascontiguousarray(x, np.float32)
-
-
-def frames_of(clip: Clip, x: np.ndarray, data: Data) -> np.ndarray:
-    """Raises MediaError where an array is no frames."""
-    if x.ndim != 4 or x.dtype != np.uint8 or x.shape[-1] != 3 or not x.size:
-        raise MediaError(clip.file, f"has frames {x.dtype}{list(x.shape)}; wanted uint8[S height width 3], RGB")
-    if x.shape == (data.frames, data.frame_size, data.frame_size, 3):
-        return x  # they are ready
-    shown = x[((np.arange(data.frames) + 0.5) / data.frames * len(x)).astype(int)]
-    return resized(shown, data.frame_size, data.frame_resize, data.frame_filter)
+    return read_film(clip, data)
 
 
 @dataclass(frozen=True)
@@ -261,9 +234,7 @@ def measure(clip: Clip, data: Data, features: FeatureSource = MEDIA) -> float:
     if features.folder is not None:
         known = features.folder.broken.get(clip.id) or features.folder.clips[clip.id][1]
         return known.seconds
-    if isinstance(clip.audio, np.ndarray):
-        return len(clip.audio) / SAMPLE_RATE
     try:
-        return call(probe, clip.audio).seconds or data.audio_seconds[-1]
+        return length(clip) or data.audio_seconds[-1]
     except MediaError:
         return 0.0  # decoding it will say what is wrong

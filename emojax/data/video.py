@@ -26,7 +26,13 @@ _HELD = 1 << 26  # bytes of a file whose packets are held between planning and d
 
 
 def decode_video(
-    path: Path, frames: int, size: int, resize: int | None = None, filter: Filter = "area"
+    path: Path,
+    frames: int,
+    size: int,
+    resize: int | None = None,
+    filter: Filter = "area",
+    start: float = 0.0,
+    end: float | None = None,
 ) -> np.ndarray | None:
     """The frames shown at the centres of `frames` equal parts of the video, resized.
 
@@ -38,10 +44,11 @@ def decode_video(
       resize: pixels of a frame's shortest edge, from whose centre the result is cut, at least `size`; None: a frame is
         squeezed to a square, whatever its shape.
       filter: "area" averages; the others are Pillow's, which the image processors of published encoders use.
+      start: seconds into the file at which the clip begins. end: at which it ends; None: with the file.
     Returns:
       u8[frames size size 3] RGB, or None where the container has no video stream (a cover picture is not one).
     Raises:
-      MediaError: missing, empty, cut off, damaged, or without a frame.
+      MediaError: missing, empty, cut off, damaged, without a frame, or over before `start`.
     """
     import av.error
 
@@ -55,9 +62,9 @@ def decode_video(
             packets, index = _packets(container, stream), stream.index
             if path.stat().st_size <= _HELD:
                 packets = list(packets)
-                plan = _plan(path, container, stream, packets, frames)
+                plan = _plan(path, container, stream, packets, frames, (start, end))
                 return np.stack(list(_shown(path, stream, packets, plan, picture)))
-            plan = _plan(path, container, stream, packets, frames)
+            plan = _plan(path, container, stream, packets, frames, (start, end))
         with open_media(path) as container:  # again: where a film does not begin at 0, seeking there is not its start
             stream = next(s for s in container.streams.video if s.index == index)
             return np.stack(list(_shown(path, stream, _packets(container, stream), plan, picture)))
@@ -80,7 +87,12 @@ def _packets(container: "InputContainer", stream: "VideoStream") -> "Iterator[Pa
 
 
 def _plan(
-    path: Path, container: "InputContainer", stream: "VideoStream", packets: "Iterable[Packet]", frames: int
+    path: Path,
+    container: "InputContainer",
+    stream: "VideoStream",
+    packets: "Iterable[Packet]",
+    frames: int,
+    span: tuple[float, float | None],
 ) -> _Plan:
     found = [(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard) for p in packets]
     if not any(not discard for *_, discard in found):
@@ -91,6 +103,11 @@ def _plan(
     usual = _usual(start)
     end = (start + np.where(duration > 0, duration, usual))[~discard].max()
     first = start[~discard].min()
+    if span != (0.0, None):
+        second = float(1 / stream.time_base) if stream.time_base else math.inf
+        first, end = first + span[0] * second, end if span[1] is None else min(end, first + span[1] * second)
+        if first >= end:
+            raise MediaError(path, f"has a video stream that is over before its clip begins, at {span[0]:g} s")
     times = first + (np.arange(frames) + 0.5) / frames * (end - first)
     if container.format.name == "avi" or not all(known):
         # AVI stores no display times, nor does Matroska those before 0: frames come out in the order shown, whatever

@@ -22,7 +22,7 @@ from emojax import rewards
 from emojax.config import Config, ConfigError
 from emojax.corpus import source
 from emojax.data.batches import Batching, training_batches
-from emojax.data.clips import label_numbers
+from emojax.data.clips import label_shares
 from emojax.decoder.captioner import Params, matmul_precision, sample
 from emojax.parallel import sharding
 from emojax.param import merge
@@ -139,7 +139,7 @@ def build(job: Job, program: Program, read: rewards.Reader | None) -> HeldOut | 
         job.tokenizer,
         dataclasses.replace(cfg.data, workers=0),  # once, in this process
         Batching(batch, 0, cfg.caption_tokens, end, rows=sharding.rows_here(mesh, batch)),
-        emotions=np.array(label_numbers([clip.emotion for clip in clips], cfg.reward.concepts), np.int32),
+        emotions=label_shares(clips, cfg.reward.concepts),
         references=rewards.references(read, clips, cfg.data.references),
         features=feature_source(cfg, clips, job.folder),
     )

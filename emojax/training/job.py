@@ -1,6 +1,7 @@
 """A stage's work as one record, made when the stage begins: what both stages check and read before they differ."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from emojax.data.feature_files import FeatureFolder
 from emojax.data.features import MEDIA, FeatureSource
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
+from emojax.encoders import media
 from emojax.hub import tokenizer_files
 from emojax.parallel import hosts
 from emojax.parallel.meshes import Stage
@@ -29,6 +31,7 @@ from emojax.types import References
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+log = logging.getLogger(__name__)
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
 
 
@@ -43,7 +46,7 @@ class Job:
     out: Path  # the run directory
     options: RunOptions = RunOptions()
     progress: Progress = silent
-    clips: Sequence[Clip] = ()  # of the training split, those with captions
+    clips: Sequence[Clip] = ()  # of the training split, those that teach
     tokenizer: "Tokenizer | None" = None  # of the decoder; None: no clip is read
     features: FeatureSource = MEDIA  # what is read of them instead of media
     folder: FeatureFolder | None = None  # that `data.features` names
@@ -95,14 +98,30 @@ def begin(
     clips = source.split(manifest, "train")
     if not begun:
         require_apart(out, {}, clips)
-    clips = [clip for clip in clips if clip.captions]
-    if not clips:
-        raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
+    clips = teaching(clips, cfg, stage)
     open_run(out, stage, cfg, resume, overwrite, init)
     init = init or init_of(out)  # of a run that took steps and has no checkpoint yet
     features = feature_source(cfg, clips, folder)
     tokenizer = run_tokenizer(out, cfg, clips, init)
     return Job(stage, cfg, out, options, progress, clips, tokenizer, features, folder, manifest=manifest, init=init)
+
+
+def teaching(clips: Sequence[Clip], cfg: Config, stage: Stage) -> list[Clip]:
+    """The clips that a stage learns from: those with captions, and for the cold start those with media and a label that
+    one of its losses names, too. Raises ConfigError where none has a caption."""
+    captioned = sum(bool(clip.captions) for clip in clips)
+    if not captioned:
+        raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")
+
+    def labelled(clip: Clip) -> bool:
+        said = (cfg.sft.emotion_weight and clip.votes) or (media.values_learnt(cfg) and clip.attributes)
+        return stage == "sft" and bool(said) and (clip.audio is not None or clip.video is not None)
+
+    found = [clip for clip in clips if clip.captions or labelled(clip)]
+    if captioned < len(clips):
+        told = (captioned, len(found) - captioned, len(clips) - len(found))
+        log.info("training clips: %d with captions, %d with labels alone, %d with neither left out", *told)
+    return found
 
 
 def run_tokenizer(out: Path, cfg: Config, clips: Sequence[Clip], init: Init | None) -> "Tokenizer":

@@ -191,6 +191,7 @@ def abstract_batch(cfg: Config, clips: int, seconds: float) -> Batch:
         transcript=data.transcript_tokens,
         targets=data.targets,
         caption=cfg.caption_tokens,
+        concepts=len(cfg.reward.concepts),
     )
     return features.with_features(cfg, batch)
 

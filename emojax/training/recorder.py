@@ -25,6 +25,9 @@ _MEANS = ("emotion_loss", "attributes_loss", "reward", "ratio", "clip_fraction")
 """Beginnings of the names of means over what a batch may not have: labels, references, facts. NaN: it has none, and the
 metric is absent."""
 
+_OF_CAPTIONS = ("loss", "words_loss", "entropy")
+"""Likewise, where no clip of a batch has a caption: elsewhere NaN is what went wrong."""
+
 
 class Diverged(RunError):
     """More updates in a row than allowed were not finite. `valid`: the last step whose weights trained."""
@@ -69,7 +72,8 @@ class Recorder:
         samples = metrics.pop("samples", None)
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._watchdog.finished(step)
-        values = {name: x for name, x in values.items() if not (math.isnan(x) and name.startswith(_MEANS))}
+        means = _MEANS + (_OF_CAPTIONS if values.get("captioned") == 0 else ())
+        values = {name: x for name, x in values.items() if not (math.isnan(x) and name.startswith(means))}
         now = self._session.now()
         values["step_seconds"], self._clock = now - self._clock, now
         values, self._beside = values | self._beside, {}

@@ -48,11 +48,12 @@ def caption_scores(params: Params, batch: Batch, cfg: Config) -> tuple[Array, Sc
     bag = lm.leave(p.decoder, media.mean(streams), cfg.model.decoder)
     bag = jax.nn.log_softmax(logits(bag, head.astype(bag.dtype), vocab))[:, None]
     words = jnp.take_along_axis(bag, batch.caption, -1)
-    emotion = _cross_entropy(media.name_emotion(p.encoders, streams), batch.emotion, batch)
+    named = jax.nn.log_softmax(media.name_emotion(p.encoders, streams).astype(jnp.float32))
+    emotion = jnp.where(has_media(batch), -(batch.emotion * named).sum(-1), 0)  # one label, or shares of several
     attributes = jnp.zeros_like(emotion)
-    for n, named in enumerate(media.name_attributes(p.encoders, streams, cfg)):
+    for n, values in enumerate(media.name_attributes(p.encoders, streams, cfg)):
         assert batch.attributes is not None, "a program that learns attributes is given them"
-        attributes += _cross_entropy(named, batch.attributes[:, n], batch)
+        attributes += _cross_entropy(values, batch.attributes[:, n], batch)
     return total, Scores(tokens, words, emotion, attributes)
 
 
@@ -69,7 +70,7 @@ def has_media(batch: Batch) -> Array:
 
 def labelled(batch: Batch) -> Array:
     """bool[B]: the clip has a label of its emotion, and media that could tell it."""
-    return (batch.emotion >= 0) & has_media(batch)
+    return (batch.emotion > 0).any(-1) & has_media(batch)
 
 
 def described(batch: Batch) -> Array:
@@ -104,29 +105,31 @@ def sft_step(
       key: of the run; a step of the cold start draws nothing (what is hidden of a clip is hidden on the host).
     Returns:
       The next state, and f32[] metrics: loss (of captions, nats a token), words_loss (of the same tokens from the media
-      alone), emotion_loss and attributes_loss (nats a clip; NaN where no clip has a label), entropy, grad_norm,
-      skipped.
+      alone), emotion_loss and attributes_loss (nats a clip; NaN where no clip has a label), entropy, captioned and
+      labelled (clips; without the first loss, words_loss and entropy are NaN), grad_norm, skipped.
     """
     with matmul_precision(cfg):
         mask, bag = batch.caption_mask, _bag(batch)
         tokens, words = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (mask, bag))
-        named, told = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (labelled(batch), described(batch)))
+        named, known = (jnp.maximum(x.sum(), 1).astype(jnp.float32) for x in (labelled(batch), described(batch)))
 
         def loss(params: Params, rows: Batch) -> tuple[Array, Scores]:
             total, scores = caption_scores(merge(params, frozen), rows, cfg)
             total /= tokens
             total -= cfg.sft.words_weight * _sum(scores.words, _bag(rows)) / words
             total += cfg.sft.emotion_weight * scores.emotion.sum() / named
-            return total + cfg.sft.attributes_weight * scores.attributes.sum() / told, scores
+            return total + cfg.sft.attributes_weight * scores.attributes.sum() / known, scores
 
         total, grads, scores = accumulate(loss, state.params, batch, cfg.sft.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
-        metrics |= {
+        captioned, with_label = (x.sum().astype(jnp.float32) for x in (mask.any((1, 2)), labelled(batch)))
+        told = {
             "loss": -_sum(scores.tokens.logp, mask) / tokens,
             "words_loss": -_sum(scores.words, bag) / words,
-            "emotion_loss": scores.emotion.sum() / labelled(batch).sum().astype(jnp.float32),
             "entropy": _sum(scores.tokens.entropy, mask) / tokens,
         }
+        metrics |= {name: jnp.where(captioned > 0, value, jnp.nan) for name, value in told.items()}
+        metrics |= {"emotion_loss": scores.emotion.sum() / with_label, "captioned": captioned, "labelled": with_label}
         if batch.attributes is not None:
             metrics["attributes_loss"] = scores.attributes.sum() / described(batch).sum().astype(jnp.float32)
         return dataclasses.replace(state, step=state.step + 1), metrics

@@ -15,7 +15,7 @@ import numpy as np
 from emojax import param, rewards
 from emojax.config import Config
 from emojax.data.batches import Batching, training_batches
-from emojax.data.clips import Clip, label_numbers
+from emojax.data.clips import Clip, label_shares
 from emojax.data.text import decode
 from emojax.data.views import Hiding
 from emojax.decoder import captioner, pretrained
@@ -179,7 +179,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
             if job.stage == "sft"
             else Hiding(),
         ),
-        emotions=np.array(label_numbers([clip.emotion for clip in job.clips], cfg.reward.concepts), np.int32),
+        emotions=label_shares(job.clips, cfg.reward.concepts),
         attributes=attributes,
         references=job.references,
         features=job.features,

@@ -86,6 +86,7 @@ def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
     words = np.where(row % 3 == 2, 0, r.integers(1, data.transcript_tokens + 1, clips))
     tokens = r.integers(2, cfg.caption_tokens + 1, (clips, data.targets))
     tokens[3::4, 1:] = 0  # these clips have one caption only
+    tokens[6::8] = 0  # and these none, but labels
     refs = References(
         tokens=Text(
             ids=r.integers(3, lm.vocab, (clips, 2, REWARD_TOKENS)).astype(np.int32),
@@ -104,10 +105,19 @@ def batch(cfg: Config, clips: int = 8, seed: int = 0) -> Batch:
         transcript_mask=np.arange(data.transcript_tokens) < words[:, None],
         caption=r.integers(3, lm.vocab, (clips, data.targets, cfg.caption_tokens)).astype(np.int32),
         caption_mask=np.arange(cfg.caption_tokens) < tokens[..., None],
-        emotion=np.where(row % 4 == 1, -1, r.integers(0, len(cfg.reward.concepts), clips)).astype(np.int32),
+        emotion=_emotions(cfg, clips),
         references=refs,
         attributes=_attributes(cfg, clips) if cfg.sft.attributes_weight and cfg.reward.attributes else None,
     )
+
+
+def _emotions(cfg: Config, clips: int) -> np.ndarray:
+    """Of every four clips one has a label, one none, one shares of all, one the votes of three annotators."""
+    r, concepts = np.random.default_rng(4), len(cfg.reward.concepts)
+    one, soft = np.eye(concepts)[r.integers(0, concepts, clips)], r.dirichlet(np.ones(concepts), clips)
+    votes = np.eye(concepts)[r.integers(0, concepts, (clips, 3))].mean(1)
+    kinds = np.stack([one, np.zeros_like(one), soft, votes])
+    return kinds[np.arange(clips) % 4, np.arange(clips)].astype(np.float32)
 
 
 def _attributes(cfg: Config, clips: int) -> np.ndarray:

@@ -1,0 +1,93 @@
+"""IEMOCAP (Busso et al. 2008): dyadic scenes of ten actors, labelled by three annotators or more."""
+
+import re
+from dataclasses import replace
+
+from emojax.data.clip import Clip
+from emojax.datasets.dataset import Dataset, Found, Options
+from emojax.datasets.tables import read_text
+from emojax.datasets.tree import Tree
+
+_WAVS = (1_819, 1_811, 2_136, 2_103, 2_170)  # of each session
+_NUMBER = r"(-?[\d.]+)"
+_LABEL = re.compile(rf"\[{_NUMBER} - {_NUMBER}\]\s+(Ses\w+)\s+(\w+)\s+\[{_NUMBER}, {_NUMBER}, {_NUMBER}\]")
+_RATER = re.compile(r"C-E\d+:\s*(.*?)\s*\(")  # not C-F1 and C-M1, the actors of themselves
+_SPOKEN = re.compile(r"(Ses\w+) \[[\d.]+-[\d.]+\]: (.*)")
+_CLASSES = {"4": "neu hap exc sad ang", "6": "neu hap exc sad ang fru"}
+
+
+def _read(tree: Tree, options: Options) -> Found:
+    dialogues = [p for p in tree.matching(r"Ses0[1-5][FM]_\w+\.txt") if tree.lies(p, r"EmoEvaluation$")]
+    kept = set(_CLASSES.get(options.classes or "all", "").split())
+    clips = []
+    for path in dialogues:
+        spoken = _spoken(tree, path.name)
+        film = tree.video(path.stem) if options.also else None
+        for line in read_text(path, "latin-1").splitlines():
+            if found := _LABEL.match(line):
+                start, end, name, emotion, *scales = found.groups()
+                session, letter = name[:5], name.rpartition("_")[2][0]  # of who speaks, not of the dialogue
+                valence, arousal, dominance = map(float, scales)
+                span = {"start": float(start), "end": float(end)} if film else {}
+                test = options.fold == int(name[4])
+                clips.append(
+                    Clip(
+                        name,
+                        film or tree.audio(name),
+                        film,
+                        spoken.get(name),
+                        emotion=emotion,
+                        speaker=session + letter,
+                        split="test" if test else "train",
+                        language="en",
+                        valence=valence,
+                        arousal=arousal,
+                        dominance=dominance,
+                        **span,
+                    )
+                )
+            elif clips and (found := _RATER.match(line)):
+                labels = [word.strip().removesuffix(" state") for word in found[1].split(";") if word.strip()]
+                clips[-1] = replace(clips[-1], labels=(*clips[-1].labels, *labels))
+    if kept:
+        clips = [clip for clip in clips if clip.emotion in kept]
+    notes = ["exc is happy, as hap"]
+    if options.fold is None:
+        notes.append("no official split: all are train; --fold K makes session K the test")
+    if options.also:
+        notes.append("clips are parts of the dialogues' films, in which both actors are seen and heard")
+    return Found(clips, {} if kept else _official(options.fold), notes=notes)
+
+
+def _spoken(tree: Tree, name: str) -> dict[str, str]:
+    """Transcripts of a dialogue's utterances, of which some have no label; without marks such as [LAUGHTER]."""
+    path = tree.file(name, "transcriptions$")
+    lines = read_text(path, "latin-1").splitlines() if path else []
+    found = (match for line in lines if (match := _SPOKEN.match(line)))
+    return {match[1]: " ".join(re.sub(r"\[[^\]]*\]", " ", match[2]).split()) for match in found}
+
+
+def _official(fold: int | None) -> dict[str, int]:
+    test = {"test": _WAVS[fold - 1]} if fold else {}
+    return {"train": sum(_WAVS) - sum(test.values()), **test}
+
+
+DATASET = Dataset(
+    name="iemocap",
+    title="IEMOCAP",
+    task="labels",
+    languages="en",
+    streams="audio, transcript; video of whole dialogues (--also video)",
+    licence="on request, for research",
+    where="https://sail.usc.edu/iemocap/",
+    tree="""
+Session{1..5}/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
+Session{1..5}/dialog/EmoEvaluation/Ses01F_impro01.txt
+Session{1..5}/dialog/transcriptions/Ses01F_impro01.txt
+Session{1..5}/dialog/avi/DivX/Ses01F_impro01.avi
+""",
+    read=_read,
+    folds=5,
+    classes=("all", "4", "6"),
+    parts=("video",),
+)
