@@ -5,6 +5,7 @@ run.json          the stage, and of each session its   samples.jsonl    captions
                   provenance (provenance.py)
 tokenizer.json    the decoder's tokenizer             tensorboard/     the same metrics
 start/            the captioner Emo-GRPO began with   checkpoints/     complete training states
+record/           what --record keeps of each step
 
 Of several processes the first one makes it and writes all of it but `start/` and `checkpoints/`, which all write; so it
 lies on storage that all of them see.
@@ -47,6 +48,8 @@ class RunOptions:
 
     executable: Path | None = None  # that `emojax plan --save` wrote, used instead of compiling
     profile: tuple[int, int] | None = None  # steps, the first and the last, of which a trace is written
+    record: bool = False  # every leaf of every step is sketched: see record.py
+    until: int | None = None  # the step that the session ends after, where the run is longer
     began: float | None = None  # time.time() when the command began; None: when the stage did
 
 
