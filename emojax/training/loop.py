@@ -141,7 +141,9 @@ def train(
             ranked = step % cfg.checkpoint_every == 0 or (last and step != options.until)
             if ranked or last or todo is not Wish.GO_ON:
                 recorder.settle(state.params)
-            wanted = (ranked or last or todo is Wish.SAVE) and not recorder.skipped  # else nobody should go on from there
+            wanted = (
+                ranked or last or todo is Wish.SAVE
+            ) and not recorder.skipped  # else nobody should go on from there
             if wanted or todo is Wish.STOP or last:
                 if log is not None:
                     log.keep()

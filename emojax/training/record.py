@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emojax.parallel import hosts
 from emojax.training import record_files
 from emojax.training.digests import digests
 from emojax.training.job import Job
@@ -21,10 +22,16 @@ log = logging.getLogger(__name__)
 
 
 class Record:
-    """Holds the numbers of one step until the next is dispatched. The first process writes. Close it to end its file."""
+    """Holds the numbers of one step until the next is dispatched; the first process writes. Close it to end it."""
 
     def __init__(
-        self, job: Job, program: Program, metrics: Metrics, folder: Path | None, session: Mapping[str, Any], frozen: Tree
+        self,
+        job: Job,
+        program: Program,
+        metrics: Metrics,
+        folder: Path | None,
+        session: Mapping[str, Any],
+        frozen: Tree,
     ) -> None:
         """
         Args:
@@ -36,9 +43,14 @@ class Record:
         self._recording = Recording(program, metrics)
         self._held: tuple[int, Batch, Array] | None = None
         told = {**session, "frozen": digests(frozen)}
-        layout, self._files = self._recording.layout, None
-        if folder is not None:
-            self._files = record_files.Writer(folder / record_files.FOLDER, layout, job.stage, job.cfg, told)
+        self._files: record_files.Writer | None = None
+
+        def open_files() -> None:
+            assert folder is not None, "the first process writes"
+            where = folder / record_files.FOLDER
+            self._files = record_files.Writer(where, self._recording.layout, job.stage, job.cfg, told)
+
+        hosts.by_first(open_files, f"open the record of {job.out}")
 
     def begin(self, state: TrainState) -> None:
         """Of the state that the session begins with: its row, or, where it is recorded, whether it is as it was."""
@@ -77,4 +89,3 @@ class Record:
     def close(self) -> None:
         if self._files is not None:
             self._files.close()
-

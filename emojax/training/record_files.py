@@ -36,7 +36,9 @@ class Writer:
         if path.exists():
             told = read_object(path)
             if json.loads(json.dumps(layout.json())) != told.get("layout") or told.get("format") != FORMAT:
-                raise RunError(f"{folder} records other leaves than this run has; move it away, or run without --record")
+                raise RunError(
+                    f"{folder} records other leaves than this run has; move it away, or run without --record"
+                )
             sessions = [each for each in told.get("sessions", []) if each.get("step", 0) <= first]
         with writing(folder, RESUME):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Rows of a record: a sketch of each leaf that a step read or made, and what it sampled, as whole numbers of 32 bits.
 
-    row = step, bucket + 1 (0: the state that a session began with, alone), sketches, samples, CRC-32
+row = step, bucket + 1 (0: the state that a session began with, alone), sketches, samples, CRC-32
 """
 
 import zlib
