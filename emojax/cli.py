@@ -30,6 +30,8 @@ COMMANDS = {
     "evaluate": use.evaluate,
     "export": use.export,
     "compare": reproduce.compare,
+    "study": reproduce.study,
+    "verify": reproduce.verify,
     "plan": tools.plan,
     "check-text": tools.check_text,
     "bench": tools.bench,

@@ -48,9 +48,7 @@ def lines(found: Comparison, names: tuple[str, str]) -> list[str]:
     for name, leaves in zip(names, found.only, strict=True):
         if leaves:
             more = f" and {len(leaves) - 3} more" if leaves[3:] else ""
-            told.append(
-                f"not compared, for the other has no such leaf of that shape: {', '.join(leaves[:3])}{more} of {name}"
-            )
+            told.append(f"not compared, of {name}, for the other has none of that shape: {', '.join(leaves[:3])}{more}")
     told += ["", "what differs besides:" if found.facts else "configuration, versions, devices, data: no difference"]
     told += [f"  {fact.name}: {_short(fact.a)} | {_short(fact.b)}" for fact in found.facts]
     if found.same:
