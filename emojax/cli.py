@@ -2,7 +2,7 @@
 
 It ends with 0 when it is done; with 2 when it was asked for what cannot be done, which it says; with 75 when training
 was stopped by SIGTERM or Ctrl-C, complete up to a finished step, to be resumed with --resume; with 130 at a second
-Ctrl-C, at once; with 1 when nothing could be captioned; else something broke.
+Ctrl-C, at once; with 1 when nothing could be captioned, or two runs differ; else something broke.
 """
 
 import logging
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import datasets, encode, tools, train, use
+from emojax.commands import datasets, encode, reproduce, tools, train, use
 from emojax.errors import Stopped
 from emojax.parallel import xla
 
@@ -32,6 +32,9 @@ COMMANDS = {
     "caption": use.caption,
     "evaluate": use.evaluate,
     "export": use.export,
+    "compare": reproduce.compare,
+    "study": reproduce.study,
+    "verify": reproduce.verify,
     "plan": tools.plan,
     "check-text": tools.check_text,
     "bench": tools.bench,

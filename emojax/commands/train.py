@@ -33,6 +33,8 @@ class Run:
     resume: bool = False  # go on with the run in `out`
     overwrite: bool = False  # replace the run in `out`
     profile: str | None = None  # FIRST:LAST, steps of which a trace is written to `profile` in the run
+    record: bool = False  # keep in `record` what every step read and made, for `emojax compare`; the bits stay the same
+    until: int | None = None  # end the session after this step; --resume goes on
     executable: Path | None = None  # programs compiled by `emojax plan --save`; none is compiled then
     compile_cache: str | None = None  # directory of compiled programs, or `none`; the user's cache on TPU and GPU
     deterministic: bool = False  # on GPU the same bits, run to run; slower (CPU and TPU give them as they are)
@@ -96,7 +98,7 @@ def run_options(run: Run, began: float) -> "RunOptions":
     profile = trace.steps_of(run.profile) if run.profile else None
     xla.set_environment(run.deterministic)  # before devices are looked for, as the next line does
     compile_cache.use(run.compile_cache)
-    return RunOptions(executable=run.executable, profile=profile, began=began)
+    return RunOptions(run.executable, profile, run.record, run.until, began)
 
 
 def _tell(**runs: Path) -> None:

@@ -78,16 +78,25 @@ def _on_device(sharding: jax.sharding.Sharding) -> Any:
 
 def _sums(x: Any, starts: Sequence[int], shape: Sequence[int], xp: ModuleType) -> Any:
     """u32[2] of the part of an array that begins at `starts`; `shape` is that of the whole."""
+    return xp.stack([h.sum(dtype=xp.uint32) for h in hashes(bits(x), places(x.shape, starts, shape, xp))])
+
+
+def hashes(bits: Any, place: Any) -> list[Any]:
+    """Of each element, twice: what is summed."""
+    return [mix(bits ^ mix(place + np.uint32(seed))) for seed in _SEEDS]
+
+
+def places(here: Sequence[int], starts: Sequence[int], shape: Sequence[int], xp: ModuleType) -> Any:
+    """u32 number of each element, counted along the last axis first, of a part that has the shape `here`."""
     place = xp.zeros((), xp.uint32)
     for axis, start in enumerate(starts):
-        along = xp.arange(x.shape[axis], dtype=xp.uint32) + np.uint32(start)
+        along = xp.arange(here[axis], dtype=xp.uint32) + xp.uint32(start)
         stride = np.uint32(math.prod(shape[axis + 1 :]) % 2**32)
-        place = place + (along * stride).reshape([1] * axis + [-1] + [1] * (x.ndim - axis - 1))
-    bits = _bits(x)
-    return xp.stack([_mix(bits ^ _mix(place + np.uint32(seed))).sum(dtype=xp.uint32) for seed in _SEEDS])
+        place = place + (along * stride).reshape([1] * axis + [-1] + [1] * (len(here) - axis - 1))
+    return place
 
 
-def _bits(x: Any) -> Any:
+def bits(x: Any) -> Any:
     """The elements as u32, different for different ones."""
     if x.dtype == jnp.float32:
         return x.view(np.uint32)
@@ -98,7 +107,8 @@ def _bits(x: Any) -> Any:
     return x.astype(np.uint32)
 
 
-def _mix(h: Any) -> Any:
+def mix(h: Any) -> Any:
+    """A bijection of u32."""
     h = (h ^ (h >> 16)) * np.uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * np.uint32(0xC2B2AE35)
     return h ^ (h >> 16)

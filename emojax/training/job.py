@@ -59,6 +59,11 @@ class Job:
         return stage_steps(self.cfg, self.stage)
 
     @property
+    def last(self) -> int:
+        """The step that this session ends after."""
+        return self.steps if self.options.until is None else min(self.steps, self.options.until)
+
+    @property
     def batch(self) -> int:
         """Clips of a global batch."""
         return self.cfg.sft.batch if self.stage == "sft" else self.cfg.grpo.batch

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emojax.storage import RESUME, Appending, in_bucket, parse_json, write_atomically, writing
+from emojax.training import record_files
 from emojax.training.board import Board
 
 
@@ -43,14 +44,25 @@ class Log:
     def __init__(self, run: Path, last_step: int) -> None:
         self._samples: Appending | None = None
         self._run, self._here = run, Path(tempfile.mkdtemp(prefix="emojax-")) if in_bucket(run) else run
+        if in_bucket(run):
+            self._fetch("metrics.jsonl", "samples.jsonl", *record_files.FILES)
         for name in ("metrics.jsonl", "samples.jsonl"):
-            if in_bucket(run) and (run / name).exists():
-                (self._here / name).write_text((run / name).read_text())
             cut_after(self._here / name, last_step)
         with contextlib.ExitStack() as files:
             self._metrics = files.enter_context(closing(Appending(self._here / "metrics.jsonl", RESUME)))
             self._board = files.enter_context(closing(Board(self._here / "tensorboard", last_step)))
             self._files = files.pop_all()
+
+    def _fetch(self, *names: str) -> None:
+        for name in names:
+            if (self._run / name).exists():
+                (self._here / name).parent.mkdir(exist_ok=True)
+                (self._here / name).write_bytes((self._run / name).read_bytes())
+
+    @property
+    def folder(self) -> Path:
+        """Where what is appended to lies: the run, or the temporary folder that is copied there."""
+        return self._here
 
     def metrics(self, step: int, values: dict[str, float], facts: dict[str, Any]) -> None:
         """Numbers that are not finite are written as null: JSON has no word for them."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import jax
@@ -15,6 +15,7 @@ from emojax.training.held_out import HeldOut, scores, stalled
 from emojax.training.job import Job
 from emojax.training.log import Log
 from emojax.training.program import Program
+from emojax.training.record import Record
 from emojax.training.recorder import Diverged, Recorder, Words
 from emojax.training.session import Session
 from emojax.training.stop import Agreement, Clock, Wish, told
@@ -59,6 +60,7 @@ def train(
         closing(Trace(run, options.profile)) as trace,
         closing(Log(run, first)) if hosts.first() else nullcontext() as log,
         checkpoint.manager(run, cfg.keep, cfg.keep_best) as checkpoints,
+        ExitStack() as ends,
         jax.set_mesh(program.mesh),
         jax.transfer_guard("disallow"),
     ):
@@ -73,7 +75,8 @@ def train(
             lowered = aot.lower(program)
             saved = options.executable
             ready = executable.load(saved, job.stage, lowered, program.mesh) if saved else {}
-        provenance.record(job, state, program.mesh, lowered.fingerprint)
+        about = provenance.about(job, state, program.mesh, lowered.fingerprint)
+        provenance.record(job, about)
 
         @contextmanager
         def compiling(bucket: int) -> Iterator[None]:
@@ -88,7 +91,12 @@ def train(
 
         compiled = aot.compiler(lowered, compiling, ready)
         agreement, clock_of_saves = Agreement(program.mesh), Clock(cfg.checkpoint_minutes)
-        recorder = Recorder(job, words, log, session, watchdog, first)
+        recorded = None
+        if options.record:
+            metrics = next(iter(lowered.lowered.values())).out_info[1]
+            folder = log.folder if log is not None else None
+            recorded = ends.enter_context(closing(Record(job, program, metrics, folder, about, frozen)))
+        recorder = Recorder(job, words, log, session, watchdog, first, recorded)
         told_so_far = scores(job, first)
 
         def wish() -> Wish:
@@ -98,8 +106,11 @@ def train(
             raise _stopped(run, first)
         if stalled(told_so_far, cfg.patience):
             return state
+        if recorded is not None:
+            with slow("compile"):
+                recorded.begin(state)
         step = first
-        for step in range(first + 1, job.steps + 1):
+        for step in range(first + 1, job.last + 1):
             with session.doing("data"):
                 batch = sharding.to_devices(next(batches), program.mesh, program.clips)
             take = compiled(batch)
@@ -115,7 +126,9 @@ def train(
                 recorder.settle(after.params)
             state = after
             recorder.hold(step, metrics)
-            last = step == job.steps
+            if recorded is not None:
+                recorded.hold(step, batch, metrics, state)
+            last = step == job.last
             if held_out is not None and held_out.due(step, job.steps):
                 with slow("evaluation"):
                     recorder.beside(found := held_out(state.params, frozen))
@@ -124,10 +137,13 @@ def train(
             if trace.ends(step):
                 recorder.settle(state.params)
                 trace.close()
-            todo, ranked = agreement.on(wish()), step % cfg.checkpoint_every == 0 or last
-            if ranked or todo is not Wish.GO_ON:
+            todo = agreement.on(wish())
+            ranked = step % cfg.checkpoint_every == 0 or (last and step != options.until)
+            if ranked or last or todo is not Wish.GO_ON:
                 recorder.settle(state.params)
-            wanted = (ranked or todo is Wish.SAVE) and not recorder.skipped  # else nobody should go on from there
+            wanted = (
+                ranked or last or todo is Wish.SAVE
+            ) and not recorder.skipped  # else nobody should go on from there
             if wanted or todo is Wish.STOP or last:
                 if log is not None:
                     log.keep()

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,31 @@ PACKAGES = ("emojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "num
 FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_PLATFORMS", "JAX_DEFAULT_MATMUL_PRECISION")
 
 
-def record(job: Job, state: TrainState, mesh: jax.sharding.Mesh, program: str) -> None:
-    """Adds this session to `run.json`; every process calls it, the first one writes.
+def about(job: Job, state: TrainState, mesh: jax.sharding.Mesh, program: str) -> dict[str, Any]:
+    """What this session is made with; every process calls it.
 
     Args:
       state: that the session begins with.
       program: fingerprint of the lowered program.
     """
-    weights, path = checkpoint.sha256(state.params), job.out / "run.json"  # each process has a part of the weights
-    if not hosts.first() or not path.exists():
-        return
-    about = {
+    return {
         **about_here(),
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "step": int(jax.device_get(state.step)),  # asked for: the loop forbids transfers that are not
         "mesh": dict(mesh.shape),
         "program": program,
         "manifest": None if job.manifest is None else _digest(job.manifest),
-        "weights": weights,
+        "weights": checkpoint.sha256(state.params),  # each process has a part of them
     }
+
+
+def record(job: Job, session: Mapping[str, Any]) -> None:
+    """Adds this session to `run.json`; the first process writes."""
+    path = job.out / "run.json"
+    if not hosts.first() or not path.exists():
+        return
     told = read_object(path)
-    write_atomically(path, json.dumps(told | {"sessions": [*told.get("sessions", []), about]}, indent=2), RESUME)
+    write_atomically(path, json.dumps(told | {"sessions": [*told.get("sessions", []), session]}, indent=2), RESUME)
 
 
 def about_here() -> dict[str, Any]:

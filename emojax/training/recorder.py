@@ -13,6 +13,7 @@ from emojax.training import checkpoint
 from emojax.training.job import Job
 from emojax.training.log import Log
 from emojax.training.optim import learning_rates
+from emojax.training.record import Record
 from emojax.training.session import Session
 from emojax.training.watchdog import Watchdog
 from emojax.types import Metrics, Samples, Tree
@@ -42,8 +43,16 @@ class Recorder:
     `skipped` counts the updates until now that were not finite, in a row."""
 
     def __init__(
-        self, job: Job, words: Words, log: Log | None, session: Session, watchdog: Watchdog, first: int
+        self,
+        job: Job,
+        words: Words,
+        log: Log | None,
+        session: Session,
+        watchdog: Watchdog,
+        first: int,
+        record: Record | None = None,
     ) -> None:
+        self._record = record
         self._job, self._words, self._log, self._session, self._watchdog = job, words, log, session, watchdog
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
@@ -68,7 +77,9 @@ class Recorder:
         if self._held is None:
             return
         (step, metrics), self._held = self._held, None
-        cfg, last = self._job.cfg, step == self._job.steps
+        if self._record is not None:
+            self._record.settle()
+        cfg, last = self._job.cfg, step == self._job.last
         samples = metrics.pop("samples", None)
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self._watchdog.finished(step)

@@ -5,6 +5,7 @@ run.json          the stage, and of each session its   samples.jsonl    captions
                   provenance (provenance.py)
 tokenizer.json    the decoder's tokenizer             tensorboard/     the same metrics
 start/            the captioner Emo-GRPO began with   checkpoints/     complete training states
+record/           what --record keeps of each step
 
 Of several processes the first one makes it and writes all of it but `start/` and `checkpoints/`, which all write; so it
 lies on storage that all of them see.
@@ -47,6 +48,8 @@ class RunOptions:
 
     executable: Path | None = None  # that `emojax plan --save` wrote, used instead of compiling
     profile: tuple[int, int] | None = None  # steps, the first and the last, of which a trace is written
+    record: bool = False  # every leaf of every step is sketched: see record.py
+    until: int | None = None  # the step that the session ends after, where the run is longer
     began: float | None = None  # time.time() when the command began; None: when the stage did
 
 
@@ -135,7 +138,7 @@ def _resumed(out: Path, stage: str, cfg: Config) -> None:
             out,
             "\n".join(differ),
         )
-    then, now = ({n: v for n, v in _flat(part).items() if n.split(".")[0] not in _WHERE} for part in (there, here))
+    then, now = ({n: v for n, v in flat(part).items() if n.split(".")[0] not in _WHERE} for part in (there, here))
     kept = [{n: v for n, v in part.items() if n not in _CHANGEABLE} for part in (then, now)]
     if differ := differences(*kept):
         raise RunError(
@@ -162,15 +165,16 @@ def _lengthen(out: Path, stage: str, cfg: Config, differ: Sequence[str]) -> None
 
 def differences(there: Any, here: Any) -> list[str]:
     """A line for every value that is another one in the first JSON tree than in the second; None: it is not there."""
-    then, now = _flat(there), _flat(here)
+    then, now = flat(there), flat(here)
     changed = [name for name in now | then if then.get(name) != now.get(name)]
     return [f"  {name}: {then.get(name)!r} there, {now.get(name)!r} now" for name in changed]
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Values of a JSON tree by their dotted names; lists are values."""
     if not isinstance(node, dict):
         return {prefix.rstrip("."): node}
-    return {k: v for name, value in node.items() for k, v in _flat(value, f"{prefix}{name}.").items()}
+    return {k: v for name, value in node.items() for k, v in flat(value, f"{prefix}{name}.").items()}
 
 
 def stage_of(run: Path) -> str:

@@ -20,7 +20,7 @@ FILES = (
     *("stalls.txt", "stalls-*.txt", "captions-*.jsonl", "captions-*.jsonl.settings.json", "captions-*.jsonl.lock"),
     storage.LEFT.format("captions-*.jsonl.settings.json"),
 )
-FOLDERS = ("checkpoints", "start", "tensorboard", "profile", "damaged")
+FOLDERS = ("checkpoints", "start", "tensorboard", "profile", "record", "damaged")
 STAGES = ("sft", "grpo")  # of a run of both
 
 

@@ -157,7 +157,7 @@ def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
 
 
 def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rewards.Reader | None = None) -> None:
-    if int(state.step) >= job.steps:
+    if int(state.step) >= job.last:
         return
     cfg = job.cfg
     assert job.tokenizer is not None, "a job that `begin` made has one"

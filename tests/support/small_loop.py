@@ -19,7 +19,7 @@ from emojax.types import TrainState
 
 TINY = presets.load("tiny", ["checkpoint_every=100"])
 STEPS = 6
-MESH = jax.make_mesh((1, 1, 1), ("data", "fsdp", "model"), devices=jax.devices()[:1])
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), ("data", "fsdp", "model"))
 
 
 def step(state: TrainState, frozen: jax.Array, batch: jax.Array, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:

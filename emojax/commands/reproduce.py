@@ -1,0 +1,157 @@
+"""compare, study, verify: why runs differ, what moves their numbers, whether a run's are made here, too."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from emojax.commands.train import Set
+from emojax.errors import ConfigError, RunError
+from emojax.storage import path_of, write_atomically
+
+
+def compare(
+    a: tyro.conf.Positional[Path],
+    b: tyro.conf.Positional[Path],
+    page: Path | None = None,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Compare two runs that were trained with --record: the first step and leaf where they part, and how far.
+
+    Ends with 0 where they are the same, with 1 where they differ, with 2 where they cannot be compared.
+
+    Args:
+        a: a run's directory, or the `record` in it.
+        b: likewise.
+        page: file of HTML to write, with plots.
+        as_json: print JSON.
+    """
+    from emojax.reproduce import records, tell
+    from emojax.reproduce.compare import compare
+    from emojax.reproduce.page import page as page_of
+
+    one, other = (records.find(path_of(path)) for path in (a, b))
+    stages = [stage for stage in one if stage in other]
+    if len(one) == len(other) == 1:
+        (here,), (there,) = one.values(), other.values()
+        pairs = {"": (here, there)}
+    else:
+        pairs = {stage: (one[stage], other[stage]) for stage in stages}
+    if not pairs:
+        have = f"{a} holds records of {_named(one)}, {b} of {_named(other)}"
+        raise RunError(f"{have}: no stage in common; name the run of a stage")
+    found = {stage: compare(records.read(here), records.read(there)) for stage, (here, there) in pairs.items()}
+    names = str(a), str(b)
+    if page is not None:
+        write_atomically(path_of(page), page_of(found, names))
+    if as_json:
+        print(json.dumps({stage or comparison.stage: tell.as_json(comparison) for stage, comparison in found.items()}))
+    else:
+        parts = ["\n".join(tell.lines(comparison, names)) for comparison in found.values()]
+        titles = [f"{stage}: " if stage else "" for stage in found]
+        print("\n\n".join(title + part for title, part in zip(titles, parts, strict=True)))
+    sys.exit(0 if all(comparison.same for comparison in found.values()) else 1)
+
+
+Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+def study(
+    name: tyro.conf.Positional[str],
+    out: Path,
+    config: str = "demo_fast",
+    set_: Set = (),
+    stage: Literal["sft", "grpo"] = "sft",
+    steps: int = 20,
+    seeds: int = 1,
+    init: str | None = None,
+    python: Repeated = (),
+    flags: Repeated = (),
+    difference: float | None = None,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Train a run in several ways that differ in one thing, compare each with the plain run, and say what is noise.
+
+    Args:
+        name: rerun, resume, mesh, processes, batch (micro-batches), precision, seed, flags, versions.
+        out: directory of the runs and of `study.html`; runs that are there are not made again.
+        config: a preset's name or a file.
+        stage: which is trained.
+        steps: of each run.
+        seeds: of how many seeds each run is made.
+        init: captioner that the runs begin with, as of `grpo`.
+        python: another interpreter with emojax's dependencies, for `versions`; may be repeated.
+        flags: of XLA, for `flags`; may be repeated.
+        difference: of the loss (of Emo-GRPO the reward) at the end, to say whether it is larger than noise.
+        as_json: print JSON.
+    """
+    from emojax.config import presets
+    from emojax.reproduce import studies
+    from emojax.reproduce import study as studying
+
+    cfg = presets.load(config, set_)
+    if steps < 1 or seeds < 1:
+        raise ConfigError(f"a study is of one step and one seed at least; got --steps {steps} --seeds {seeds}")
+    given = studies.Given(cfg, stage, steps, python, flags)
+    wanted = studies.variants(name, given)
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    numbers = range(cfg.seed, cfg.seed + seeds)
+    results = studying.run(given, wanted, path_of(out).absolute(), numbers, init, tell)
+    title = f"study {name} of {stage}, {cfg.name}, {steps} steps"
+    write_atomically(path_of(out) / "study.html", studying.page(title, given, results, difference))
+    if as_json:
+        print(json.dumps(studying.as_json(results)))
+    else:
+        print("\n".join([title, "", *studying.lines(given, results, difference)]))
+
+
+def verify(
+    run: tyro.conf.Positional[Path],
+    steps: int = 5,
+    out: Path | None = None,
+    set_: Set = (),
+    deterministic: bool = False,
+) -> None:
+    """Take the first steps of a run again, with what it began with, and say whether this machine reproduces them.
+
+    Ends with 0 where it does, with 1 where it does not, with 2 where that cannot be told.
+
+    Args:
+        run: its directory.
+        steps: how many.
+        out: directory for the steps, to be kept; a temporary one without it.
+        set_: fields that are otherwise here, such as data.manifest.
+        deterministic: on GPU, as of `sft`.
+    """
+    import tempfile
+
+    from emojax.api.progress import bars
+    from emojax.parallel import compile_cache, xla
+    from emojax.reproduce import verify as verifying
+
+    if steps < 1:
+        raise ConfigError(f"--steps wants 1 or more, got {steps}")
+    run = path_of(run)
+    parts = verifying.stages_of(run)
+    if out is not None and out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} holds something; name a new or an empty directory by --out")
+    xla.set_environment(deterministic)
+    compile_cache.use()
+    with tempfile.TemporaryDirectory(prefix="emojax-verify-") as folder, bars() as track:
+        place = out or Path(folder)
+        verdicts = [
+            verifying.verify(part, place / part.name, steps, set_, track(f"taking {steps} steps again"))
+            for part in parts
+        ]
+    for verdict in verdicts:
+        print("\n".join([f"{verdict.stage}: {verdict.lines[0]}", *verdict.lines[1:]]))
+    sys.exit(0 if all(verdict.reproduced for verdict in verdicts) else 1)
+
+
+def _named(found: dict[str, Path]) -> str:
+    return " and ".join(f"`{stage}`" if stage else "one stage" for stage in found)

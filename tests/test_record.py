@@ -1,0 +1,78 @@
+"""What `--record` keeps: a row a step, of any session, that changes nothing of the run."""
+
+import logging
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from emojax.errors import RunError
+from emojax.reproduce import records
+from emojax.training import checkpoint, record_files
+from emojax.training.record_rows import sealed
+from emojax.training.run import RunOptions
+from support.small_loop import STEPS, run
+
+RECORD = RunOptions(record=True)
+
+
+def rows(out: Path) -> bytes:
+    return (out / "record" / "steps.u32").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken")
+    run(out, RECORD)
+    return out
+
+
+def test_a_recorded_run_ends_as_an_unrecorded_one_and_has_a_row_a_step(unbroken: Path, tmp_path: Path) -> None:
+    plain, again = run(tmp_path), run(unbroken)
+    assert checkpoint.sha256(plain.params) == checkpoint.sha256(again.params)
+    assert not (tmp_path / "record").exists()
+    found = records.read(unbroken / "record")
+    assert (list(found.states), list(found.rows)) == ([0], list(range(1, STEPS + 1)))
+    assert found.layout.names == ("batch", "metrics.loss", "metrics.skipped", "params.w", "state.skipped", "state.step")
+
+
+def test_the_record_of_a_resumed_run_is_that_of_the_unbroken_one(
+    unbroken: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, RunOptions(record=True, until=3))
+    assert checkpoint.steps(tmp_path) == [3]
+    file, size = tmp_path / "record" / "steps.u32", records.read(tmp_path / "record").layout.size
+    file.write_bytes(rows(unbroken)[: 4 * size * 5 + 7])  # killed later, in the middle of a row
+    run(tmp_path, RECORD)
+    assert rows(tmp_path) == rows(unbroken)
+    assert [s["step"] for s in records.read(tmp_path / "record").sessions] == [0, 3]
+    assert "is not the one that was recorded" not in caplog.text
+
+
+def test_a_state_that_is_not_the_one_that_was_recorded_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, RunOptions(record=True, until=3))
+    layout, file = records.read(tmp_path / "record").layout, tmp_path / "record" / "steps.u32"
+    table = np.frombuffer(file.read_bytes(), "<u4").reshape(-1, layout.size).copy()
+    last = table[-1]
+    last[2 + 23 * layout.names.index("params.w")] ^= 1
+    file.write_bytes(table[:-1].tobytes() + sealed(last[:2].tolist(), last[2:-1]).tobytes())
+    with caplog.at_level(logging.WARNING, "emojax"):
+        run(tmp_path, RECORD)
+    assert "the state of step 3 is not the one that was recorded: params.w" in caplog.text
+
+
+def test_rows_do_not_depend_on_the_number_of_devices(unbroken: Path, tmp_path: Path) -> None:
+    eight = jax.sharding.Mesh(np.array(jax.devices()).reshape(8, 1, 1), ("data", "fsdp", "model"))
+    run(tmp_path, RECORD, mesh=eight)
+    assert rows(tmp_path) == rows(unbroken), "a sum of eight equal numbers is exact in any order"
+
+
+def test_a_run_is_not_recorded_beside_another_ones_leaves(unbroken: Path, tmp_path: Path) -> None:
+    about = (unbroken / "record" / record_files.ABOUT).read_text().replace("params.w", "params.v")
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / record_files.ABOUT).write_text(about)
+    with pytest.raises(RunError, match=r"record records other leaves than this run has; move it away"):
+        run(tmp_path, RECORD)

@@ -1,0 +1,101 @@
+"""Studies: what each changes, what of it is made again, what its table says. The runs are made-up records here."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emojax.config import ConfigError, presets
+from emojax.errors import RunError
+from emojax.reproduce import studies, study
+from emojax.reproduce.studies import Given, Variant
+from support.made_records import leaves, write
+
+GIVEN = Given(presets.load("tiny"), "sft", 4, python=("py",))
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
+    """Instead of training: a record by the seed, whose weights a variant with settings moves by a little."""
+    all_of_them: list[Variant] = []
+
+    def start(words: Sequence[str], variant: Variant, out: Path) -> None:
+        all_of_them.append(variant)
+        seed = json.loads(study._config(out).read_text())["seed"]
+        steps = [leaves(step, seed) for step in range(int(words[words.index("--until") + 1]) + 1)]
+        if variant.settings:
+            steps[2:] = [found | {"params.w": found["params.w"] + np.float32(1e-3)} for found in steps[2:]]
+            steps[2:] = [found | {"metrics.loss": found["metrics.loss"] + np.float32(0.01)} for found in steps[2:]]
+        write(out / "record", steps, stage="sft")
+        (out / "run.json").write_text("{}")
+
+    monkeypatch.setattr(study, "_start", start)
+    return all_of_them
+
+
+def test_a_study_compares_each_run_with_the_plain_one_of_its_seed(started: list[Variant], tmp_path: Path) -> None:
+    results = study.run(GIVEN, studies.variants("batch", GIVEN), tmp_path, [0, 1, 2])
+    assert [v.name for v in started] == ["plain", "micro-batch 4", "micro-batch 2"] * 3
+    head, one, _, _, last = study.lines(GIVEN, results)
+    assert " ".join(head.split()) == "parts first at distance / moved change of the loss first other token"
+    assert "micro-batch 4  step 2, metrics.loss" in one
+    assert "+0.01 ± " in one
+    assert "between seeds the loss at the end has a deviation of 0 (3 seeds)" in last
+    assert "a difference of 0.3 between two runs is larger than noise" in study.lines(GIVEN, results, 0.3)[-1]
+    study.run(GIVEN, studies.variants("batch", GIVEN), tmp_path, [0, 1, 2])
+    assert len(started) == 9, "what is there is not made again"
+    page = study.page("a title", GIVEN, results, None)
+    assert page.count("<svg") == 3
+    json.dumps(study.as_json(results), allow_nan=False)
+
+
+def test_a_run_is_stopped_and_resumed_and_ends_with_the_same_bits(started: list[Variant], tmp_path: Path) -> None:
+    (result,) = study.run(GIVEN, studies.variants("resume", GIVEN), tmp_path, [0])
+    assert [v.stop for v in started] == [0, 2, 2]
+    assert result.found.same
+    assert "never: the same bits" in study.lines(GIVEN, [result])[1]
+    assert "ask for --seeds 3" in study.lines(GIVEN, [result])[-1]
+
+
+def test_every_study_changes_one_thing() -> None:
+    for name in studies.STUDIES:
+        for variant in studies.variants(name, GIVEN):
+            presets.override(GIVEN.cfg, variant.settings)
+            changed = [bool(x) for x in (variant.settings, variant.flags, variant.python, variant.stop)]
+            changed += [variant.processes > 1 or variant.devices > 0]
+            assert sum(changed) == (name != "rerun"), name
+    with pytest.raises(ConfigError, match=r"no study 'mseh', did you mean 'mesh'\?; there are rerun, resume, "):
+        studies.variants("mseh", GIVEN)
+    with pytest.raises(ConfigError, match=r"name them by --python"):
+        studies.variants("versions", Given(GIVEN.cfg, "sft", 4))
+
+
+def test_a_run_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
+    """Of several processes, each of which is told its number."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$XLA_FLAGS"\necho "emojax: $*"\nexit 2\n')
+    python.chmod(0o755)
+    variant = Variant("x", python=str(python), flags="--a=b", processes=2)
+    with pytest.raises(
+        RunError, match=r"the run `x` of the study ended with 2; see .*x\.log: emojax: -m emojax.cli sft"
+    ):
+        study._start(["sft"], variant, tmp_path / "x")
+    said = (tmp_path / "x.log").read_text()
+    assert said.count("--processes 2 --coordinator localhost:") == 2
+    assert all(f"--process {n}\n" in said for n in (0, 1))
+    assert said.count("--a=b") == 2
+
+
+def test_noise_is_the_spread_of_two_runs_over_seeds() -> None:
+    r = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):  # of two runs of one kind no difference is found, but for one time in twenty
+        ends = r.normal(size=5)
+        plain, a, b = ends[:3], *ends[3:]
+        held += abs(a - b) > study._t(3) * np.std(plain, ddof=1) * np.sqrt(2)
+    assert 8 <= held <= 36
+    assert study.interval([1.0]) == "+1"
+    assert study.interval([]) == ""
+    assert study.interval([1.0, 3.0]) == "+2 ± 1e+01"
