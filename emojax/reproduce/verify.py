@@ -12,7 +12,7 @@ from emojax.config import presets
 from emojax.errors import RunError
 from emojax.reproduce import records, tell
 from emojax.reproduce.compare import compare
-from emojax.storage import parse_json, path_of, read_object, write_atomically
+from emojax.storage import parse_json, path_of, write_atomically
 from emojax.training import stages
 from emojax.training.record_files import ABOUT, FOLDER
 from emojax.training.run import RunOptions, init_of, stage_of
