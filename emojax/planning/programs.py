@@ -73,7 +73,7 @@ def lower(cfg: Config, program: ProgramName, devices: Sequence[Any], judge: Judg
         one = aot.LoweredBuckets({(): lowered}, aot.fingerprint([lowered]))
         operations = flops.caption_phases(cfg, judge.static, seconds, clips)
         return PlannedProgram(mesh, one, (), 0, operations, clips, clips)
-    operations, clips = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.batch
+    operations, clips = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.rolled
     return _training(grpo_program(cfg, mesh, judge.model, judge.static), operations, clips, clips * cfg.grpo.group)
 
 

@@ -1,14 +1,12 @@
-"""AdamW with warm-up and cosine decay; updates that are not finite are skipped; gradients summed over micro-batches."""
+"""AdamW with warm-up and cosine decay; updates that are not finite are skipped."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from einops import rearrange
 
 from emojax.config import Optimizer
 from emojax.types import Array, TrainState, Tree
@@ -82,30 +80,3 @@ def _made(opt_state: Tree) -> Array:
     """i32[] updates until now, those that were skipped not counted."""
     counts = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
     return counts[0][1] if counts else jnp.zeros((), jnp.int32)  # an optimizer that does not count
-
-
-def accumulate(
-    loss: Callable[[Tree, Tree], tuple[Array, Tree]], params: Tree, rows: Tree, micro_batch: int
-) -> tuple[Array, Tree, Tree]:
-    """Sums `loss(params, rows) -> (loss, aux)` and its gradient over micro-batches of clips, one at a time.
-
-    Args:
-      rows: a tree of arrays with a leading axis B.
-      micro_batch: clips at once; 0: all.
-    Returns:
-      The sum of losses, the sum of gradients, and `aux` of all clips in their order.
-    """
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
-    b = jax.tree.leaves(rows)[0].shape[0]
-    if micro_batch in (0, b):
-        (total, aux), grads = value_and_grad(params, rows)
-        return total, grads, aux
-    # every m-th clip, so that each device keeps its share of each micro-batch
-    cut = jax.tree.map(lambda x: rearrange(x, "(b m) ... -> m b ...", b=micro_batch), rows)
-
-    def one(sums: Tree, rows: Tree) -> tuple[Tree, Tree]:
-        (value, aux), grads = value_and_grad(params, rows)
-        return jax.tree.map(jnp.add, sums, (value, grads)), aux
-
-    (total, grads), aux = jax.lax.scan(one, (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)), cut)
-    return total, grads, jax.tree.map(lambda x: rearrange(x, "m b ... -> (b m) ..."), aux)

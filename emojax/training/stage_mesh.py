@@ -40,7 +40,7 @@ def bytes_held(cfg: Config, stage: Stage, sizes: Sizes) -> float:
             + held(encoders, working)
         )
     trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")
-    reference = declared.decoder if cfg.grpo.beta else rest
+    reference = declared.decoder if cfg.grpo.keeps_reference else rest
     always = held(trained, MASTER + MOMENTS) + held((encoders, reference), _FROZEN[cfg.frozen_precision])
     rollout = held(declared.decoder, working, fsdp=1)  # `sharding.gathered`
     update = held(trained, GRADIENT) + held(declared.decoder, working) + held(reference, working)  # of both policies

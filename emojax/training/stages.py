@@ -109,7 +109,7 @@ def grpo(
         learnt, rest = freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")
         frozen = Frozen(
             encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
-            reference=_kept(start.decoder if cfg.grpo.beta else rest, program.frozen.reference, cfg),
+            reference=_kept(start.decoder if cfg.grpo.keeps_reference else rest, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
         references = rewards.references(judge, job.clips, cfg.data.references)
