@@ -66,7 +66,7 @@ def optimizers(cfg: Config) -> str:
 
 
 def batches(cfg: Config) -> str:
-    return shown((abstract_batches(cfg, cfg.sft.batch), abstract_batches(cfg, cfg.grpo.batch)))
+    return shown((abstract_batches(cfg, cfg.sft.batch), abstract_batches(cfg, cfg.grpo.rolled)))
 
 
 def frozen(cfg: Config) -> str:
@@ -164,9 +164,19 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     **{f"grpo.{name}": (value, grpo) for name, value in {"micro_batch": "4", "group": "3", "updates": "2"}.items()},
     **{f"grpo.{name}": (value, grpo) for name, value in {"beta": "0.1", "loss": "dapo", "scale": "none"}.items()},
     **{f"grpo.{name}": ("0.1", grpo) for name in ("clip_low", "clip_high")},
+    "grpo.clip_dual": ("2", grpo),
     "grpo.mask_truncated": ("true", grpo),
+    **{f"grpo.{name}": (value, grpo) for name, value in {"baseline": "greedy", "deviation": "sample"}.items()},
+    **{f"grpo.{name}": (value, grpo) for name, value in {"uncertain": "0.5", "entropy_weight": "0.1"}.items()},
+    **{f"grpo.{name}": (value, grpo) for name, value in {"kl": "k2", "kl_in": "reward"}.items()},
+    **{f"grpo.{name}": (value, grpo) for name, value in {"kl_gradient": "true", "kl_clamp": "1"}.items()},
+    **{f"grpo.{name}": ("0.5", grpo) for name in ("kl_target", "entropy_target", "reference_share")},
+    "grpo.reference_every": ("3", grpo),
+    "grpo.oversample": ("2", batches),
+    **{f"grpo.{name}": ("4", grpo) for name in ("rollout_batch", "mini_batch")},
     **{f"grpo.sampling.{name}": (value, grpo) for name, value in {"temperature": "0.7", "top_k": "5"}.items()},
     **{f"grpo.sampling.{name}": (value, grpo) for name, value in {"top_p": "0.7", "min_p": "0.1"}.items()},
+    "grpo.sampling.repetition_penalty": ("1.5", grpo),
     **{
         f"{stage}.optimizer.{name}": (value, optimizers)
         for stage in ("sft", "grpo")
@@ -178,6 +188,10 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
             "b2": "0.7",
             "epsilon": "0.1",
             "clip": "0.3",
+            "kind": "lion",
+            "schedule": "linear",
+            "decay": "0.5",
+            "final": "0",
         }.items()
     },
     "lora.targets": ("decoder.layers.mlp.*", frozen),
@@ -223,8 +237,10 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
 }
 BESIDE = {  # what a field needs to do something
     "model.decoder.window_from": ["window=3"],
-    "grpo.clip_low": ["grpo.updates=2"],
-    "grpo.clip_high": ["grpo.updates=2"],
+    **dict.fromkeys(("grpo.clip_low", "grpo.clip_high", "grpo.clip_dual"), ["grpo.updates=2"]),
+    "grpo.entropy_target": ["grpo.entropy_weight=0.1"],
+    "grpo.reference_share": ["grpo.reference_every=2"],
+    **{f"{stage}.optimizer.decay": [f"{stage}.optimizer.schedule=wsd"] for stage in ("sft", "grpo")},
     "lora.rank": ["lora.targets=decoder.layers.mlp.*"],
     "lora.alpha": ["lora.targets=decoder.layers.mlp.*"],
     "lora.dora": ["lora.targets=decoder.layers.mlp.*"],
@@ -268,22 +284,50 @@ def told_of(what: Callable[[Config], str], cfg: Config) -> str:
     return what(cfg)
 
 
-REFUSED = {
-    "lora.rank": "4",
-    "lora.alpha": "4",
-    "lora.dora": "true",
-    "grpo.clip_low": "0.1",
-    "grpo.clip_high": "0.3",
-    "data.frame_resize": "64",
-    "data.frame_filter": "bicubic",
-    "model.decoder.window_from": "1",
-    "eval_clips": "8",
-    "patience": "2",
+REFUSED = {  # a value of what does nothing, and what it does nothing beside, where a preset has that otherwise
+    "lora.rank": ("4", ""),
+    "lora.alpha": ("4", ""),
+    "lora.dora": ("true", ""),
+    "grpo.clip_low": ("0.1", ""),
+    "grpo.clip_high": ("0.3", ""),
+    "grpo.clip_dual": ("2", "grpo.loss=cispo"),
+    "grpo.kl": ("k2", "grpo.beta=0"),
+    "grpo.kl_in": ("reward", "grpo.beta=0"),
+    "grpo.kl_gradient": ("true", "grpo.kl=k2"),
+    "grpo.kl_clamp": ("1", "grpo.beta=0"),
+    "grpo.kl_target": ("1", "grpo.beta=0"),
+    "grpo.reference_every": ("2", "grpo.beta=0"),
+    "grpo.reference_share": ("0.5", ""),
+    "grpo.entropy_target": ("1", ""),
+    "grpo.deviation": ("sample", "grpo.scale=none"),
+    "data.frame_resize": ("64", "model.video.family=none"),
+    "data.frame_filter": ("bicubic", "model.video.family=none"),
+    "model.decoder.window_from": ("1", ""),
+    "eval_clips": ("8", ""),
+    "patience": ("2", ""),
 }
+for stage in ("sft", "grpo"):
+    REFUSED |= {f"{stage}.optimizer.{name}": ("0.5", f"{stage}.optimizer.kind=adafactor") for name in ("b1", "b2")}
+    REFUSED |= {f"{stage}.optimizer.epsilon": ("0.5", f"{stage}.optimizer.kind=lion")}
+    REFUSED |= {f"{stage}.optimizer.decay": ("0.5", ""), f"{stage}.optimizer.final": ("0.5", f"{stage}.optimizer.schedule=constant")}
 
 
-@pytest.mark.parametrize("path", [path for each in inert.INERT for path in each.fields])
+@pytest.mark.parametrize("path", sorted({path for each in inert.INERT for path in each.fields}))
 def test_what_would_do_nothing_is_refused_and_named(path: str) -> None:
-    idle = ["model.video.family=none"] if "frame" in path else []
+    value, beside = REFUSED[path]
     with pytest.raises(ConfigError, match=rf"^{path}=.* does nothing with [a-z.]+"):
-        presets.load("tiny", [*idle, f"{path}={REFUSED[path]}"])
+        presets.load("tiny", [*filter(None, [beside]), f"{path}={value}"])
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        ["grpo.loss=reinforce", "grpo.updates=2"],
+        ["grpo.loss=reinforce", "grpo.mini_batch=4"],
+        ["grpo.baseline=greedy", "grpo.scale=parts"],
+        ["grpo.kl=k1"],
+    ],
+)
+def test_what_nobody_can_mean_is_refused_with_what_to_take(together: list[str]) -> None:
+    with pytest.raises(ConfigError, match="take|wants"):
+        presets.load("tiny", together)

@@ -103,6 +103,11 @@ class Grpo:
         return self.batch * self.oversample
 
     @property
+    def captions(self) -> int:
+        """Of a clip that is rolled out: the group, and a greedy one that it is compared with."""
+        return self.group + (self.baseline == "greedy")
+
+    @property
     def parts(self) -> int:
         """Optimizer updates of a pass over a rollout."""
         return self.batch // (self.mini_batch or self.batch)

@@ -37,15 +37,21 @@ def case(seed: int = 0, shape: tuple[int, int, int] = (4, 3, 6)) -> tuple[Case, 
         "entropy": r.gamma(2, 1, shape),
         "divergence": r.gamma(1, 0.3, shape),
     }
+    varied = {name: _short(x) for name, x in varied.items()}
     about = Case(
         length=r.integers(1, shape[-1] + 1, shape[:2]),
         ended=r.random(shape[:2]) < 0.7,
         old=old,
         reference=varied["logp"] + r.normal(size=shape, scale=0.7),
-        entropy_before=r.gamma(2, 1, shape),
+        entropy_before=_short(r.gamma(2, 1, shape)),
         advantage=r.normal(size=shape[:2]),
     )
     return about, varied
+
+
+def _short(x: np.ndarray) -> np.ndarray:
+    """Rounded to float32: which tokens are above a quantile must not hang on rounding."""
+    return x.astype(np.float32).astype(np.float64)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
