@@ -53,7 +53,9 @@ def steps(cfg: Config, count: int = 2) -> list[tuple[TrainState, Metrics]]:
     """The first steps of a run, fetched, the state before them first."""
     program = made_up.grpo(cfg)
     state, frozen = made_up.state(program, cfg), made_up.frozen(program, cfg)
-    given = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), (state, frozen), (program.state, program.frozen))
+    given = jax.tree.map(
+        lambda x, like: jax.device_put(x, like.sharding), (state, frozen), (program.state, program.frozen)
+    )
     batch = jax.device_put(BATCH.replace(attributes=None), jax.tree.map(lambda x: x.sharding, program.batch))
     told, (state, frozen) = [(state, {})], given
     for _ in range(count):

@@ -71,9 +71,14 @@ def loss(logp: Any, entropy: Any, **settings: Any) -> Any:
         trainer,
         None,
         {
-            **{"prompt_ids": nothing, "prompt_mask": nothing, "completion_ids": mask, "completion_mask": mask},
-            **{"old_per_token_logps": flat["old"], "ref_per_token_logps": flat["ref"]},
-            **{"advantages": torch.tensor(CASE.advantage.ravel()), "num_items_in_batch": mask.sum()},
+            "prompt_ids": nothing,
+            "prompt_mask": nothing,
+            "completion_ids": mask,
+            "completion_mask": mask,
+            "old_per_token_logps": flat["old"],
+            "ref_per_token_logps": flat["ref"],
+            "advantages": torch.tensor(CASE.advantage.ravel()),
+            "num_items_in_batch": mask.sum(),
         },
     )
 
@@ -84,7 +89,10 @@ SAME = {  # TRL's settings, and ours
     "dr_grpo": ({"loss_type": "dr_grpo"}, {"loss": "dr_grpo"}),
     "bnpo": ({"loss_type": "bnpo"}, {"loss": "bnpo"}),
     "gspo": ({"importance_sampling_level": "sequence"}, {"loss": "gspo"}),
-    "clip": ({"epsilon_low": 0.1, "epsilon_high": 0.3, "delta": 1.4}, {"clip_low": 0.1, "clip_high": 0.3, "clip_dual": 1.4}),
+    "clip": (
+        {"epsilon_low": 0.1, "epsilon_high": 0.3, "delta": 1.4},
+        {"clip_low": 0.1, "clip_high": 0.3, "clip_dual": 1.4},
+    ),
     # TRL's bound is the ratio itself, and there is none below
     "cispo": ({"loss_type": "cispo", "epsilon_high": 1.3}, {"loss": "cispo", "clip_high": 0.3, "clip_low": 1.0}),
     "k3": ({"beta": 0.3}, {"beta": 0.3}),
@@ -110,9 +118,7 @@ def test_the_loss_is_that_of_trl(name: str) -> None:
     # entropies choose tokens, and are rewarded: in TRL these are of one policy
     varied = VARIED | {"entropy": CASE.entropy_before}
     rows = CASE.mask.shape[0] * CASE.mask.shape[1]
-    logp, entropy = (
-        torch.tensor(varied[name].reshape(rows, -1), requires_grad=True) for name in ("logp", "entropy")
-    )
+    logp, entropy = (torch.tensor(varied[name].reshape(rows, -1), requires_grad=True) for name in ("logp", "entropy"))
     wanted = loss(logp, entropy, **settings)
     wanted.backward()
     single = {name: jnp.asarray(x, jnp.float32) for name, x in varied.items()}

@@ -80,7 +80,9 @@ def test_muon_orthogonalizes_each_matrix_of_the_layers() -> None:
     step = stepped("muon", 1.0)["layers"]
     singular = np.linalg.svd(step, compute_uv=False)
     assert singular.shape == (2, 3)
-    assert (singular / singular.mean(-1, keepdims=True)).std() < 0.25, "one length in every direction, but for five rounds"
+    assert (singular / singular.mean(-1, keepdims=True)).std() < 0.25, (
+        "one length in every direction, but for five rounds"
+    )
     np.testing.assert_allclose(np.sqrt(np.square(step).mean((1, 2))), 0.1 * 0.2, rtol=0.3)
 
 

@@ -59,7 +59,9 @@ def plain(read: Read, other: Read, drew: Read | None) -> tuple[jax.Array, tokens
     logp, other_logp = (jnp.where(there, at(x)[..., 0], 0) for x in (p, q))
     safe_p, safe_q = (jnp.where(support, x, 0) for x in (p, q))
     entropy = jnp.where(there, -(jnp.where(support, jnp.exp(p), 0) * safe_p).sum(-1), 0)
-    divergence = jnp.where(there, (jnp.where(support, jnp.exp(p), 0) * (safe_p - jax.lax.stop_gradient(safe_q))).sum(-1), 0)
+    divergence = jnp.where(
+        there, (jnp.where(support, jnp.exp(p), 0) * (safe_p - jax.lax.stop_gradient(safe_q))).sum(-1), 0
+    )
     scores = tokens.TokenScores(logp, entropy, jax.lax.stop_gradient(other_logp), divergence)
     return jnp.where(there, objective(scores, jnp.asarray(GIVEN)), 0).sum(), scores
 

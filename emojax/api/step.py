@@ -33,7 +33,7 @@ from emojax.training.job import make_tokenizer
 from emojax.training.program import abstract_weights, custom_grpo_program, grpo_program
 from emojax.training.roll_out import RewardFunction
 from emojax.training.stage_mesh import stage_mesh
-from emojax.types import Array, Batch, References, TrainState, Tree
+from emojax.types import Batch, References, TrainState, Tree
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -128,10 +128,11 @@ class Step:
             params = adapters.begin(pretrained.initial(cfg, like), cfg, self.mesh)
         else:
             params = initial.begin(init, cfg, self.mesh)
-        self._policy, rest = freeze.split(params.decoder, cfg.grpo.freeze, "decoder.")
+        self._policy, rest = freeze.split_grpo(params, cfg.grpo)
+        held = params if cfg.grpo.keeps_reference else rest
         self._frozen = Frozen(
-            encoders=freeze.kept(drop_encoders(params.encoders, cfg), cfg),
-            reference=freeze.kept(params.decoder if cfg.grpo.keeps_reference else rest, cfg),
+            encoders=freeze.kept(drop_encoders(held.encoders, cfg), cfg),
+            reference=freeze.kept(held.decoder, cfg),
             reward=sharding.everywhere(judged, self.mesh),
         )
         self._optimizer = remembering(program.optimizer)
@@ -146,7 +147,9 @@ class Step:
     def start(self) -> TrainState:
         """The state before the first step."""
         with jax.set_mesh(self.mesh):
-            return jax.jit(functools.partial(controls.begin, optimizer=self._optimizer, grpo=self.cfg.grpo))(self._policy)
+            return jax.jit(functools.partial(controls.begin, optimizer=self._optimizer, grpo=self.cfg.grpo))(
+                self._policy
+            )
 
     def batches(self, count: int, first: int = 0) -> Iterator[Batch]:
         """Batches `first` to `first + count - 1` of a run of this configuration, on the devices; decoded here."""

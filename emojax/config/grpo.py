@@ -28,12 +28,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Grpo:
-    """Emo-GRPO: group relative policy optimization (arXiv 2402.03300) of the decoder, encoders frozen.
+    """Emo-GRPO: group relative policy optimization (arXiv 2402.03300).
 
     What each choice computes: docs/objectives.md.
     """
 
-    freeze: tuple[str, ...] = ()  # parts of the decoder that keep their weights, too: "decoder.embed"
+    # what is trained, by paths of the captioner's tree with * for any text: "encoders.*_projector", "encoders.fusion", …
+    train: tuple[str, ...] = ("decoder",)
+    freeze: tuple[str, ...] = ()  # what of it keeps its weights: "decoder.embed"
     batch: int = 8  # clips that are learnt from in a step
     group: int = 8  # G, captions sampled of each
     # clips rolled out for each one that is learnt from: those whose rewards differ most (dynamic sampling)

@@ -27,6 +27,18 @@ def declare(cfg: Config) -> Params:
     return Params(encoders=media.declare(cfg), decoder=lm.declare(cfg.model.decoder))
 
 
+def over(learnt: Tree, rest: Params) -> Params:
+    """The captioner `rest`, and in its place what is learnt: of a captioner, of its decoder alone, or nothing."""
+    if isinstance(learnt, Params):
+        return param.merge(learnt, rest)
+    return rest if learnt is None else rest.replace(decoder=param.merge(learnt, rest.decoder))
+
+
+def learns_media(learnt: Tree) -> bool:
+    """Whether it is more than the decoder, so that media are encoded anew after each update."""
+    return isinstance(learnt, Params)
+
+
 def compute_dtype(cfg: Config) -> jnp.dtype:
     return jnp.dtype(cfg.precision)
 

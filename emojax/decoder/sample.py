@@ -79,7 +79,9 @@ def rollout(
             token, logp = draw(restrict(scores * penalty(scores, before, sampling), sampling), uniform)
         if greedy:
             last = jnp.arange(group) == group - 1
-            token, logp = jax.tree.map(lambda best, drawn: jnp.where(last, best, drawn), likeliest(scores), (token, logp))
+            token, logp = jax.tree.map(
+                lambda best, drawn: jnp.where(last, best, drawn), likeliest(scores), (token, logp)
+            )
         token = jnp.where(c.ended, 0, token)
         logp = jnp.where(c.ended, 0, logp)
         c = _Carry(

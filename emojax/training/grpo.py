@@ -14,10 +14,9 @@ from flax import struct
 
 from emojax.config import Config, Grpo
 from emojax.decoder import lm
-from emojax.decoder.captioner import Params, matmul_precision
+from emojax.decoder.captioner import Params, learns_media, matmul_precision, over
 from emojax.encoders import media
 from emojax.parallel import sharding
-from emojax.param import merge
 from emojax.training import controls
 from emojax.training.advantages import advantages
 from emojax.training.divergence import divergence
@@ -29,11 +28,13 @@ from emojax.types import Array, Batch, Metrics, Samples, TrainState, Tree
 
 @struct.dataclass
 class Frozen:
-    """What Emo-GRPO reads and does not train. Arguments of the program, never constants in it."""
+    """What Emo-GRPO reads and does not train. Arguments of the program, never constants in it.
+
+    Encoders and decoder are the reference policy's, the captioner of the cold start. Where beta is 0 there is none, and
+    where it moves the state has its weights: then they are what is not trained, None elsewhere.
+    """
 
     encoders: media.Encoders
-    # the policy of the cold start: it sees the same media; without the weights that a policy of its own has where beta
-    # is 0, and where the reference moves, for then the state has them
     reference: lm.Lm
     reward: Tree  # arrays of the reward function
 
@@ -51,7 +52,8 @@ def grpo_step(
     """One rollout and `cfg.grpo.updates_a_step` optimizer updates on it.
 
     Args:
-      state: its `params` are the decoder, None where a weight is frozen: that is the reference policy's own.
+      state: its `params` are the decoder or, where more is trained, the captioner, None where a weight is frozen: that
+        is the reference policy's own.
       batch: of `cfg.grpo.rolled` clips, with `references`.
       reward: what scores the samples, such as `rewards.score` of a RewardStatic.
       key: of the run; step, clip, sample and position are folded in.
@@ -60,12 +62,13 @@ def grpo_step(
     """
     grpo = cfg.grpo
     with matmul_precision(cfg):
-        reference = merge(state.reference, frozen.reference)
-        policy, weights = merge(state.params, reference), controls.weights(state, grpo)
+        reference = over(state.reference, Params(frozen.encoders, frozen.reference))
+        policy, weights = over(state.params, reference), controls.weights(state, grpo)
         key = jax.random.fold_in(key, state.step)
-        every = roll_out(Params(frozen.encoders, policy), reward, frozen.reward, batch, key, cfg)
+        every = roll_out(policy, reward, frozen.reward, batch, key, cfg)
         rolled = keep(every, grpo.batch)
-        before = look_back(policy, reference, rolled, cfg) if grpo.looks_back else None
+        anew = learns_media(state.params)
+        before = look_back(policy, reference, rolled, cfg, anew) if grpo.looks_back else None
         advantage = advantages(_compared(rolled, before, weights.beta, grpo), grpo, rolled.greedy)
         rows = Rows(rolled.batch, rolled.streams, rolled.samples, advantage, before)
         state, scores, metrics = updates(state, reference, rows, weights, cfg, optimizer)

@@ -47,7 +47,9 @@ def accumulate(
         (value, aux), grads = value_and_grad(params, rows)
         return jax.tree.map(jnp.add, sums, (value, grads)), aux
 
-    (total, grads), aux = jax.lax.scan(one, (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)), cut(rows, micro_batch))
+    (total, grads), aux = jax.lax.scan(
+        one, (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)), cut(rows, micro_batch)
+    )
     return total, grads, together(aux)
 
 

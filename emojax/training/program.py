@@ -99,20 +99,20 @@ def custom_grpo_program(
     `reward` are its arrays, `references` the shapes of its references.
     """
     declared = adapters.declare(cfg)
-    freeze.check(cfg.grpo.freeze, [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(declared)])
-    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
-    if cfg.lora.targets and not jax.tree.leaves(adapters.of(declared.decoder)):
+    trained, rest = freeze.split_grpo(declared, cfg.grpo)
+    if cfg.lora.targets and not jax.tree.leaves(adapters.of(trained)):
         raise ConfigError(
-            f"lora.targets={cfg.lora.targets} name no linear map of the decoder, which is what Emo-GRPO trains: all of "
-            "its weights would be trained. Name maps of the decoder too, or give Emo-GRPO no targets (adapters of its "
-            "cold start then become part of the weights)"
+            f"lora.targets={cfg.lora.targets} name no linear map of what Emo-GRPO trains, grpo.train={cfg.grpo.train}: "
+            "all of its weights would be trained. Name maps of these parts too, train those with adapters, or give "
+            "Emo-GRPO no targets (adapters of its cold start then become part of the weights)"
         )
+    held = declared if cfg.grpo.keeps_reference else rest
     optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates_a_step, trained)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
     batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.rolled)]
     frozen = Frozen(
-        encoders=freeze.kept(abstract_weights(drop_encoders(declared.encoders, cfg), mesh), cfg),
-        reference=freeze.kept(abstract_weights(declared.decoder if cfg.grpo.keeps_reference else rest, mesh), cfg),
+        encoders=freeze.kept(abstract_weights(drop_encoders(held.encoders, cfg), mesh), cfg),
+        reference=freeze.kept(abstract_weights(held.decoder, mesh), cfg),
         reward=with_shardings(reward, sharding.replicated(mesh)),
     )
     begin = functools.partial(controls.begin, optimizer=optimizer, grpo=cfg.grpo)

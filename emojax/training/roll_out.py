@@ -36,9 +36,7 @@ class Rolled:
         return centred(self.compared, sample=False)[1][:, 0]
 
 
-def roll_out(
-    captioner: Params, reward: RewardFunction, arrays: Tree, batch: Batch, key: Array, cfg: Config
-) -> Rolled:
+def roll_out(captioner: Params, reward: RewardFunction, arrays: Tree, batch: Batch, key: Array, cfg: Config) -> Rolled:
     """Samples a group of captions of each clip and scores them, `rollout_batch` clips at once.
 
     Args:

@@ -40,8 +40,9 @@ def bytes_held(cfg: Config, stage: Stage, sizes: Sizes) -> float:
             + held(declared.decoder, working)
             + held(encoders, working)
         )
-    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")
-    reference = declared.decoder if cfg.grpo.keeps_reference else rest
+    trained, rest = freeze.split_grpo(declared, cfg.grpo)
+    held_whole = declared if cfg.grpo.keeps_reference else rest
+    encoders, reference = drop_encoders(held_whole.encoders, cfg), held_whole.decoder
     moving = MASTER if cfg.grpo.reference_every else 0
     always = held(trained, MASTER + MOMENTS[cfg.grpo.optimizer.kind] + moving)
     always += held((encoders, reference), _FROZEN[cfg.frozen_precision])

@@ -24,6 +24,7 @@ from emojax.types import Array, Tree
 CHUNK = 1 << 24  # logits of the tokens that a device scores at once, of each policy
 LEAST = 128  # tokens at once, however large the vocabulary: products of fewer rows wait for the table to be read
 
+
 @struct.dataclass
 class Read:
     """What a policy made of captions, and its head."""

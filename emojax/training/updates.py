@@ -10,9 +10,9 @@ from flax import struct
 
 from emojax.config import Config, Grpo
 from emojax.decoder import lm
-from emojax.decoder.captioner import cast, cast_trained, read
+from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, learns_media, over, read
 from emojax.decoder.logits import restricts
-from emojax.param import merge
+from emojax.encoders import media
 from emojax.training.controls import Weights
 from emojax.training.objective import BY_CAPTION, Given, caption_ratio, objective
 from emojax.training.optim import update
@@ -42,21 +42,22 @@ class Rows:
     before: Before | None = None  # where `grpo.looks_back`
 
 
-def look_back(policy: lm.Lm, reference: lm.Lm, rolled: Rolled, cfg: Config) -> Before:
+def look_back(policy: Params, reference: Params, rolled: Rolled, cfg: Config, anew: bool = False) -> Before:
     """Scores of the samples under the policy that drew them and, where there is one, the reference policy,
     `rollout_batch` clips at once.
 
     Args:
       policy, reference: as they are kept.
+      anew: the reference policy sees the media with encoders of its own.
     """
-    grpo, own, other = cfg.grpo, cast(policy, cfg), cast(reference, cfg)
+    grpo, own, other = cfg.grpo, cast(policy, cfg).decoder, cast(reference, cfg)
     rule = Rule(cfg.model.decoder.vocab, grpo.sampling, divergence=grpo.beta > 0 and grpo.kl == "exact")
     held = grpo.off_policy and restricts(grpo.sampling)
 
     def some(rows: Rolled) -> Before:
         ids = rows.samples.ids
         hidden = read(own, rows.streams, rows.batch, ids, cfg)
-        there = Read(read(other, rows.streams, rows.batch, ids, cfg), lm.head(other)) if grpo.beta else None
+        there = _reader(other, rows, cfg, anew) if grpo.beta else None
         scores = token_scores(Read(hidden, lm.head(own)), ids, rows.samples.mask, rule, there)
         return Before(scores, hidden if held else None)
 
@@ -65,7 +66,7 @@ def look_back(policy: lm.Lm, reference: lm.Lm, rolled: Rolled, cfg: Config) -> B
 
 def updates(
     state: TrainState,
-    reference: lm.Lm,
+    reference: Params,
     rows: Rows,
     weights: Weights,
     cfg: Config,
@@ -79,7 +80,7 @@ def updates(
       The state; scores of the last pass [B G T], each as its update found it; metrics of the last update.
     """
     grpo = cfg.grpo
-    drew = lm.head(cast(merge(state.params, reference), cfg)) if grpo.off_policy else None
+    drew = lm.head(cast(over(state.params, reference).decoder, cfg)) if grpo.off_policy else None
     loss = functools.partial(_loss, fixed=reference, other=cast(reference, cfg), drew=drew, cfg=cfg)
     parts = cut(rows, grpo.batch // grpo.parts)
 
@@ -114,7 +115,7 @@ def weigh(rows: Rows, weights: Weights, grpo: Grpo) -> Given:
 
 
 def _loss(
-    params: lm.Lm, given: tuple[Rows, Given], *, fixed: lm.Lm, other: lm.Lm, drew: Array | None, cfg: Config
+    params: Tree, given: tuple[Rows, Given], *, fixed: Params, other: Params, drew: Array | None, cfg: Config
 ) -> tuple[Array, TokenScores]:
     """The loss of some clips, and their scores.
 
@@ -124,11 +125,11 @@ def _loss(
       drew: head of the policy that drew the samples, cast.
     """
     (rows, about), grpo = given, cfg.grpo
-    p, ids, mask = cast_trained(merge(params, fixed), cfg), rows.samples.ids, rows.samples.mask
-    own = Read(read(p, rows.streams, rows.batch, ids, cfg), lm.head(p))
+    anew, ids, mask, p = learns_media(params), rows.samples.ids, rows.samples.mask, over(params, fixed)
+    own = _reader(Params(cast(p.encoders, cfg), cast_trained(p.decoder, cfg)), rows, cfg, anew)
     there = drawn_by = None
     if about.pull is not None and about.reference is None:
-        there = Read(read(other, rows.streams, rows.batch, ids, cfg), lm.head(other))
+        there = _reader(other, rows, cfg, anew)
     if rows.before is not None and rows.before.hidden is not None and drew is not None:
         drawn_by = Read(rows.before.hidden, drew)
     vocab, exact = cfg.model.decoder.vocab, there is not None and grpo.kl == "exact"
@@ -139,3 +140,9 @@ def _loss(
     each = functools.partial(objective, grpo=grpo)
     total, scores = token_loss(own, ids, mask, rule, each, about, there, drawn_by)
     return total, scores if about.reference is None else dataclasses.replace(scores, reference=about.reference)
+
+
+def _reader(p: Params, rows: Rows | Rolled, cfg: Config, anew: bool) -> Read:
+    """What a captioner, cast, makes of the samples: with media that it encodes itself, or the streams that are there."""
+    streams = media.encode(p.encoders, rows.batch, cfg, compute_dtype(cfg)) if anew else rows.streams
+    return Read(read(p.decoder, streams, rows.batch, rows.samples.ids, cfg), lm.head(p.decoder))

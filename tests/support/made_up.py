@@ -208,10 +208,10 @@ def state(program: Program, cfg: Config, step: int = 0, weights: captioner.Param
     weights = weights or params(cfg)
     trained, _ = freeze.split(weights, cfg.sft.freeze)
     if isinstance(program.frozen, Frozen):
-        trained, _ = freeze.split(weights.decoder, cfg.grpo.freeze, "decoder.")
+        trained, _ = freeze.split_grpo(weights, cfg.grpo)
     made = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state)
     if made.reference is not None:
-        made = made.replace(reference=_as_asked(params(cfg, 1).decoder, made.reference))
+        made = made.replace(reference=freeze.split_grpo(params(cfg, 1), cfg.grpo)[0])
     controls = made.controls and {name: np.float32(getattr(cfg.grpo, name)) for name in made.controls}
     return made.replace(step=np.int32(step), params=trained, controls=controls)
 
@@ -228,7 +228,8 @@ def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
     reward = values(cfg) if reward is None else reward
     reference = _as_asked(params(cfg, 1).decoder, program.frozen.reference)
     # what is not trained is the reference policy's own, and of both the same
-    return Frozen(encoders=freeze.kept(params(cfg).encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
+    encoders = _as_asked(params(cfg).encoders, program.frozen.encoders)
+    return Frozen(encoders=freeze.kept(encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
 
 
 def run(program: Program, state: TrainState, frozen: Any, batch: Batch, seed: int = 0) -> tuple[TrainState, Metrics]:
