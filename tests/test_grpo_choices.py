@@ -1,13 +1,15 @@
 """One step of Emo-GRPO with every choice made at once: still one program without the host; what is done a part at a
 time is what is done at once; and what a step hands on to the next."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from emojax.config import Config, Optimizer, Sampling
+from emojax.config import Config, Mesh, Optimizer, Sampling
 from emojax.planning.hlo import host_traffic
 from emojax.training import checkpoint
 from emojax.training.controls import GAIN, MOST
@@ -44,14 +46,14 @@ BATCH = made_up.batch(CFG)
 
 
 @functools.cache
-def compiled(cfg: Config) -> jax.stages.Compiled:
-    return made_up.grpo(cfg).lower().compile()
+def compiled(cfg: Config, devices: int = 1) -> jax.stages.Compiled:
+    return made_up.grpo(cfg, devices).lower().compile()
 
 
 @functools.cache
-def steps(cfg: Config, count: int = 2) -> list[tuple[TrainState, Metrics]]:
+def steps(cfg: Config, devices: int = 1, count: int = 2) -> list[tuple[TrainState, Metrics]]:
     """The first steps of a run, fetched, the state before them first."""
-    program = made_up.grpo(cfg)
+    program = made_up.grpo(cfg, devices)
     state, frozen = made_up.state(program, cfg), made_up.frozen(program, cfg)
     given = jax.tree.map(
         lambda x, like: jax.device_put(x, like.sharding), (state, frozen), (program.state, program.frozen)
@@ -59,7 +61,7 @@ def steps(cfg: Config, count: int = 2) -> list[tuple[TrainState, Metrics]]:
     batch = jax.device_put(BATCH.replace(attributes=None), jax.tree.map(lambda x: x.sharding, program.batch))
     told, (state, frozen) = [(state, {})], given
     for _ in range(count):
-        state, metrics = compiled(cfg)(state, frozen, batch, jax.random.key(0))
+        state, metrics = compiled(cfg, devices)(state, frozen, batch, jax.random.key(0))
         told.append(jax.tree.map(np.array, (state, metrics)))
     return told
 
@@ -75,6 +77,17 @@ def test_parts_of_a_rollout_and_micro_batches_change_nothing() -> None:
         np.testing.assert_allclose(others[name], metrics[name], rtol=1e-4, atol=1e-5, err_msg=name)
     assert made_up.distance(state.params, other.params) < 1e-5
     assert made_up.distance(state.params, steps(WHOLE)[0][0].params) > 1e-4
+
+
+@pytest.mark.slow
+def test_eight_devices_equal_one() -> None:
+    cut = dataclasses.replace(WHOLE, mesh=Mesh(data=2, fsdp=2, model=2))
+    for (state, metrics), (other, others) in zip(steps(WHOLE)[1:], steps(cut, 8)[1:], strict=True):
+        np.testing.assert_array_equal(metrics["samples"].ids, others["samples"].ids)
+        for name in metrics.keys() - {"samples"}:
+            np.testing.assert_allclose(others[name], metrics[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        assert made_up.distance(state.params, other.params) < 1e-5
+        assert made_up.distance(state.reference, other.reference) < 1e-5
 
 
 def test_a_step_says_what_it_did() -> None:

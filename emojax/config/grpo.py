@@ -33,7 +33,7 @@ class Grpo:
     What each choice computes: docs/objectives.md.
     """
 
-    # what is trained, by paths of the captioner's tree with * for any text: "encoders.*_projector", "encoders.fusion", …
+    # what is trained, by paths of the captioner's tree, with * for any text: also "encoders.*_projector"
     train: tuple[str, ...] = ("decoder",)
     freeze: tuple[str, ...] = ()  # what of it keeps its weights: "decoder.embed"
     batch: int = 8  # clips that are learnt from in a step

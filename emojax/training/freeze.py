@@ -1,5 +1,5 @@
-"""What a stage trains: everything it could, in Emo-GRPO what its `train` names, but for what its `freeze` names; and how
-the rest is kept.
+"""What a stage trains: everything it could, in Emo-GRPO what its `train` names, but for what its `freeze`
+names; and how the rest is kept.
 
 A part of the captioner that has adapters trains them and nothing else.
 """

@@ -85,8 +85,8 @@ def updates(
     parts = cut(rows, grpo.batch // grpo.parts)
 
     def one(state: TrainState, at: Array) -> tuple[TrainState, Tree]:
-        rows = jax.tree.map(lambda x: x[at], parts)
-        given = (rows, weigh(rows, weights, grpo))
+        some = rows if grpo.parts == 1 else jax.tree.map(lambda x: x[at], parts)
+        given = (some, weigh(some, weights, grpo))
         total, grads, scores = accumulate(loss, state.params, given, grpo.micro_batch)
         state, metrics = update(state, grads, total, optimizer)
         return state, (scores, {"loss": total, **metrics})
@@ -143,6 +143,6 @@ def _loss(
 
 
 def _reader(p: Params, rows: Rows | Rolled, cfg: Config, anew: bool) -> Read:
-    """What a captioner, cast, makes of the samples: with media that it encodes itself, or the streams that are there."""
+    """What a captioner, cast, makes of the samples: of media that it encodes, or of streams that are there."""
     streams = media.encode(p.encoders, rows.batch, cfg, compute_dtype(cfg)) if anew else rows.streams
     return Read(read(p.decoder, streams, rows.batch, rows.samples.ids, cfg), lm.head(p.decoder))
