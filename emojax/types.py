@@ -153,16 +153,20 @@ class TrainState:
     params: Tree  # what is trained, float32
     opt_state: Tree
     skipped: Array  # i32[] updates skipped in a row because the loss or a gradient was not finite
+    reference: Tree = None  # of a reference policy that moves: its own values of what is trained, float32
+    controls: Tree = None  # f32[] by name: weights of a loss that follow a target
 
 
 @struct.dataclass
 class Samples:
-    """The captions that a step sampled, for the log."""
+    """The captions that a step sampled and learnt from, for the log and for those who look at a step."""
 
     clip_id: Array  # u32[B]
     ids: Array  # i32[B G T]
     mask: Array  # bool[B G T]
     reward: Array  # f32[B G]
+    parts: dict[str, Array]  # f32[B G] of the reward, by name
+    advantage: Array  # f32[B G]
 
 
 Metrics = dict[str, Any]  # f32[] by name; under "samples", where a step samples, Samples

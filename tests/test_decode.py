@@ -20,7 +20,7 @@ SIZES = [
     LlamaConfig(vocab=513, width=16, layers=2, heads=4, kv_heads=4, head_width=10, ff=20, rope_theta=1e6),
 ]
 CASES = [  # every size, every way to restrict
-    (SIZES[0], Sampling(temperature=1.3, top_p=0.8)),
+    (SIZES[0], Sampling(temperature=1.3, top_p=0.8, repetition_penalty=1.4)),
     (SIZES[1], Sampling(temperature=0.7, top_k=20, min_p=0.02)),
     (SIZES[2], Sampling()),
 ]
@@ -84,14 +84,18 @@ def _suffix_of_embeddings(p: lm.Lm, cache, mask, embed, cfg: LlamaConfig):
     return lm.suffix(p.replace(embed=embed.reshape(-1, d)), cache, mask, ids, cfg)[:, 0]
 
 
-def test_greedy_captions_are_the_most_probable_tokens() -> None:
-    cfg = SIZES[0]
+def test_a_greedy_caption_beside_sampled_ones_is_the_most_probable_tokens_and_changes_no_other() -> None:
+    cfg, sampling = SIZES[0], Sampling(top_k=5, repetition_penalty=1.5)
     p, pre = weights(cfg), prefix(cfg)
-    cache = lm.prefill(p, pre, cfg)
-    clip = jnp.zeros(3, jnp.uint32)
-    out = rollout(p, cache, pre.mask, noise(jax.random.key(0), clip, 1), length=9, sampling=None, sizes=cfg)
-    logits = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg) @ lm.head(p).T
-    np.testing.assert_array_equal(np.where(out.mask, logits.argmax(-1), 0), np.where(out.mask, out.ids, 0))
+    cache, clip = lm.prefill(p, pre, cfg), jnp.zeros(3, jnp.uint32)
+    alone, out = (
+        rollout(p, cache, pre.mask, keys, length=9, sampling=sampling, sizes=cfg, greedy=greedy)
+        for greedy, keys in ((False, noise(jax.random.key(0), clip, 2)), (True, noise(jax.random.key(0), clip, 3)))
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[:, :2]), (alone.ids, alone.mask), (out.ids, out.mask))
+    ids, mask = out.ids[:, 2:], out.mask[:, 2:]
+    logits = lm.suffix(p, cache, pre.mask, shifted(ids, 1), cfg) @ lm.head(p).T
+    np.testing.assert_array_equal(np.where(mask, logits.argmax(-1), 0), np.where(mask, ids, 0))
 
 
 def test_made_up_clips_lack_streams() -> None:

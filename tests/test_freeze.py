@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emojax import param
-from emojax.config import Config, ConfigError
+from emojax.config import Config, ConfigError, Grpo
 from emojax.decoder import captioner
 from emojax.training import freeze
 from emojax.training.grpo import Frozen
@@ -81,6 +81,23 @@ def test_emo_grpo_shares_what_is_frozen_with_the_reference_policy() -> None:
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5, abs=1e-6)
 
 
+def test_emo_grpo_trains_what_is_named_and_its_reference_sees_media_as_before() -> None:
+    cfg = made_up.with_grpo(CFG, train=("encoders.*_projector",), freeze=("encoders.*_projector.norm",))
+    program, batch = made_up.grpo(cfg), made_up.batch(cfg)
+    before, frozen = made_up.state(program, cfg), made_up.frozen(program, cfg)
+    parts = {".".join(path.split(".")[:3]) for path in leaves(before.params)}
+    assert parts == {f"encoders.{stream}_projector.linear" for stream in ("audio", "video")}
+    state, first = made_up.run(program, before, frozen, batch)
+    was, now = leaves(before.params), leaves(state.params)
+    assert all((was[path] != now[path]).any() for path in was)
+    assert first["logp_gap"] < 1e-4
+    assert first["kl"] < 1e-10, "the policy still is its reference"
+    far = state.replace(params=jax.tree.map(lambda then, now: then + 300 * (now - then), before.params, state.params))
+    _, second = made_up.run(program, far, frozen, batch)
+    assert second["kl"] > 1e-3, "the reference reads what the policy's projectors make of the media"
+    assert second["logp_gap"] < 1e-4
+
+
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_frozen_weights_may_be_kept_in_bfloat16(stage: str) -> None:
     cfg = made_up.with_sft(made_up.config(frozen_precision="bfloat16"), freeze=("encoders.audio", "encoders.video"))
@@ -100,7 +117,7 @@ def test_a_pattern_that_matches_nothing_is_refused_and_the_nearest_part_offered(
         ConfigError, match=r"freeze='encoders.audoi' matches no weight .* did you mean 'encoders.audio'"
     ):
         freeze.split(WHOLE, ("encoders.audoi",))
-    trained, _ = freeze.split(WHOLE.decoder, ("encoders.audio",), "decoder.")
+    trained, _ = freeze.split_grpo(WHOLE, Grpo(freeze=("encoders.audio",)))
     assert trained == WHOLE.decoder, "encoders are frozen in Emo-GRPO anyway"
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         freeze.split(WHOLE, ("encoders", "decoder"))

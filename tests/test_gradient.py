@@ -12,9 +12,11 @@ import optax
 import pytest
 
 from emojax.config import Config, Sampling
-from emojax.decoder.captioner import read
-from emojax.training import losses, tokens
-from emojax.training.grpo import Rows, updates
+from emojax.training import tokens
+from emojax.training.advantages import advantages
+from emojax.training.controls import Weights
+from emojax.training.roll_out import Rolled
+from emojax.training.updates import Rows, look_back, updates
 from emojax.types import Batch, Prefix, Rollout, TrainState, Tree
 from support import made_up, plain
 
@@ -220,25 +222,23 @@ def test_off_policy(
     seen = Prefix(np.where(there[..., None], streams, 7.0).astype(np.float32), there)
 
     @jax.jit
-    def gradients(policy, reference, move, rows):
+    def gradients(policy, reference, move, rolled):
         """`updates` itself, with an optimizer that goes by `move` whatever the gradients are, and keeps them."""
         nothing = jax.tree.map(jnp.zeros_like, policy)
         keep = optax.GradientTransformation(
             lambda _: (nothing, nothing, nothing), lambda grads, kept, _: (move, (*kept[1:], grads))
         )
-        rows = rows.replace(
-            reference=read(reference, rows.streams, rows.batch, rows.samples.ids, cfg),
-            advantage=losses.advantages(rows.advantage, cfg.grpo)[0],
-            weight=losses.token_weights(rows.samples.mask, rows.samples.ended, cfg.grpo),
-        )
+        before = look_back(policy, reference, rolled, cfg)
+        rows = Rows(rolled.batch, rolled.streams, rolled.samples, advantages(rolled.reward, cfg.grpo), before)
+        weights = Weights(jnp.float32(cfg.grpo.beta), jnp.float32(0))
         zero = jnp.zeros((), jnp.int32)
         state = TrainState(zero, policy, keep.init(policy), zero)
-        state, _, metrics = updates(state, reference, rows, cfg, keep)
+        state, _, metrics = updates(state, reference, rows, weights, cfg, keep)
         return state.opt_state[0], state.opt_state[2], metrics["loss"]
 
     batch = clips.replace(references=None)
-    rows = Rows(batch, seen, drawn, reference=None, advantage=samples.reward, weight=None, old=drawn.logp)
-    first, third, loss = gradients(policy, reference, move, rows)
+    rolled = Rolled(batch, seen, drawn, samples.reward, {}, samples.reward, None)
+    first, third, loss = gradients(policy, reference, move, rolled)
     _, wanted, ratio = textbook(cfg, clips, streams, drawn, samples.reward, policy, policy)
     assert_same_gradient(first, wanted)
     moved = jax.tree.map(lambda w, d: w + d + d, policy, move)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Literal
 
 import jax
 import jax.monitoring
@@ -10,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax.config import Config, Grpo, Optimizer
+from emojax.config import Config, Optimizer
 from emojax.encoders import media
-from emojax.training.losses import advantages, policy_loss, token_weights
 from emojax.types import Batch, Metrics, TrainState, Tree
 from support import made_up
 
@@ -61,34 +59,6 @@ def test_equal_rewards_give_exactly_no_gradient() -> None:
     assert_same_bits(after.params, before.params)
 
 
-@pytest.mark.parametrize("scale", ["group", "none"])
-def test_advantages(scale: Literal["group", "none"]) -> None:
-    reward = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    reward[1] = 0.7
-    advantage, flat = advantages(jnp.asarray(reward), Grpo(scale=scale))
-    assert flat.tolist() == [False, True, False, False, False]
-    assert (advantage[1] == 0).all()
-    np.testing.assert_allclose(advantage.sum(-1), 0, atol=1e-5)
-    wanted = reward - reward.mean(-1, keepdims=True)
-    wanted = wanted / (reward.std(-1, keepdims=True) + 1e-4) if scale == "group" else wanted
-    np.testing.assert_allclose(advantage, np.where(flat[:, None], 0, wanted), atol=1e-5)
-
-
-@pytest.mark.parametrize("scale", ["group", "none"])
-def test_a_reward_that_is_not_a_number_is_as_if_it_were_not_there(scale: Literal["group", "none"]) -> None:
-    r = np.random.default_rng(1)
-    reward = r.normal(size=(4, 7)).astype(np.float32)
-    reward[0, [2, 5]], reward[2], reward[3, 1:] = np.nan, np.nan, np.inf
-    advantage, flat = (np.asarray(x) for x in advantages(jnp.asarray(reward), Grpo(scale=scale)))
-    for row in range(4):
-        known = np.isfinite(reward[row])
-        assert (advantage[row][~known] == 0).all()
-        if known.any():
-            alone, _ = advantages(jnp.asarray(reward[row : row + 1, known]), Grpo(scale=scale))
-            np.testing.assert_allclose(advantage[row][known], alone[0], rtol=1e-6)
-    assert flat.tolist() == [False, False, True, True]
-
-
 def test_a_step_goes_on_without_rewards_that_are_not_numbers() -> None:
     reward = made_up.values(CFG)
     ids = usual("grpo")[1]["samples"].ids
@@ -104,35 +74,6 @@ def test_a_step_goes_on_without_rewards_that_are_not_numbers() -> None:
 
 
 # --- the loss ---
-
-
-@pytest.mark.parametrize("loss", ["grpo", "dapo", "dr_grpo"])
-@pytest.mark.parametrize("mask_truncated", [False, True])
-def test_weights_are_those_of_a_mean_over_what_is_there(
-    loss: Literal["grpo", "dapo", "dr_grpo"], mask_truncated: bool
-) -> None:
-    """Padding does not shrink the loss, and a truncated sample gives no gradient if it is masked."""
-    cfg = Grpo(loss=loss, mask_truncated=mask_truncated)
-    r = np.random.default_rng(2)
-    length = r.integers(1, 8, (3, 4))
-    mask, ended = jnp.asarray(np.arange(7) < length[..., None]), jnp.asarray(r.random((3, 4)) < 0.6)
-    weight = token_weights(mask, ended, cfg)
-    assert (np.asarray(weight)[~mask] == 0).all()
-    longer = token_weights(jnp.pad(mask, [(0, 0), (0, 0), (0, 5)]), ended, cfg)
-    if loss == "dr_grpo":  # divides by B·G·T, by design
-        kept = mask & (ended[..., None] | (not mask_truncated))
-        np.testing.assert_allclose(weight.sum(), kept.mean(), rtol=1e-5)
-    else:
-        np.testing.assert_allclose(weight.sum(), 1, rtol=1e-6)
-        np.testing.assert_allclose(longer[..., :7], weight, rtol=1e-6)
-    assert (np.asarray(longer)[..., 7:] == 0).all()
-
-    def total(logp):
-        return (policy_loss(logp, logp * 0, logp * 0 - 1, jnp.ones_like(logp), cfg) * weight).sum()
-
-    gradient = np.asarray(jax.grad(total)(jnp.asarray(r.normal(size=mask.shape) * 0.05, jnp.float32)))
-    assert (gradient[~np.asarray(ended)] == 0).all() == mask_truncated
-    assert (gradient[np.asarray(mask) & np.asarray(ended)[..., None]] != 0).any()
 
 
 def test_several_updates_move_the_ratio_and_clip_it() -> None:

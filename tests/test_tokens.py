@@ -18,7 +18,8 @@ from emojax.training import tokens
 from emojax.training.tokens import Read, Rule
 
 B, G, T, D, V = 4, 2, 5, 6, 23
-RULE = Rule(V - 2, Sampling(temperature=0.7, top_k=9))
+SAMPLING = Sampling(temperature=0.7, top_k=9, repetition_penalty=1.5)
+RULE = Rule(V - 2, SAMPLING, entropy=True, divergence=True)
 R = np.random.default_rng(0)
 IDS = R.integers(0, V - 2, (B, G, T)).astype(np.int32)
 MASK = np.arange(T) < R.integers(0, T + 1, (B, G, 1))
@@ -31,8 +32,10 @@ def policy(seed: int) -> Read:
     return Read(jnp.asarray(hidden, jnp.float32), jnp.asarray(head, jnp.float32))
 
 
-def objective(logp: jax.Array, reference: jax.Array, given: jax.Array) -> jax.Array:
-    return given * jnp.exp(logp - jax.lax.stop_gradient(logp)) + 0.3 * jnp.square(logp - reference)
+def objective(scores: tokens.TokenScores, given: jax.Array) -> jax.Array:
+    logp = scores.logp
+    loss = given * jnp.exp(logp - jax.lax.stop_gradient(logp)) + 0.3 * jnp.square(logp - scores.reference)
+    return loss + 0.7 * scores.divergence - 0.2 * jnp.square(scores.entropy)
 
 
 def ours(read: Read, other: Read, drew: Read | None) -> tuple[jax.Array, tokens.TokenScores]:
@@ -41,16 +44,26 @@ def ours(read: Read, other: Read, drew: Read | None) -> tuple[jax.Array, tokens.
 
 def plain(read: Read, other: Read, drew: Read | None) -> tuple[jax.Array, tokens.TokenScores]:
     """All logits at once, and jax's own derivative."""
-    own, reference, drawn = (
-        x and jnp.einsum("bgtd,vd->bgtv", x.hidden, x.head)[..., : V - 2] for x in (read, other, drew)
-    )
+    seen = np.zeros((B, G, T, V - 2), bool)  # in the caption, before
+    for b, g, t in np.ndindex(B, G, T):
+        seen[b, g, t, IDS[b, g, :t]] = True
+
+    def all_logits(x: Read) -> jax.Array:
+        y = jnp.einsum("bgtd,vd->bgtv", x.hidden, x.head)[..., : V - 2]
+        return jnp.where(seen, jnp.where(y > 0, y / 1.5, y * 1.5), y)
+
+    own, reference, drawn = (x and all_logits(x) for x in (read, other, drew))
     support = restrict(own if drawn is None else drawn, RULE.sampling, jnp.asarray(IDS)) > -1e30
     p, q = (jax.nn.log_softmax(jnp.where(support, x / 0.7, -np.inf)) for x in (own, reference))
     at, there = functools.partial(jnp.take_along_axis, indices=IDS[..., None], axis=-1), jnp.asarray(MASK)
     logp, other_logp = (jnp.where(there, at(x)[..., 0], 0) for x in (p, q))
-    entropy = jnp.where(there, -jnp.where(support, jnp.exp(p) * p, 0).sum(-1), 0)
-    loss = jnp.where(there, objective(logp, jax.lax.stop_gradient(other_logp), jnp.asarray(GIVEN)), 0).sum()
-    return loss, tokens.TokenScores(logp, entropy, other_logp)
+    safe_p, safe_q = (jnp.where(support, x, 0) for x in (p, q))
+    entropy = jnp.where(there, -(jnp.where(support, jnp.exp(p), 0) * safe_p).sum(-1), 0)
+    divergence = jnp.where(
+        there, (jnp.where(support, jnp.exp(p), 0) * (safe_p - jax.lax.stop_gradient(safe_q))).sum(-1), 0
+    )
+    scores = tokens.TokenScores(logp, entropy, jax.lax.stop_gradient(other_logp), divergence)
+    return jnp.where(there, objective(scores, jnp.asarray(GIVEN)), 0).sum(), scores
 
 
 def same(a: Any, b: Any) -> None:

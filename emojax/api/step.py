@@ -4,6 +4,7 @@ Training runs the same functions; here one program also hands out what a run kee
 """
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -24,15 +25,15 @@ from emojax.data.text import decode
 from emojax.decoder import pretrained
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
-from emojax.training import adapters, freeze, initial
+from emojax.training import adapters, controls, freeze, initial
 from emojax.training.features import check_features, feature_source
-from emojax.training.grpo import Frozen, RewardFunction, grpo_step
+from emojax.training.grpo import Frozen, grpo_step
 from emojax.training.initial import Init
 from emojax.training.job import make_tokenizer
-from emojax.training.losses import advantages
-from emojax.training.program import Program, abstract_weights, custom_grpo_program, grpo_program
+from emojax.training.program import abstract_weights, custom_grpo_program, grpo_program
+from emojax.training.roll_out import RewardFunction
 from emojax.training.stage_mesh import stage_mesh
-from emojax.types import Array, Batch, References, TrainState, Tree
+from emojax.types import Batch, References, TrainState, Tree
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -127,25 +128,28 @@ class Step:
             params = adapters.begin(pretrained.initial(cfg, like), cfg, self.mesh)
         else:
             params = initial.begin(init, cfg, self.mesh)
-        self._policy = freeze.split(params.decoder, cfg.grpo.freeze, "decoder.")[0]
+        self._policy, rest = freeze.split_grpo(params, cfg.grpo)
+        held = params if cfg.grpo.keeps_reference else rest
         self._frozen = Frozen(
-            encoders=freeze.kept(drop_encoders(params.encoders, cfg), cfg),
-            reference=freeze.kept(params.decoder, cfg),
+            encoders=freeze.kept(drop_encoders(held.encoders, cfg), cfg),
+            reference=freeze.kept(held.decoder, cfg),
             reward=sharding.everywhere(judged, self.mesh),
         )
         self._optimizer = remembering(program.optimizer)
         self._key = sharding.everywhere(jax.random.key(cfg.seed), self.mesh)
-        self._step = jax.jit(_looked(cfg, self._optimizer, program))
+        score = program.score
+        assert score is not None, "a program of Emo-GRPO has a reward"
+        self._step = jax.jit(functools.partial(grpo_step, cfg=cfg, optimizer=self._optimizer, reward=score))
 
     def __repr__(self) -> str:
         return f"Step({self.cfg.name!r}, {len(self.clips)} clips, {self.mesh.size} devices)"
 
     def start(self) -> TrainState:
         """The state before the first step."""
-        zero = jnp.zeros((), jnp.int32)
         with jax.set_mesh(self.mesh):
-            opt_state = jax.jit(self._optimizer.init)(self._policy)
-        return TrainState(step=zero, params=self._policy, opt_state=opt_state, skipped=zero)
+            return jax.jit(functools.partial(controls.begin, optimizer=self._optimizer, grpo=self.cfg.grpo))(
+                self._policy
+            )
 
     def batches(self, count: int, first: int = 0) -> Iterator[Batch]:
         """Batches `first` to `first + count - 1` of a run of this configuration, on the devices; decoded here."""
@@ -155,7 +159,7 @@ class Step:
             self.tokenizer,
             dataclasses.replace(self.cfg.data, workers=0),
             Batching(
-                self.cfg.grpo.batch,
+                self.cfg.grpo.rolled,
                 self.cfg.seed,
                 self.cfg.caption_tokens,
                 self.cfg.model.decoder.end_token,
@@ -172,7 +176,8 @@ class Step:
         """The state after the step, and what was seen in it."""
         with jax.set_mesh(self.mesh):
             state, told = self._step(state, self._frozen, batch, self._key)
-        samples, parts, advantage, metrics = jax.device_get(told)
+        metrics = jax.device_get(told)
+        samples = metrics.pop("samples")
         names = {zlib.crc32(clip.id.encode()): clip.id for clip in self.clips}
         captions = [
             [decode(self.tokenizer, ids, mask) for ids, mask in zip(of_clip, masks, strict=True)]
@@ -184,8 +189,8 @@ class Step:
             ids=samples.ids,
             mask=samples.mask,
             reward=samples.reward,
-            parts=parts,
-            advantage=advantage,
+            parts=samples.parts,
+            advantage=samples.advantage,
             gradients=state.opt_state.gradients,
             metrics={name: float(value) for name, value in metrics.items()},
         )
@@ -203,19 +208,3 @@ def remembering(optimizer: optax.GradientTransformation) -> optax.GradientTransf
         return updates, Remembered(inner, grads)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType] its states are any trees
-
-
-def _looked(cfg: Config, optimizer: optax.GradientTransformation, program: Program) -> Callable[..., Any]:
-    """`grpo_step`, and of its samples the parts of the reward and the advantages."""
-    score = program.score
-    assert score is not None, "a program of Emo-GRPO has a reward"
-
-    def step(state: TrainState, frozen: Frozen, batch: Batch, key: Array) -> tuple[TrainState, Any]:
-        state, metrics = grpo_step(state, frozen, batch, key, cfg=cfg, optimizer=optimizer, reward=score)
-        samples = metrics.pop("samples")
-        with jax.default_matmul_precision("float32"):  # as in the step, where XLA finds that it is the same
-            reward, parts = score(frozen.reward, samples.ids, samples.mask, batch.references)
-        advantage, _ = advantages(reward, cfg.grpo)
-        return state, (samples, parts, advantage, metrics)
-
-    return step

@@ -15,7 +15,9 @@ from emojax.config.encoders import (
     WhisperConfig,
 )
 from emojax.config.families import AudioConfig, DecoderConfig, ProjectorConfig, TextConfig, VideoConfig
-from emojax.config.method import Grpo, Lora, Optimizer, Reward, Sampling, Sft
+from emojax.config.grpo import Grpo, Sampling
+from emojax.config.method import Lora, Reward, Sft
+from emojax.config.optimizer import Optimizer
 from emojax.config.projectors import LinearProjectorConfig, MlpProjectorConfig, PreFusionConfig, QFormerConfig
 from emojax.config.schema import Config, Corpus, Data, Mesh, Model, media_positions, stream_positions
 from emojax.config.sizes import family

@@ -41,9 +41,9 @@ def as_saved(cls: type, values: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if name not in _MIX} | {"parts": _parts(values)}
     if cls is config.Config and (corpus := _corpus_without_seed(values)) is not None:
         return values | {"data": values["data"] | {"corpus": corpus | {"seed": values["seed"]}}}
-    missing = {f.name for f in dataclasses.fields(cls)} - set(values)
-    if cls is config.Optimizer and missing == {"epsilon"}:
+    if cls is config.Optimizer and set(values) == {"learning_rate", "warmup", "weight_decay", "b1", "b2", "clip"}:
         return values | {"epsilon": 1e-6}
+    missing = {f.name for f in dataclasses.fields(cls)} - set(values)
     if cls is config.Sft and missing == {"attributes_weight"}:  # weights that such a run does not have
         return values | {"attributes_weight": 0.0}
     return values

@@ -1,9 +1,11 @@
-"""Settings that would do nothing beside the others: refused when a configuration is asked for, and told why."""
+"""Settings that would do nothing beside the others, or what nobody can mean: refused when a configuration is asked for,
+and told why."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from emojax.config.optimizer import Optimizer
 from emojax.config.schema import Config
 from emojax.errors import ConfigError
 
@@ -14,6 +16,27 @@ class Inert(NamedTuple):
     fields: tuple[str, ...]
     idle: Callable[[Config], bool]
     why: str
+
+
+def _of_optimizer(stage: str) -> tuple[Inert, ...]:
+    def of(cfg: Config) -> Optimizer:
+        return getattr(cfg, stage).optimizer
+
+    path = f"{stage}.optimizer"
+    return (
+        Inert((f"{path}.decay",), lambda cfg: of(cfg).schedule != "wsd", f"a {path}.schedule other than wsd"),
+        Inert((f"{path}.final",), lambda cfg: of(cfg).schedule == "constant", f"{path}.schedule=constant"),
+        Inert(
+            (f"{path}.epsilon",),
+            lambda cfg: of(cfg).kind == "lion",
+            f"{path}.kind=lion, which divides by nothing",
+        ),
+        Inert(
+            (f"{path}.b1", f"{path}.b2", f"{path}.epsilon"),
+            lambda cfg: of(cfg).kind == "adafactor",
+            f"{path}.kind=adafactor, which keeps no mean of gradients",
+        ),
+    )
 
 
 INERT = (
@@ -33,9 +56,44 @@ INERT = (
         "keep_best_by that is no metric of an evaluation: name one, such as eval_greedy_reward",
     ),
     Inert(
-        ("grpo.clip_low", "grpo.clip_high"),
-        lambda cfg: cfg.grpo.updates == 1,
-        "grpo.updates=1: a policy that has just sampled has a ratio of one, which no bound clips",
+        ("grpo.clip_low", "grpo.clip_high", "grpo.clip_dual"),
+        lambda cfg: not cfg.grpo.off_policy,
+        "one optimizer update a rollout: a policy that has just sampled has a ratio of one, which no bound clips",
+    ),
+    Inert(
+        ("grpo.clip_dual",),
+        lambda cfg: cfg.grpo.loss == "cispo",
+        "grpo.loss=cispo, which bounds the ratio by itself",
+    ),
+    Inert(
+        ("grpo.kl", "grpo.kl_in", "grpo.kl_gradient", "grpo.kl_clamp", "grpo.kl_target", "grpo.reference_every"),
+        lambda cfg: not cfg.grpo.beta,
+        "grpo.beta=0: there is no reference policy",
+    ),
+    Inert(
+        ("grpo.reference_share",),
+        lambda cfg: not cfg.grpo.reference_every,
+        "grpo.reference_every=0: the reference policy does not move",
+    ),
+    Inert(
+        ("grpo.kl_gradient",),
+        lambda cfg: cfg.grpo.kl_in == "reward",
+        "grpo.kl_in=reward: the divergence is no part of the loss",
+    ),
+    Inert(
+        ("grpo.kl_gradient",),
+        lambda cfg: cfg.grpo.kl in ("k2", "exact"),
+        "a grpo.kl whose own gradient is that of the divergence: k2, exact",
+    ),
+    Inert(
+        ("grpo.entropy_target",),
+        lambda cfg: not cfg.grpo.entropy_weight,
+        "grpo.entropy_weight=0, which stays 0 whatever it is multiplied by: begin with more",
+    ),
+    Inert(
+        ("grpo.deviation",),
+        lambda cfg: cfg.grpo.scale == "none",
+        "grpo.scale=none: advantages are divided by no deviation",
     ),
     Inert(
         ("data.frame_resize", "data.frame_filter"),
@@ -47,11 +105,42 @@ INERT = (
         lambda cfg: getattr(cfg.model.decoder, "window", 0) is None,
         "model.decoder.window=none: every layer looks back all the way",
     ),
+    *_of_optimizer("sft"),
+    *_of_optimizer("grpo"),
+)
+
+
+class Senseless(NamedTuple):
+    """Settings that each do something, and together what nobody can mean."""
+
+    holds: Callable[[Config], bool]
+    why: str
+
+
+SENSELESS = (
+    Senseless(
+        lambda cfg: cfg.grpo.loss == "reinforce" and cfg.grpo.off_policy,
+        "grpo.loss=reinforce has no ratio that would correct for a policy that has moved on since it sampled: it wants "
+        "grpo.updates=1 and grpo.mini_batch=0; or take grpo.loss=grpo",
+    ),
+    Senseless(
+        lambda cfg: cfg.grpo.baseline == "greedy" and cfg.grpo.scale == "parts",
+        "grpo.scale=parts compares each part with its mean in the group: with grpo.baseline=greedy take "
+        "grpo.scale=none, batch or group",
+    ),
+    Senseless(
+        lambda cfg: cfg.grpo.beta > 0 and (cfg.grpo.kl, cfg.grpo.kl_in, cfg.grpo.kl_gradient) == ("k1", "loss", "own"),
+        "grpo.kl=k1 in the loss has a gradient that is zero on average: take grpo.kl_gradient=true, grpo.kl_in=reward "
+        "or another grpo.kl",
+    ),
 )
 
 
 def check(cfg: Config) -> None:
-    """Raises ConfigError for a field that is set to what would do nothing."""
+    """Raises ConfigError for a field that is set to what would do nothing, and for settings that fit ill together."""
+    for senseless in SENSELESS:
+        if senseless.holds(cfg):
+            raise ConfigError(senseless.why)
     for inert in INERT:
         if not inert.idle(cfg):
             continue

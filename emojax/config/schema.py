@@ -18,7 +18,8 @@ from emojax.config.families import (
     VitConfig,
     WhisperConfig,
 )
-from emojax.config.method import Grpo, Lora, Reward, Sft
+from emojax.config.grpo import Grpo
+from emojax.config.method import Lora, Reward, Sft
 from emojax.config.projectors import PreFusionConfig
 from emojax.config.sizes import family
 from emojax.errors import require
@@ -144,10 +145,11 @@ class Config:
             require(getattr(self, name) >= 0, f"{name} wants a number from 0 up, got {getattr(self, name)}")
         for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
             require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")
-            require(
-                stage.micro_batch == 0 or (stage.micro_batch > 0 and stage.batch % stage.micro_batch == 0),
-                f"{name}.micro_batch wants a divisor of {name}.batch={stage.batch} or 0, got {stage.micro_batch}",
-            )
+        sft = self.sft
+        require(
+            sft.micro_batch == 0 or (sft.micro_batch > 0 and sft.batch % sft.micro_batch == 0),
+            f"sft.micro_batch wants a divisor of sft.batch={sft.batch} or 0, got {sft.micro_batch}",
+        )
         seconds = self.data.audio_seconds
         require(
             bool(seconds) and list(seconds) == sorted(set(seconds)) and 0 < seconds[0] <= seconds[-1] < math.inf,

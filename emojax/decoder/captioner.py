@@ -27,6 +27,18 @@ def declare(cfg: Config) -> Params:
     return Params(encoders=media.declare(cfg), decoder=lm.declare(cfg.model.decoder))
 
 
+def over(learnt: Tree, rest: Params) -> Params:
+    """The captioner `rest`, and in its place what is learnt: of a captioner, of its decoder alone, or nothing."""
+    if isinstance(learnt, Params):
+        return param.merge(learnt, rest)
+    return rest if learnt is None else rest.replace(decoder=param.merge(learnt, rest.decoder))
+
+
+def learns_media(learnt: Tree) -> bool:
+    """Whether it is more than the decoder, so that media are encoded anew after each update."""
+    return isinstance(learnt, Params)
+
+
 def compute_dtype(cfg: Config) -> jnp.dtype:
     return jnp.dtype(cfg.precision)
 
@@ -69,7 +81,14 @@ def cast_trained(decoder: lm.Lm, cfg: Config) -> lm.Lm:
 
 
 def sample(
-    params: Params, batch: Batch, key: Array, cfg: Config, *, group: int, sampling: Sampling | None
+    params: Params,
+    batch: Batch,
+    key: Array,
+    cfg: Config,
+    *,
+    group: int,
+    sampling: Sampling | None,
+    greedy: bool = False,
 ) -> tuple[Prefix, Rollout]:
     """The media streams of the clips [B P D], and `group` captions of each.
 
@@ -77,15 +96,16 @@ def sample(
       params: as they are kept; they are cast here.
       key: of the run and the step; clip, sample and position are folded in.
       sampling: None takes the most probable token.
+      greedy: one more caption, the last, of the most probable tokens.
     """
     p = cast(params, cfg)
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
     prefix = prompt(p.decoder, streams, batch, cfg)
     sizes = cfg.model.decoder
     cache = lm.prefill(p.decoder, prefix, sizes)
-    keys = noise(key, batch.clip_id, group)
+    keys = noise(key, batch.clip_id, group + greedy)
     return streams, rollout(
-        p.decoder, cache, prefix.mask, keys, length=cfg.caption_tokens, sampling=sampling, sizes=sizes
+        p.decoder, cache, prefix.mask, keys, length=cfg.caption_tokens, sampling=sampling, sizes=sizes, greedy=greedy
     )
 
 

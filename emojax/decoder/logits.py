@@ -1,4 +1,4 @@
-"""The distribution that tokens are drawn from: temperature, then top-k, top-p, min-p.
+"""The distribution that tokens are drawn from: repetition penalty, temperature, then top-k, top-p, min-p.
 
 The sampler and the update both call `restrict`, so a token is scored under the distribution that it was drawn from.
 Thresholds are found by bisection over the bits of a float32, 32 passes, exact, without sorting the vocabulary; tokens
@@ -19,6 +19,28 @@ def logits(hidden: Array, head: Array, vocab: int) -> Array:
     """f32[... V] of hidden states [... D] and a table [V D]; rows after the first `vocab` are padding, and NEVER."""
     y = jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
     return y if vocab == head.shape[0] else jnp.where(jnp.arange(head.shape[0]) < vocab, y, NEVER)
+
+
+def earlier(ids: Array) -> Array:
+    """Tokens of a caption before each of its positions, i32[... T T] of i32[... T]; -1 where there is none."""
+    t = jnp.arange(ids.shape[-1])
+    return jnp.where(t[:, None] > t[None], jnp.expand_dims(ids, -2), -1)
+
+
+def penalty(logits: Array, before: Array | None, sampling: Sampling) -> Array | float:
+    """What logits f32[... V] are multiplied by, so that tokens `before` (i32[... T]; -1: none) are less likely to come
+    again: 1/θ above zero and θ below, θ = `repetition_penalty` (CTRL, arXiv 1909.05858, §4.1).
+
+    >>> penalty(jnp.array([2.0, -2.0, 2.0]), jnp.array([0, 1, -1]), Sampling(repetition_penalty=2)).tolist()
+    [0.5, 2.0, 1.0]
+    """
+    theta = sampling.repetition_penalty
+    if theta == 1 or before is None:
+        return 1.0
+    vocab = logits.shape[-1]
+    seen = jnp.zeros((*logits.shape[:-1], vocab + 1), bool)  # the last one is for what is no token
+    seen = jnp.put_along_axis(seen, jnp.where(before < 0, vocab, before), True, -1, inplace=False)[..., :vocab]
+    return jnp.where(seen, jnp.where(logits > 0, 1 / theta, theta), 1.0)
 
 
 def restricts(sampling: Sampling) -> bool:

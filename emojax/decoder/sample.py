@@ -12,7 +12,7 @@ from flax import struct
 
 from emojax.config import DecoderConfig, Sampling
 from emojax.decoder import lm
-from emojax.decoder.logits import logits, restrict
+from emojax.decoder.logits import logits, penalty, restrict
 from emojax.parallel.sharding import constrain, gathered
 from emojax.types import Array, KVCache, Rollout
 
@@ -47,6 +47,7 @@ def rollout(
     length: int,
     sampling: Sampling | None,
     sizes: DecoderConfig,
+    greedy: bool = False,
 ) -> Rollout:
     """Captions of at most `length` tokens, a key each.
 
@@ -54,6 +55,7 @@ def rollout(
       cache: of the prefixes, [L B P K H].
       keys: [B G], the names of the samples in the noise (`noise`).
       sampling: None takes the most probable token (logp is then that of the untempered distribution).
+      greedy: so does the last caption of each clip, whatever the others do.
     """
     b, group = keys.shape
     p = gathered(lm.declare(sizes), p)
@@ -73,7 +75,13 @@ def rollout(
             token, logp = likeliest(scores)
         else:
             uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
-            token, logp = draw(restrict(scores, sampling), uniform)
+            before = jnp.where(jnp.arange(length) < c.t, c.ids, -1)
+            token, logp = draw(restrict(scores * penalty(scores, before, sampling), sampling), uniform)
+        if greedy:
+            last = jnp.arange(group) == group - 1
+            token, logp = jax.tree.map(
+                lambda best, drawn: jnp.where(last, best, drawn), likeliest(scores), (token, logp)
+            )
         token = jnp.where(c.ended, 0, token)
         logp = jnp.where(c.ended, 0, logp)
         c = _Carry(

@@ -129,7 +129,8 @@ def _misfits(cfg: Config, shape: Sizes, stage: Stage | None) -> list[str]:
 def _uncut_batch(cfg: Config, shape: Sizes, stage: Stage) -> str | None:
     """Clips are sharded over data and fsdp, or over data alone and their samples over fsdp (RULES in sharding.py)."""
     of = cfg.sft if stage == "sft" else cfg.grpo
-    clips, name = (of.micro_batch, "micro_batch") if of.micro_batch else (of.batch, "batch")
+    names = ("batch", "micro_batch") if stage == "sft" else ("batch", "micro_batch", "mini_batch", "rollout_batch")
+    clips, name = min((getattr(of, name), name) for name in names if getattr(of, name))
     samples = cfg.grpo.group if stage == "grpo" else 1
     parts = shape.data if samples % shape.fsdp == 0 else shape.data * shape.fsdp
     if clips % parts == 0:
@@ -140,7 +141,7 @@ def _uncut_batch(cfg: Config, shape: Sizes, stage: Stage) -> str | None:
         would = [n for n in (below, below + parts) if n]
     near = [max((n for n in would if n < clips), default=None), min((n for n in would if n > clips), default=None)]
     text = _any([f"{n}" for n in near if n])
-    if name == "micro_batch" and of.batch % parts:
+    if name != "batch" and of.batch % parts:
         text += f" with {stage}.batch a multiple of it"
     group = f", or {stage}.group a multiple of {shape.fsdp}" if stage == "grpo" and parts > shape.data else ""
     return (

@@ -205,18 +205,19 @@ def grpo_flops(cfg: Config, static: RewardStatic | None, seconds: float) -> floa
 
 def grpo_phases(cfg: Config, static: RewardStatic | None, seconds: float) -> dict[str, float]:
     """Operations of a step in the order in which it is done; "decode" is what the loop over a caption's tokens does."""
-    p, t, b, g = _prefix(cfg), cfg.caption_tokens, cfg.grpo.batch, cfg.grpo.group
-    read, maps = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t)
-    decode = g * (caption(cfg, t, p, t) + head(cfg, t))
+    p, t, g, grpo = _prefix(cfg), cfg.caption_tokens, cfg.grpo.group, cfg.grpo
+    read, maps, written = prefix(cfg, p) + g * caption(cfg, t, p, t / 2), _maps(cfg, p, g * t), grpo.captions
     # loss and gradient in one pass: the head forward, towards the hidden states, and towards its own weights
     update = _learnt(cfg, "decoder", read, maps) + g * (2 + _whole(cfg)) * head(cfg, t)
     adapted = _share(cfg, "decoder") * maps  # in the rollout, and in the reference
-    reference = read + adapted + g * head(cfg, t) if cfg.grpo.beta else 0.0
+    forward = read + adapted + g * head(cfg, t)
+    again = grpo.updates if grpo.kl == "exact" and grpo.off_policy and grpo.kl_in == "loss" else 0
+    reference = forward * (1 + again) if grpo.beta else 0.0
     return {
-        "encode": b * (_media(cfg, seconds) + prefix(cfg, p)),
-        "decode": b * (decode + adapted),
-        "reward": b * g * reward(static),
-        "update": b * (reference + cfg.grpo.updates * update),
+        "encode": grpo.rolled * (_media(cfg, seconds) + prefix(cfg, p)),
+        "decode": grpo.rolled * (written * (caption(cfg, t, p, t) + head(cfg, t)) + adapted),
+        "reward": grpo.rolled * written * reward(static),
+        "update": grpo.batch * (reference + grpo.looks_back * forward + grpo.updates * update),
     }
 
 

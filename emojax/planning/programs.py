@@ -54,7 +54,8 @@ def make_mesh(cfg: Config, program: ProgramName, devices: Sequence[Any]) -> jax.
     """That of a run; clips to caption are as many as the mesh wants. Raises ConfigError where none does."""
     if program != "caption":
         return stage_mesh(cfg, program, devices)
-    sft, grpo = (dataclasses.replace(stage, batch=len(devices), micro_batch=0) for stage in (cfg.sft, cfg.grpo))
+    sft = dataclasses.replace(cfg.sft, batch=len(devices), micro_batch=0)
+    grpo = dataclasses.replace(cfg.grpo, batch=len(devices), rollout_batch=0, micro_batch=0, mini_batch=0)
     return sharding.make_mesh(dataclasses.replace(cfg, sft=sft, grpo=grpo), devices)
 
 
@@ -73,8 +74,8 @@ def lower(cfg: Config, program: ProgramName, devices: Sequence[Any], judge: Judg
         one = aot.LoweredBuckets({(): lowered}, aot.fingerprint([lowered]))
         operations = flops.caption_phases(cfg, judge.static, seconds, clips)
         return PlannedProgram(mesh, one, (), 0, operations, clips, clips)
-    operations, clips = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.batch
-    return _training(grpo_program(cfg, mesh, judge.model, judge.static), operations, clips, clips * cfg.grpo.group)
+    operations, clips = flops.grpo_phases(cfg, judge.static, seconds), cfg.grpo.rolled
+    return _training(grpo_program(cfg, mesh, judge.model, judge.static), operations, clips, clips * cfg.grpo.captions)
 
 
 def _training(planned: Program, operations: dict[str, float], clips: int, captions: int) -> PlannedProgram:

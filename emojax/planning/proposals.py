@@ -112,14 +112,14 @@ def allowed(make: Callable[[Config], object]) -> Callable[[Config], bool]:
 
 
 def _micro_batches(cfg: Config, program: ProgramName) -> list[Config]:
-    """Divisors of the batch that are not above what is asked for; the whole batch is 0."""
+    """Divisors of an update's batch that are not above what is asked for; the whole of it is 0."""
     if program == "caption":
         return [cfg]
     stage = cfg.sft if program == "sft" else cfg.grpo
-    most = stage.micro_batch or stage.batch
-    sizes = [n for n in divisors(stage.batch) if n <= most]
+    whole = stage.batch if program == "sft" else cfg.grpo.mini_batch or stage.batch
+    sizes = [n for n in divisors(whole) if n <= (stage.micro_batch or whole)]
     return [
-        dataclasses.replace(cfg, **{program: dataclasses.replace(stage, micro_batch=0 if n == stage.batch else n)})
+        dataclasses.replace(cfg, **{program: dataclasses.replace(stage, micro_batch=0 if n == whole else n)})
         for n in sizes
     ]
 

@@ -29,21 +29,38 @@ def combine(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
     return jnp.where(applies, total, jnp.nan)
 
 
-def standardized(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
+def standardized(parts: Mapping[str, Array], about: Sequence[Part], sample: bool = False) -> Array:
     """`combine` with each part centred and divided by its deviation within the clip's captions first, so that no part
     drowns another by its scale (GDPO, arXiv 2601.05242): f32[B G], to be compared and not to be logged.
 
-    The deviation is the population's, plus 1e-4, as in `losses.advantages`; a caption that a part cannot score has 0.
+    A caption that a part cannot score has 0.
+
+    Args:
+      sample: deviations as `centred` has them.
     """
     total, applies = 0.0, False
     for part, score in paid(parts, about):
-        known = jnp.isfinite(score)
-        n = jnp.maximum(known.sum(-1, keepdims=True), 1).astype(score.dtype)
-        centred = jnp.where(known, score - jnp.where(known, score, 0).sum(-1, keepdims=True) / n, 0)
-        deviation = jnp.sqrt(jnp.square(centred).sum(-1, keepdims=True) / n)
-        total += part.weight * jnp.where(deviation < 1e-6, 0, centred / (deviation + 1e-4))
-        applies |= known
+        apart, deviation = centred(score, sample)
+        total += part.weight * jnp.where(deviation < SAME, 0, apart / (deviation + DELTA))
+        applies |= jnp.isfinite(score)
     return jnp.where(applies, total, jnp.nan)
+
+
+SAME = 1e-6  # rewards whose deviation is less do not differ
+DELTA = 1e-4  # added to a deviation that is divided by, as in TRL (verl: 1e-6)
+
+
+def centred(score: Array, sample: bool) -> tuple[Array, Array]:
+    """Scores less their mean along the last axis, 0 where they are not finite, and their deviation, [... 1]. What is
+    not finite counts in neither.
+
+    Args:
+      sample: the deviation is divided by n - 1, as in TRL, verl and Tunix, not by n, as in the paper of GRPO.
+    """
+    known = jnp.isfinite(score)
+    n = jnp.maximum(known.sum(-1, keepdims=True), 1).astype(score.dtype)
+    apart = jnp.where(known, score - jnp.where(known, score, 0).sum(-1, keepdims=True) / n, 0)
+    return apart, jnp.sqrt(jnp.square(apart).sum(-1, keepdims=True) / jnp.maximum(n - int(sample), 1))
 
 
 def paid(parts: Mapping[str, Array], about: Sequence[Part]) -> list[tuple[Part, Array]]:

@@ -15,6 +15,7 @@ from emojax.config import Config, ConfigError, FeatureFilesConfig, family
 from emojax.data.clips import Clip
 from emojax.data.feature_files import FORMAT, FeatureFolder, check_clips, differences, open_features
 from emojax.data.features import FeatureSource, Stream
+from emojax.decoder import captioner
 from emojax.encoders.features import streams
 from emojax.hub.locate import is_path
 from emojax.training import adapters, checkpoint, freeze
@@ -83,19 +84,22 @@ def check_features(cfg: Config, stage: str | None = None) -> FeatureFolder | Non
     if folder is None:
         raise ConfigError(f"data.features: {path} holds no features; `emojax encode --out {path}` writes them")
     _refuse(folder, extractors(cfg, wanted))
-    if stage == "sft":
-        trained, _ = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
+    if stage is not None:
+        declared = adapters.declare(cfg)
+        split = freeze.split(declared, cfg.sft.freeze) if stage == "sft" else freeze.split_grpo(declared, cfg.grpo)
+        trained = captioner.over(split[0], jax.tree.map(lambda _: None, declared))
+        what, freezes = ("the cold start", "sft.freeze") if stage == "sft" else ("Emo-GRPO", "grpo.freeze")
         for stream in wanted:
             leaves = jax.tree_util.tree_leaves_with_path(getattr(trained.encoders, stream))
             paths = [param.dotted(at) for at, _ in leaves]
-            do = f"add encoders.{stream} to sft.freeze"
+            do = f"add encoders.{stream} to {freezes}"
             if paths == ["mix"]:
-                do = f"set {stream}.layer to a number and encode again, or add encoders.{stream}.mix to sft.freeze"
+                do = f"set {stream}.layer to a number and encode again, or add encoders.{stream}.mix to {freezes}"
             if any(map(freeze.is_adapter, paths)):
                 do = f"leave encoders.{stream} out of lora.targets"
             if paths:
                 raise ConfigError(
-                    f"data.features: the cold start trains encoders.{stream}.{paths[0]}, but features of {path} stay "
+                    f"data.features: {what} trains encoders.{stream}.{paths[0]}, but features of {path} stay "
                     f"as they are; {do}, or read media (data.features=)"
                 )
     return folder

@@ -1,4 +1,5 @@
-"""What a stage trains: everything it could, but for what its `freeze` names; and how the rest is kept.
+"""What a stage trains: everything it could, in Emo-GRPO what its `train` names, but for what its `freeze`
+names; and how the rest is kept.
 
 A part of the captioner that has adapters trains them and nothing else.
 """
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from emojax import param
-from emojax.config import Config, ConfigError
+from emojax.config import Config, ConfigError, Grpo
+from emojax.decoder.captioner import Params
 from emojax.errors import nearest
 from emojax.nn.adapter import Adapted
 from emojax.nn.layers import Linear
@@ -24,39 +26,48 @@ _PARTS = ("decoder.", "encoders.audio.backbone.", "encoders.audio.", "encoders.v
 _ADAPTER = re.compile(r".*\.w\.(a|b|magnitude)")  # where a node nn.adapter.Adapted stands for a weight
 
 
-def split(tree: Tree, patterns: tuple[str, ...], root: str = "") -> tuple[Tree, Tree]:
+def split(tree: Tree, patterns: tuple[str, ...], only: tuple[str, ...] | None = None) -> tuple[Tree, Tree]:
     """(what is trained, what is frozen): two trees of the same form, None where the other has the weight.
 
     Args:
-      tree: of the captioner, or of a part of it that stands at the path `root`.
-      patterns: paths from the captioner's root, with * for any text; a path stands for all that is below it. They say
-        nothing of adapters. Of the decoder alone, those that name encoders are passed over.
+      tree: of the captioner.
+      patterns: paths of what is frozen, with * for any text; a path stands for all that is below it. They say nothing
+        of adapters.
+      only: paths of what may be trained, adapters among it; None: all.
     Raises:
       ConfigError: a pattern that matches nothing, or patterns that leave nothing to train.
     """
-    paths = [root + param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    if root:
-        patterns = tuple(pattern for pattern in patterns if not pattern.startswith("encoders"))
-    check(patterns, paths)
+    paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    check("freeze", patterns, paths)
+    check("train", only or (), paths)
     adapted = {part(path) for path in paths if is_adapter(path)}
 
     def is_frozen(path: str) -> bool:
+        if only is not None and not any(matches(path, pattern) for pattern in only):
+            return True
         if is_adapter(path):
             return False
         return part(path) in adapted or any(matches(path, pattern) for pattern in patterns)
 
     if paths and all(is_frozen(path) for path in paths):
-        raise ConfigError(f"freeze={patterns} leaves nothing to train")
-    frozen, trained = param.split(tree, lambda path: is_frozen(root + path))
+        beside = "" if only is None else f" of train={only}"
+        raise ConfigError(f"freeze={patterns} leaves nothing to train{beside}")
+    frozen, trained = param.split(tree, is_frozen)
     return trained, frozen
 
 
-def check(patterns: tuple[str, ...], paths: list[str]) -> None:
+def split_grpo(tree: Params, grpo: Grpo) -> tuple[Tree, Params]:
+    """(what Emo-GRPO trains, the rest of the captioner). The first is of the decoder, where it trains nothing else."""
+    trained, rest = split(tree, grpo.freeze, grpo.train)
+    return trained if jax.tree.leaves(trained.encoders) else trained.decoder, rest
+
+
+def check(field: str, patterns: tuple[str, ...], paths: list[str]) -> None:
     """Raises ConfigError for patterns that match none of the paths of weights; all of them, and what there is."""
     wrong = [pattern for pattern in patterns if not any(matches(path, pattern) for path in paths)]
     if wrong:
         parts = sorted({path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)})
-        each = "; ".join(f"freeze={one!r} matches no weight of the captioner{nearest(one, parts)}" for one in wrong)
+        each = "; ".join(f"{field}={one!r} matches no weight of the captioner{nearest(one, parts)}" for one in wrong)
         raise ConfigError(f"{each}; the parts are {', '.join(part for part in parts if part.count('.') < 2)}")
 
 

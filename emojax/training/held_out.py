@@ -23,7 +23,7 @@ from emojax.config import Config, ConfigError
 from emojax.corpus import source
 from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import label_shares
-from emojax.decoder.captioner import Params, matmul_precision, sample
+from emojax.decoder.captioner import Params, matmul_precision, over, sample
 from emojax.parallel import sharding
 from emojax.param import merge
 from emojax.storage import parse_json
@@ -90,7 +90,7 @@ def held_out_sums(
 ) -> dict[str, Any]:
     """A batch, greedily and sampled: (sum, count) of each metric, and the tokens that were written, bool[V]."""
     if isinstance(frozen, Frozen):
-        captioner = Params(frozen.encoders, merge(params, frozen.reference))
+        captioner = over(params, Params(frozen.encoders, frozen.reference))
     else:
         captioner = merge(params, frozen)
     out: dict[str, Any] = {}

@@ -98,12 +98,12 @@ def run_captioner(run: Path, cfg: Config, mesh: jax.sharding.Mesh, which: str = 
     if stage_of(run) == "sft":
         learnt, rest = freeze.split(abstract, theirs.sft.freeze)
     else:
-        learnt, rest = freeze.split(abstract.decoder, theirs.grpo.freeze, "decoder.")[0], abstract
+        learnt, rest = freeze.split_grpo(abstract, theirs.grpo)[0], abstract
     params = checkpoint.restore_params(run, learnt, which)
     start = checkpoint.restore_tree(run / "start", rest) if jax.tree.leaves(rest) else rest
     if stage_of(run) == "sft":
         return param.merge(params, start)
-    return start.replace(decoder=param.merge(params, start.decoder))
+    return captioner.over(params, start)
 
 
 def _at(init: Init) -> tuple[Path, bool]:

@@ -66,7 +66,7 @@ class Job:
     @property
     def batch(self) -> int:
         """Clips of a global batch."""
-        return self.cfg.sft.batch if self.stage == "sft" else self.cfg.grpo.batch
+        return self.cfg.sft.batch if self.stage == "sft" else self.cfg.grpo.rolled
 
 
 def begin(

@@ -1,16 +1,15 @@
-"""AdamW with warm-up and cosine decay; updates that are not finite are skipped; gradients summed over micro-batches."""
+"""Optimizers and learning rates, as optax has them; updates that are not finite are skipped."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from einops import rearrange
 
 from emojax.config import Optimizer
+from emojax.param import Param
 from emojax.types import Array, TrainState, Tree
 
 
@@ -20,27 +19,57 @@ def make_optimizer(optimizer: Optimizer, updates: int, trained: Tree) -> optax.G
       updates: optimizer updates of the whole run, over which the learning rate rises and falls.
       trained: the declaration of what is trained.
     """
-    adamw = optax.adamw(
-        schedule(optimizer, updates),
-        optimizer.b1,
-        optimizer.b2,
-        eps=optimizer.epsilon,
-        weight_decay=optimizer.weight_decay,
-        mask=_matrices(trained),
-    )
-    return optax.chain(optax.clip_by_global_norm(optimizer.clip), adamw)
+    return optax.chain(optax.clip_by_global_norm(optimizer.clip), _made_of(optimizer, updates, trained))
+
+
+def _made_of(of: Optimizer, updates: int, trained: Tree) -> optax.GradientTransformation:
+    """Weight decay is multiplied with the learning rate, and leaves norms and biases alone."""
+    rate, decayed = schedule(of, updates), jax.tree.map(_is_matrix, trained)
+    match of.kind:
+        case "adamw":
+            return optax.adamw(rate, of.b1, of.b2, eps=of.epsilon, weight_decay=of.weight_decay, mask=decayed)
+        case "lion":
+            return optax.lion(rate, of.b1, of.b2, weight_decay=of.weight_decay, mask=decayed)
+        case "adafactor":  # its steps are relative to the size of a weight
+            decay = optax.add_decayed_weights(of.weight_decay, decayed)
+            return optax.chain(optax.adafactor(1.0), optax.scale(-1), decay, optax.scale_by_learning_rate(rate))
+        case "muon":  # of matrices that are no tables; Adam with the same momentum for the rest
+            axes = optax.contrib.MuonDimensionNumbers(-2, -1)
+            return optax.contrib.muon(
+                rate,
+                beta=of.b1,
+                eps=of.epsilon,
+                weight_decay=of.weight_decay,
+                adam_b1=of.b1,
+                adam_b2=of.b2,
+                muon_weight_dimension_numbers=jax.tree.map(
+                    lambda p: axes if _is_matrix(p) and "V" not in p.axes else None, trained
+                ),
+                consistent_rms=0.2,  # steps as long as Adam's, at the same learning rate (arXiv 2502.16982)
+            )
+
+
+def _is_matrix(p: Param) -> bool:
+    """Also where layers are stacked along L."""
+    return len(p.axes) - p.axes.count("L") > 1
 
 
 def schedule(optimizer: Optimizer, updates: int) -> optax.Schedule:
     """Learning rate by the number of updates before."""
+    rate, last = optimizer.learning_rate, optimizer.learning_rate * optimizer.final
     warmup = max(1, round(optimizer.warmup * updates))
-    return optax.warmup_cosine_decay_schedule(
-        optimizer.learning_rate / warmup,
-        optimizer.learning_rate,
-        warmup,
-        max(updates, warmup + 1),
-        optimizer.learning_rate / 10,
-    )
+    left = max(updates - warmup, 1)
+    match optimizer.schedule:
+        case "cosine":
+            after = optax.cosine_decay_schedule(rate, left, optimizer.final)
+        case "linear":
+            after = optax.linear_schedule(rate, last, left)
+        case "constant":
+            after = optax.constant_schedule(rate)
+        case "wsd":
+            fall = min(max(1, round(optimizer.decay * updates)), left)
+            after = optax.linear_schedule(rate, last, fall, left - fall)
+    return optax.join_schedules([optax.linear_schedule(rate / warmup, rate, warmup), after], [warmup])
 
 
 @functools.lru_cache(maxsize=8)
@@ -51,18 +80,13 @@ def learning_rates(optimizer: Optimizer, updates: int) -> np.ndarray:
         return np.asarray(jax.device_get(rates()))
 
 
-def _matrices(declared: Tree) -> Tree:
-    """Weight decay leaves norms and biases alone, also those of layers that are stacked along L."""
-    return jax.tree.map(lambda p: len(p.axes) - p.axes.count("L") > 1, declared)
-
-
 def update(
     state: TrainState, grads: Tree, loss: Array, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, dict[str, Array]]:
     """One optimizer update, or none where the loss or a gradient is not finite."""
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    with jax.numpy_dtype_promotion("standard"):  # optax raises float32 decays to the power of an int32 count
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # optax is written so
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
 
@@ -82,30 +106,3 @@ def _made(opt_state: Tree) -> Array:
     """i32[] updates until now, those that were skipped not counted."""
     counts = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
     return counts[0][1] if counts else jnp.zeros((), jnp.int32)  # an optimizer that does not count
-
-
-def accumulate(
-    loss: Callable[[Tree, Tree], tuple[Array, Tree]], params: Tree, rows: Tree, micro_batch: int
-) -> tuple[Array, Tree, Tree]:
-    """Sums `loss(params, rows) -> (loss, aux)` and its gradient over micro-batches of clips, one at a time.
-
-    Args:
-      rows: a tree of arrays with a leading axis B.
-      micro_batch: clips at once; 0: all.
-    Returns:
-      The sum of losses, the sum of gradients, and `aux` of all clips in their order.
-    """
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
-    b = jax.tree.leaves(rows)[0].shape[0]
-    if micro_batch in (0, b):
-        (total, aux), grads = value_and_grad(params, rows)
-        return total, grads, aux
-    # every m-th clip, so that each device keeps its share of each micro-batch
-    cut = jax.tree.map(lambda x: rearrange(x, "(b m) ... -> m b ...", b=micro_batch), rows)
-
-    def one(sums: Tree, rows: Tree) -> tuple[Tree, Tree]:
-        (value, aux), grads = value_and_grad(params, rows)
-        return jax.tree.map(jnp.add, sums, (value, grads)), aux
-
-    (total, grads), aux = jax.lax.scan(one, (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)), cut)
-    return total, grads, jax.tree.map(lambda x: rearrange(x, "m b ... -> (b m) ..."), aux)

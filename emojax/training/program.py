@@ -18,9 +18,10 @@ from emojax.config import Config, ConfigError
 from emojax.encoders import features, media
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
-from emojax.training import adapters, freeze
-from emojax.training.grpo import Frozen, RewardFunction, grpo_step
+from emojax.training import adapters, controls, freeze
+from emojax.training.grpo import Frozen, grpo_step
 from emojax.training.optim import make_optimizer
+from emojax.training.roll_out import RewardFunction
 from emojax.training.sft import sft_step
 from emojax.types import Array, Batch, Metrics, References, TrainState, Tree, batch_shapes
 
@@ -32,6 +33,7 @@ class Program:
     """A stage's step and the abstract arguments that it is compiled for, each leaf with its sharding."""
 
     step: Step  # jitted; donates the state
+    begin: Callable[[Tree], TrainState]  # the state before the first step, of what is trained
     score: RewardFunction | None  # the reward inside the step
     optimizer: optax.GradientTransformation
     mesh: jax.sharding.Mesh
@@ -66,7 +68,9 @@ def sft_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
         labels: Any = jax.ShapeDtypeStruct((cfg.sft.batch, len(learnt)), jnp.int32)
         batches = [dataclasses.replace(batch, attributes=labels) for batch in batches]
     frozen = dataclasses.replace(frozen, encoders=drop_encoders(frozen.encoders, cfg))
-    return _program(step, None, optimizer, mesh, trained, freeze.kept(abstract_weights(frozen, mesh), cfg), batches)
+    frozen = freeze.kept(abstract_weights(frozen, mesh), cfg)
+    made = _Made(step, functools.partial(controls.begin, optimizer=optimizer), None, optimizer)
+    return _program(made, mesh, trained, frozen, batches)
 
 
 def grpo_program(
@@ -95,48 +99,51 @@ def custom_grpo_program(
     `reward` are its arrays, `references` the shapes of its references.
     """
     declared = adapters.declare(cfg)
-    freeze.check(cfg.grpo.freeze, [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(declared)])
-    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")  # the rest is the reference's
-    if cfg.lora.targets and not jax.tree.leaves(adapters.of(declared.decoder)):
+    trained, rest = freeze.split_grpo(declared, cfg.grpo)
+    if cfg.lora.targets and not jax.tree.leaves(adapters.of(trained)):
         raise ConfigError(
-            f"lora.targets={cfg.lora.targets} name no linear map of the decoder, which is what Emo-GRPO trains: all of "
-            "its weights would be trained. Name maps of the decoder too, or give Emo-GRPO no targets (adapters of its "
-            "cold start then become part of the weights)"
+            f"lora.targets={cfg.lora.targets} name no linear map of what Emo-GRPO trains, grpo.train={cfg.grpo.train}: "
+            "all of its weights would be trained. Name maps of these parts too, train those with adapters, or give "
+            "Emo-GRPO no targets (adapters of its cold start then become part of the weights)"
         )
-    optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates, trained)
+    held = declared if cfg.grpo.keeps_reference else rest
+    optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates_a_step, trained)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
-    batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.batch)]
+    batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.rolled)]
     frozen = Frozen(
-        encoders=freeze.kept(abstract_weights(drop_encoders(declared.encoders, cfg), mesh), cfg),
-        reference=freeze.kept(abstract_weights(declared.decoder if cfg.grpo.beta else rest, mesh), cfg),
+        encoders=freeze.kept(abstract_weights(drop_encoders(held.encoders, cfg), mesh), cfg),
+        reference=freeze.kept(abstract_weights(held.decoder, mesh), cfg),
         reward=with_shardings(reward, sharding.replicated(mesh)),
     )
-    return _program(step, score, optimizer, mesh, trained, frozen, batches)
+    begin = functools.partial(controls.begin, optimizer=optimizer, grpo=cfg.grpo)
+    return _program(_Made(step, begin, score, optimizer), mesh, trained, frozen, batches)
 
 
 def stage_steps(cfg: Config, stage: str) -> int:
     return cfg.sft_steps if stage == "sft" and cfg.sft_steps is not None else cfg.steps
 
 
-def _program(
-    step: Step,
-    score: RewardFunction | None,
-    optimizer: optax.GradientTransformation,
-    mesh: jax.sharding.Mesh,
-    declared: Tree,
-    frozen: Tree,
-    batches: Sequence[Batch],
-) -> Program:
-    state = abstract_state(declared, optimizer, mesh)
+@dataclass(frozen=True)
+class _Made:
+    """What a stage's functions are."""
+
+    step: Step
+    begin: Callable[[Tree], TrainState]
+    score: RewardFunction | None
+    optimizer: optax.GradientTransformation
+
+
+def _program(made: _Made, mesh: jax.sharding.Mesh, declared: Tree, frozen: Tree, batches: Sequence[Batch]) -> Program:
+    state = abstract_state(declared, made.begin, mesh)
     buckets = tuple(with_shardings(batch, sharding.by_clip(mesh, len(batch.clip_id))) for batch in batches)
     key = with_shardings(jax.eval_shape(lambda: jax.random.key(0)), sharding.replicated(mesh))
     jitted = jax.jit(
-        step,
+        made.step,
         in_shardings=jax.tree.map(lambda x: x.sharding, (state, frozen, buckets[-1], key)),
         out_shardings=(jax.tree.map(lambda x: x.sharding, state), None),  # of scalars, and as the step says
         donate_argnums=0,
     )
-    return Program(jitted, score, optimizer, mesh, state, frozen, buckets, key)
+    return Program(jitted, made.begin, made.score, made.optimizer, mesh, state, frozen, buckets, key)
 
 
 def with_shardings(tree: Tree, shardings: Tree) -> Tree:
@@ -151,28 +158,34 @@ def abstract_weights(declared: Tree, mesh: jax.sharding.Mesh) -> Tree:
     return with_shardings(param.abstract(declared), sharding.shardings(declared, mesh))
 
 
-def abstract_state(declared: Tree, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> TrainState:
-    """A moment of the optimizer lies where its weight lies."""
-    weights = abstract_weights(declared, mesh)
-    scalar: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
-    opt_state = optax.tree_map_params(
-        optimizer,
-        lambda _, weight: weight,
-        jax.eval_shape(optimizer.init, weights),
-        weights,
-        transform_non_params=lambda x: with_shardings(x, sharding.replicated(mesh)),
+def abstract_state(
+    declared: Tree,
+    begin: Callable[[Tree], TrainState],
+    mesh: jax.sharding.Mesh,
+) -> TrainState:
+    """Shapes and shardings of a state. A moment of the optimizer lies where its weight lies, if it has its shape."""
+    weights, everywhere = abstract_weights(declared, mesh), sharding.replicated(mesh)
+    state = jax.eval_shape(begin, weights)
+    places = dict(jax.tree.leaves_with_path(weights))
+
+    def beside(path: tuple[Any, ...], moment: Any) -> Any:
+        """The path of a moment ends with its weight's, whatever the optimizer puts before it."""
+        of = (places[path[i:]] for i in range(len(path)) if path[i:] in places)
+        return with_shardings(moment, next((w.sharding for w in of if w.shape == moment.shape), everywhere))
+
+    return TrainState(
+        step=with_shardings(state.step, everywhere),
+        params=weights,
+        opt_state=jax.tree.map_with_path(beside, state.opt_state),
+        skipped=with_shardings(state.skipped, everywhere),
+        reference=None if state.reference is None else weights,
+        controls=with_shardings(state.controls, everywhere),
     )
-    return TrainState(step=scalar, params=weights, opt_state=opt_state, skipped=scalar)
 
 
 def new_state(program: Program, params: Tree) -> TrainState:
     """Step 0 with the given weights, laid out as the program wants them; `params` are copied."""
-
-    def make(params: Tree) -> TrainState:
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(step=zero, params=params, opt_state=program.optimizer.init(params), skipped=zero)
-
-    return jax.jit(make, out_shardings=jax.tree.map(lambda x: x.sharding, program.state))(params)
+    return jax.jit(program.begin, out_shardings=jax.tree.map(lambda x: x.sharding, program.state))(params)
 
 
 def abstract_batches(cfg: Config, clips: int) -> list[Batch]:
@@ -200,4 +213,4 @@ def abstract_references(cfg: Config, static: rewards.RewardStatic) -> References
     """Shapes of what the reward reads of the clips of a batch: those of no clips, and as many rows as there are."""
     nothing = rewards.Reader(cfg.reward, static.parts, None, static.end, sentence=static.sentence)
     found = rewards.references(nothing, (), cfg.data.references)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((cfg.grpo.batch, *x.shape[1:]), x.dtype), found)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((cfg.grpo.rolled, *x.shape[1:]), x.dtype), found)

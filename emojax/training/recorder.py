@@ -57,7 +57,7 @@ class Recorder:
         self._held: tuple[int, Metrics] | None = None
         self._clock = session.now()
         self._beside: dict[str, float] = {}
-        updates = job.cfg.grpo.updates if job.stage == "grpo" else 1
+        updates = job.cfg.grpo.updates_a_step if job.stage == "grpo" else 1
         self._rates = learning_rates(getattr(job.cfg, job.stage).optimizer, job.steps * updates)
         self.scores, self.skipped = checkpoint.since(job.out, first), 0
 

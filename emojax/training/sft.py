@@ -22,7 +22,8 @@ from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, 
 from emojax.decoder.logits import logits
 from emojax.encoders import media
 from emojax.param import merge
-from emojax.training.optim import accumulate, update
+from emojax.training.optim import update
+from emojax.training.parts import accumulate
 from emojax.training.tokens import Read, Rule, TokenScores, surprise, token_loss
 from emojax.types import Array, Batch, Metrics, TrainState
 

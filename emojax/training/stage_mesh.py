@@ -13,7 +13,8 @@ from emojax.parallel.meshes import Sizes, Stage
 from emojax.training import adapters, freeze
 from emojax.types import Tree
 
-MASTER, MOMENTS, GRADIENT = 4, 8, 4  # bytes of a weight that is trained: float32, Adam's two, float32
+MASTER, GRADIENT = 4, 4  # bytes of a weight that is trained, float32
+MOMENTS = {"adamw": 8, "lion": 4, "adafactor": 4, "muon": 8}  # and of what an optimizer keeps of it, at most
 _FROZEN = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
@@ -34,14 +35,17 @@ def bytes_held(cfg: Config, stage: Stage, sizes: Sizes) -> float:
     if stage == "sft":
         trained, frozen = freeze.split(declared, cfg.sft.freeze)
         return (
-            held(trained, MASTER + MOMENTS + GRADIENT)
+            held(trained, MASTER + MOMENTS[cfg.sft.optimizer.kind] + GRADIENT)
             + held(frozen, _FROZEN[cfg.frozen_precision])
             + held(declared.decoder, working)
             + held(encoders, working)
         )
-    trained, rest = freeze.split(declared.decoder, cfg.grpo.freeze, "decoder.")
-    reference = declared.decoder if cfg.grpo.beta else rest
-    always = held(trained, MASTER + MOMENTS) + held((encoders, reference), _FROZEN[cfg.frozen_precision])
+    trained, rest = freeze.split_grpo(declared, cfg.grpo)
+    held_whole = declared if cfg.grpo.keeps_reference else rest
+    encoders, reference = drop_encoders(held_whole.encoders, cfg), held_whole.decoder
+    moving = MASTER if cfg.grpo.reference_every else 0
+    always = held(trained, MASTER + MOMENTS[cfg.grpo.optimizer.kind] + moving)
+    always += held((encoders, reference), _FROZEN[cfg.frozen_precision])
     rollout = held(declared.decoder, working, fsdp=1)  # `sharding.gathered`
     update = held(trained, GRADIENT) + held(declared.decoder, working) + held(reference, working)  # of both policies
     return always + max(rollout, update)

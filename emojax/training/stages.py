@@ -106,17 +106,18 @@ def grpo(
         _agree(program, "grpo")
         start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
-        learnt, rest = freeze.split(start.decoder, cfg.grpo.freeze, "decoder.")
+        learnt, rest = freeze.split_grpo(start, cfg.grpo)
+        held = start if cfg.grpo.keeps_reference else rest
         frozen = Frozen(
-            encoders=_kept(drop_encoders(start.encoders, cfg), program.frozen.encoders, cfg),
-            reference=_kept(start.decoder if cfg.grpo.beta else rest, program.frozen.reference, cfg),
+            encoders=_kept(drop_encoders(held.encoders, cfg), program.frozen.encoders, cfg),
+            reference=_kept(held.decoder, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
         references = rewards.references(judge, job.clips, cfg.data.references)
         state = checkpoint.restore(out, program.state)
         if state is None:
             state = new_state(program, learnt)
-        del start, learnt, rest
+        del start, learnt, rest, held
         _run(dataclasses.replace(job, references=references), program, state, frozen, judge)
 
 

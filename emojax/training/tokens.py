@@ -16,21 +16,13 @@ from einops import rearrange
 from flax import struct
 
 from emojax.config import Sampling
-from emojax.decoder.logits import NEVER, logits, restrict
+from emojax.decoder.logits import NEVER, earlier, logits, penalty, restrict
 from emojax.nn.layers import beside
 from emojax.parallel.sharding import constrain, cuts
 from emojax.types import Array, Tree
 
 CHUNK = 1 << 24  # logits of the tokens that a device scores at once, of each policy
 LEAST = 128  # tokens at once, however large the vocabulary: products of fewer rows wait for the table to be read
-
-Objective = Callable[[Array, Array | None, Tree], Array]
-"""(log-probabilities f32[N], the reference's or None, what is given of the same tokens) -> losses f32[N]."""
-
-
-def surprise(logp: Array, reference: Array | None, given: Tree) -> Array:
-    """The objective of maximum likelihood."""
-    return -logp
 
 
 @struct.dataclass
@@ -48,14 +40,26 @@ class TokenScores:
     logp: Array  # f32[B G T]
     entropy: Array  # f32[B G T] of that distribution, nats
     reference: Array | None  # f32[B G T] log-probability under the reference policy on the same support
+    divergence: Array | None = None  # f32[B G T] KL(policy ‖ reference) over the vocabulary, where a Rule asks for it
+
+
+Objective = Callable[[TokenScores, Tree], Array]
+"""(scores f32[N], what is given of the same tokens) -> losses f32[N], of which a Rule says what they depend on."""
+
+
+def surprise(scores: TokenScores, given: Tree) -> Array:
+    """The objective of maximum likelihood."""
+    return -scores.logp
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a token was drawn."""
+    """How a token was drawn, and what is asked of it."""
 
     vocab: int  # rows of a head that are tokens; those after them are padding
     sampling: Sampling
+    entropy: bool = False  # an objective depends on the entropy
+    divergence: bool = False  # the divergence is wanted, and an objective depends on it
 
 
 @struct.dataclass
@@ -66,6 +70,7 @@ class _Captions:
     ids: Array
     reference: Array | None  # hidden states of the reference policy
     drawn_by: Array | None  # and of the policy that drew the tokens, whose support they are scored on; None: it is this
+    before: Array | None  # i32[B G T T] tokens of the caption before each; -1: none. None: no matter
     given: Tree
 
 
@@ -85,7 +90,7 @@ def token_scores(
       reference: of the reference policy.
       drawn_by: of the policy that drew `ids`, whose support the tokens are scored on; None: it is this one.
     """
-    captions, heads = _gathered(read, ids, (), reference, drawn_by)
+    captions, heads = _gathered(rule, read, ids, (), reference, drawn_by)
     return _chunks(rule, None, captions, heads, mask, (False, False))[1]
 
 
@@ -105,14 +110,15 @@ def token_loss(
       objective: the loss of each token; it closes over no array.
       given: a tree of arrays [B G T] that it is given.
     """
-    captions, heads = _gathered(read, ids, given, reference, drawn_by)
+    captions, heads = _gathered(rule, read, ids, given, reference, drawn_by)
     return _loss(rule, objective, captions, heads, mask)
 
 
 def _gathered(
-    read: Read, ids: Array, given: Tree, reference: Read | None, drawn_by: Read | None
+    rule: Rule, read: Read, ids: Array, given: Tree, reference: Read | None, drawn_by: Read | None
 ) -> tuple[_Captions, _Heads]:
-    captions = _Captions(read.hidden, ids, reference and reference.hidden, drawn_by and drawn_by.hidden, given)
+    before = earlier(ids) if rule.sampling.repetition_penalty != 1 else None
+    captions = _Captions(read.hidden, ids, reference and reference.hidden, drawn_by and drawn_by.hidden, before, given)
     return captions, _Heads(read.head, reference and reference.head, drawn_by and drawn_by.head)
 
 
@@ -140,7 +146,7 @@ def _backward(rule: Rule, objective: Objective, gradient: Any, cotangents: Any) 
 
     nothing: Any = None  # of what has no gradient
     return (
-        _Captions(times(hidden) if hidden is not None else nothing, nothing, None, None, None),
+        _Captions(times(hidden) if hidden is not None else nothing, nothing, None, None, None, None),
         _Heads(times(head) if head is not None else nothing, None, None),
         None,
     )
@@ -214,38 +220,55 @@ def _one(
     rule: Rule, objective: Objective | None, rows: _Captions, heads: _Heads, valid: Array, asked: tuple[bool, bool]
 ) -> tuple[Array, TokenScores, tuple[Array | None, Array | None]]:
     """Of one chunk [x y c ...]: losses f32[x y], scores, and the gradient of their sum."""
-    table = heads.own
-    support = logits(rows.hidden, table, rule.vocab)
+    table, sampling = heads.own, rule.sampling
+    plain = logits(rows.hidden, table, rule.vocab)
+    factor = penalty(plain, rows.before, sampling)
+    support = plain * factor
     if rows.drawn_by is None or heads.drawn_by is None:
-        support = restrict(support, rule.sampling, rows.ids)
+        support = restrict(support, sampling, rows.ids)
     else:
-        old = restrict(logits(rows.drawn_by, heads.drawn_by, rule.vocab), rule.sampling, rows.ids)
-        support = jnp.where(old > NEVER, support / rule.sampling.temperature, NEVER)
-    log_z = jax.nn.logsumexp(support, -1, keepdims=True)
-    p = jnp.exp(support - log_z)
-    logp = _at(support, rows.ids) - log_z[..., 0]
-    entropy = -(p * jnp.maximum(support - log_z, NEVER)).sum(-1)
-    reference = None
+        drew = logits(rows.drawn_by, heads.drawn_by, rule.vocab)
+        drew = restrict(drew * penalty(drew, rows.before, sampling), sampling, rows.ids)
+        support = jnp.where(drew > NEVER, support / sampling.temperature, NEVER)
+    log_p = support - jax.nn.logsumexp(support, -1, keepdims=True)
+    p = jnp.exp(log_p)
+    log_p = jnp.maximum(log_p, NEVER)
+    entropy = -(p * log_p).sum(-1)
+    reference = divergence = beyond = None
     if rows.reference is not None and heads.reference is not None:
-        other = logits(rows.reference, heads.reference, rule.vocab) / rule.sampling.temperature
+        other = logits(rows.reference, heads.reference, rule.vocab)
+        other = other * penalty(other, rows.before, sampling) / sampling.temperature
         other = jnp.where(support > NEVER, other, NEVER)
-        reference = _at(other, rows.ids) - jax.nn.logsumexp(other, -1)
-    scores = jax.tree.map(lambda a: jnp.where(valid, a, 0), TokenScores(logp, entropy, reference))
+        log_q = other - jax.nn.logsumexp(other, -1, keepdims=True)
+        reference = _at(log_q, rows.ids)
+        if rule.divergence:
+            beyond = log_p - jnp.maximum(log_q, NEVER)
+            divergence = (p * beyond).sum(-1)
+    scores = TokenScores(_at(log_p, rows.ids), entropy, reference, divergence)
+    kept = jax.tree.map(lambda a: jnp.where(valid, a, 0), scores)
     if objective is None:
-        return jnp.zeros(valid.shape[:2]), scores, (None, None)
-    loss, pull = jax.vjp(lambda logp: objective(logp, reference, rows.given), logp)
-    (slope,) = pull(jnp.ones_like(loss))
-    slope = jnp.where(valid, slope, 0)[..., None] / rule.sampling.temperature
-    # of the logits; outside the support a token's is 0, as its probability is
+        return jnp.zeros(valid.shape[:2]), kept, (None, None)
+    varied = {"logp": scores.logp} | ({"entropy": entropy} if rule.entropy else {})
+    varied |= {} if divergence is None else {"divergence": divergence}
+    loss, pull = jax.vjp(lambda varied: objective(replace(scores, **varied), rows.given), varied)
+    slope = {name: jnp.where(valid, x, 0)[..., None] for name, x in pull(jnp.ones_like(loss))[0].items()}
+    # of the logits: (token - p) of a log-probability, -p (log p + H) of an entropy, p (log p - log q - KL) of a
+    # divergence. Outside the support a token's is 0, as its probability is
+    lean = -slope["logp"]
+    if rule.entropy:
+        lean = lean - slope["entropy"] * (log_p + entropy[..., None])
+    if beyond is not None and divergence is not None:
+        lean = lean + slope["divergence"] * (beyond - divergence[..., None])
     drawn = rows.ids[..., None]
     drawn = beside(drawn, jnp.arange(p.shape[-1])) == drawn
-    pulled = jnp.where(drawn, slope - slope * p, -slope * p).astype(table.dtype)
+    pulled = jnp.where(drawn, slope["logp"] + lean * p, lean * p) * factor / sampling.temperature
+    pulled = pulled.astype(table.dtype)
     hidden = head = None
     if asked[0]:
         hidden = jnp.einsum("xycv,vd->xycd", pulled, table, preferred_element_type=jnp.float32).astype(table.dtype)
     if asked[1]:
         head = jnp.einsum("xycv,xycd->xyvd", pulled, rows.hidden, preferred_element_type=jnp.float32)
-    return jnp.where(valid, loss, 0).sum(-1), scores, (hidden, head)
+    return jnp.where(valid, loss, 0).sum(-1), kept, (hidden, head)
 
 
 def _at(x: Array, ids: Array) -> Array:

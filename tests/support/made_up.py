@@ -208,18 +208,27 @@ def grpo(cfg: Config, devices: int = 1, shipped_reward: bool = False) -> Program
     mesh = sharding.make_mesh(cfg, jax.devices()[:devices])
     if shipped_reward:
         return grpo_program(cfg, mesh, *reward_model(cfg))
-    refs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch(cfg, cfg.grpo.batch).references)
+    refs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch(cfg, cfg.grpo.rolled).references)
     return custom_grpo_program(cfg, mesh, values(cfg), score, refs)
 
 
 def state(program: Program, cfg: Config, step: int = 0, weights: captioner.Params | None = None) -> TrainState:
-    """A state at that step, on the host, so that no program's donation touches it."""
+    """A state at that step, on the host, so that no program's donation touches it. What it carries of the policy's
+    reference is `params` of seed 1."""
     weights = weights or params(cfg)
     trained, _ = freeze.split(weights, cfg.sft.freeze)
     if isinstance(program.frozen, Frozen):
-        trained, _ = freeze.split(weights.decoder, cfg.grpo.freeze, "decoder.")
-    opt_state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state.opt_state)
-    return TrainState(step=np.int32(step), params=trained, opt_state=opt_state, skipped=np.int32(0))
+        trained, _ = freeze.split_grpo(weights, cfg.grpo)
+    made = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state)
+    if made.reference is not None:
+        made = made.replace(reference=freeze.split_grpo(params(cfg, 1), cfg.grpo)[0])
+    controls = made.controls and {name: np.float32(getattr(cfg.grpo, name)) for name in made.controls}
+    return made.replace(step=np.int32(step), params=trained, controls=controls)
+
+
+def _as_asked(whole: Tree, asked: Tree) -> Tree:
+    """As much of a tree as the other one has."""
+    return jax.tree.map(lambda own, x: None if x is None else own, whole, asked, is_leaf=lambda x: x is None)
 
 
 def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
@@ -227,14 +236,10 @@ def frozen(program: Program, cfg: Config, reward: Tree = None) -> Tree:
     if not isinstance(program.frozen, Frozen):
         return freeze.kept(freeze.split(params(cfg), cfg.sft.freeze)[1], cfg)
     reward = values(cfg) if reward is None else reward
-    reference = jax.tree.map(  # as much of it as is asked for
-        lambda own, asked: None if asked is None else own,
-        params(cfg, 1).decoder,
-        program.frozen.reference,
-        is_leaf=lambda x: x is None,
-    )
+    reference = _as_asked(params(cfg, 1).decoder, program.frozen.reference)
     # what is not trained is the reference policy's own, and of both the same
-    return Frozen(encoders=freeze.kept(params(cfg).encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
+    encoders = _as_asked(params(cfg).encoders, program.frozen.encoders)
+    return Frozen(encoders=freeze.kept(encoders, cfg), reference=freeze.kept(reference, cfg), reward=reward)
 
 
 def run(program: Program, state: TrainState, frozen: Any, batch: Batch, seed: int = 0) -> tuple[TrainState, Metrics]:

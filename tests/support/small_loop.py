@@ -50,7 +50,7 @@ def run(
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), given)
     state = checkpoint.restore(out, abstract[0]) or state
     program = Program(
-        jax.jit(step, out_shardings=here), None, None, mesh, abstract[0], abstract[1], (batch,), abstract[2]
+        jax.jit(step, out_shardings=here), lambda _: state, None, None, mesh, *abstract[:2], (batch,), abstract[2]
     )
     numbers: Any = (np.full(8 // jax.process_count(), i, np.float32) for i in range(int(state.step), 100))
     out.mkdir(parents=True, exist_ok=True)

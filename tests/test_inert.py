@@ -1,0 +1,56 @@
+"""A setting that would do nothing beside the others is refused and named, and so is what nobody can mean."""
+
+import pytest
+
+from emojax.config import ConfigError, inert, presets
+
+REFUSED = {  # a value of what does nothing, and what it does nothing beside, where a preset has that otherwise
+    "lora.rank": ("4", ""),
+    "lora.alpha": ("4", ""),
+    "lora.dora": ("true", ""),
+    "grpo.clip_low": ("0.1", ""),
+    "grpo.clip_high": ("0.3", ""),
+    "grpo.clip_dual": ("2", "grpo.loss=cispo"),
+    "grpo.kl": ("k2", "grpo.beta=0"),
+    "grpo.kl_in": ("reward", "grpo.beta=0"),
+    "grpo.kl_gradient": ("true", "grpo.kl=k2"),
+    "grpo.kl_clamp": ("1", "grpo.beta=0"),
+    "grpo.kl_target": ("1", "grpo.beta=0"),
+    "grpo.reference_every": ("2", "grpo.beta=0"),
+    "grpo.reference_share": ("0.5", ""),
+    "grpo.entropy_target": ("1", ""),
+    "grpo.deviation": ("sample", "grpo.scale=none"),
+    "data.frame_resize": ("64", "model.video.family=none"),
+    "data.frame_filter": ("bicubic", "model.video.family=none"),
+    "model.decoder.window_from": ("1", ""),
+    "eval_clips": ("8", ""),
+    "patience": ("2", ""),
+}
+for stage in ("sft", "grpo"):
+    REFUSED |= {f"{stage}.optimizer.{name}": ("0.5", f"{stage}.optimizer.kind=adafactor") for name in ("b1", "b2")}
+    REFUSED |= {f"{stage}.optimizer.epsilon": ("0.5", f"{stage}.optimizer.kind=lion")}
+    REFUSED |= {
+        f"{stage}.optimizer.decay": ("0.5", ""),
+        f"{stage}.optimizer.final": ("0.5", f"{stage}.optimizer.schedule=constant"),
+    }
+
+
+@pytest.mark.parametrize("path", sorted({path for each in inert.INERT for path in each.fields}))
+def test_what_would_do_nothing_is_refused_and_named(path: str) -> None:
+    value, beside = REFUSED[path]
+    with pytest.raises(ConfigError, match=rf"^{path}=.* does nothing with [a-z.]+"):
+        presets.load("tiny", [*filter(None, [beside]), f"{path}={value}"])
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        ["grpo.loss=reinforce", "grpo.updates=2"],
+        ["grpo.loss=reinforce", "grpo.mini_batch=4"],
+        ["grpo.baseline=greedy", "grpo.scale=parts"],
+        ["grpo.kl=k1"],
+    ],
+)
+def test_what_nobody_can_mean_is_refused_with_what_to_take(together: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"take|wants"):
+        presets.load("tiny", together)
