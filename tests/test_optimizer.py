@@ -1,6 +1,7 @@
 """Optimizers and learning rates: weight decay pulls at matrices alone, not at norms and biases, whether their layers
 are stacked or not; every kind steps against its gradient; rates rise and fall as their schedule says."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import optax
 import pytest
 
 from emojax import param
-from emojax.config import Optimizer
+from emojax.config import Mesh, Optimizer
 from emojax.decoder import captioner
 from emojax.nn.layers import Linear, Norm
 from emojax.param import Param
@@ -95,3 +96,16 @@ def test_learning_rates(schedule: str, after: tuple[float, ...]) -> None:
     about = Optimizer(learning_rate=1.0, schedule=schedule, warmup=0.5, decay=0.2)  # pyright: ignore[reportArgumentType]
     rates = [float(optim.schedule(about, 200)(n)) for n in (0, 50, 100, 150, 180, 200)]
     np.testing.assert_allclose(rates, [0.01, 0.505, 1, *after], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "lion", "adafactor", "muon"])
+def test_a_moment_as_large_as_its_weight_lies_where_that_lies(kind: str) -> None:
+    sft = dataclasses.replace(CFG.sft, optimizer=Optimizer(kind=kind))  # pyright: ignore[reportArgumentType]
+    cfg = dataclasses.replace(CFG, sft=sft, mesh=Mesh(data=2, fsdp=2, model=2))
+    state = made_up.sft(cfg, 8).state
+    whole = {path[-3:]: w for path, w in jax.tree.leaves_with_path(state.params)}
+    alike = [(whole[path[-3:]], m) for path, m in jax.tree.leaves_with_path(state.opt_state) if path[-3:] in whole]
+    alike = [(w, m) for w, m in alike if w.shape == m.shape and not w.sharding.is_fully_replicated]
+    assert len(alike) > 50
+    for weight, moment in alike:
+        assert moment.sharding == weight.sharding
