@@ -24,11 +24,11 @@ def config() -> Config:
     return Config(
         name="demo",
         steps=50,
-        sft_steps=700,
+        sft_steps=400,
         caption_tokens=40,
         data=Data(
-            corpus=Corpus(clips=4000, speakers=320, seconds=1.5, fps=8),
-            audio_seconds=(3.0,),
+            corpus=Corpus(clips=4000, speakers=320, seconds=1.6, fps=8),
+            audio_seconds=(3.1,),
             frames=4,
             transcript_tokens=12,
             targets=2,
@@ -38,6 +38,6 @@ def config() -> Config:
         reward=Reward(
             parts=("emotion*0.8", "sentence*0.2", "facts*1"), attributes=ATTRIBUTES, max_bytes=240, max_tokens=48
         ),
-        sft=Sft(batch=16, optimizer=Optimizer(learning_rate=2.5e-3)),
+        sft=Sft(batch=16, optimizer=Optimizer(kind="muon", learning_rate=2e-3)),
         grpo=Grpo(batch=16, group=6, beta=0.1, scale="none", optimizer=Optimizer(learning_rate=2e-4, weight_decay=0.0)),
     )
