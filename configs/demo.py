@@ -24,11 +24,11 @@ def config() -> Config:
     return Config(
         name="demo",
         steps=50,
-        sft_steps=400,
+        sft_steps=550,
         caption_tokens=40,
         data=Data(
-            corpus=Corpus(clips=4000, speakers=320, seconds=1.6, fps=8),
-            audio_seconds=(3.1,),
+            corpus=Corpus(clips=4000, speakers=320, fps=8),
+            audio_seconds=(3.8,),
             frames=4,
             transcript_tokens=12,
             targets=2,
