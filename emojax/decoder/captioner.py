@@ -31,7 +31,7 @@ def over(learnt: Tree, rest: Params) -> Params:
     """The captioner `rest`, and in its place what is learnt: of a captioner, of its decoder alone, or nothing."""
     if isinstance(learnt, Params):
         return param.merge(learnt, rest)
-    return rest if learnt is None else rest.replace(decoder=param.merge(learnt, rest.decoder))
+    return rest if learnt is None else Params(rest.encoders, param.merge(learnt, rest.decoder))
 
 
 def learns_media(learnt: Tree) -> bool:

@@ -1,5 +1,6 @@
 """What a step of Emo-GRPO learns from: captions that the policy samples, their rewards, and which clips are kept."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,8 @@ def roll_out(captioner: Params, reward: RewardFunction, arrays: Tree, batch: Bat
         compared = score
         if grpo.scale == "parts":
             compared = standardized(parts, read_all(cfg.reward.parts), grpo.deviation == "sample")
-        return Rolled(batch.replace(references=None), streams, samples, score, parts, compared, best)
+        batch = dataclasses.replace(batch, references=None)
+        return Rolled(batch, streams, samples, score, parts, compared, best)
 
     return in_parts(some, batch, grpo.rollout_batch)
 

@@ -136,7 +136,8 @@ def _loss(
     rule = Rule(vocab, grpo.sampling, entropy=about.bonus is not None, divergence=exact)
     if grpo.loss in BY_CAPTION and about.old is not None:
         now = token_scores(jax.lax.stop_gradient(own), ids, mask, rule, drawn_by=drawn_by)
-        about = about.replace(caption=caption_ratio(now.logp, about.old, kept(mask, rows.samples.ended, grpo)))
+        ratio = caption_ratio(now.logp, about.old, kept(mask, rows.samples.ended, grpo))
+        about = dataclasses.replace(about, caption=ratio)
     each = functools.partial(objective, grpo=grpo)
     total, scores = token_loss(own, ids, mask, rule, each, about, there, drawn_by)
     return total, scores if about.reference is None else dataclasses.replace(scores, reference=about.reference)
