@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from emojax.config import ConfigError
 from emojax.errors import RunError
 from emojax.reproduce import records
-from emojax.training import checkpoint, record_files
+from emojax.training import checkpoint, record_files, stages
 from emojax.training.record_rows import sealed
 from emojax.training.run import RunOptions
-from support.small_loop import STEPS, run
+from support.small_loop import STEPS, TINY, run
 
 RECORD = RunOptions(record=True)
 
@@ -76,3 +77,13 @@ def test_a_run_is_not_recorded_beside_another_ones_leaves(unbroken: Path, tmp_pa
     (tmp_path / "record" / record_files.ABOUT).write_text(about)
     with pytest.raises(RunError, match=r"record records other leaves than this run has; move it away"):
         run(tmp_path, RECORD)
+
+
+def test_a_session_ends_after_a_step_and_the_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    run(tmp_path / "stopped", RunOptions(until=2), ("checkpoint_every=100",))
+    assert checkpoint.steps(tmp_path / "stopped") == [2]
+    ends = [run(tmp_path / name) for name in ("stopped", "unbroken")]
+    assert checkpoint.sha256(ends[0].params) == checkpoint.sha256(ends[1].params)
+    assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == STEPS
+    with pytest.raises(ConfigError, match="--until wants a step, counted from 1; got 0"):
+        stages.sft(TINY, tmp_path / "none", options=RunOptions(until=0))

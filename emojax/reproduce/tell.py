@@ -82,7 +82,11 @@ def table(found: Comparison) -> list[str]:
 def _row(gap: Gap, sampled: bool, shown: Sequence[str]) -> list[str]:
     other = [f"{gap.tokens.other} of {gap.tokens.captions}" if gap.tokens else ""] * sampled
     metrics = [" | ".join(f"{x:.8g}" for x in gap.metrics[name]) if name in gap.metrics else "" for name in shown]
-    return [str(gap.step), str(gap.leaves), f"{gap.distance:.2e}", f"{gap.ratio:.1e}", *other, *metrics]
+    return [str(gap.step), str(gap.leaves), f"{gap.distance:.2e}", _ratio(gap.ratio), *other, *metrics]
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.1e}" if math.isfinite(ratio) else "-"  # nothing has moved yet
 
 
 def _some(found: Comparison) -> list[Gap]:
