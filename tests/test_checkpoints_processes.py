@@ -10,7 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from emojax.reproduce import records
 from emojax.training import checkpoint
+from emojax.training.run import RunOptions
 from support.small_loop import run
 from support.xla_flags import CHEAP
 from test_stop import lines
@@ -56,6 +58,11 @@ def test_several_processes_are_one_run(processes: int, tmp_path: Path) -> None:
         assert told["clock"] == "[1, 3, 5, 6]"  # wished before the first step, done after it; wished after the second
         whole = np.arange(24, dtype=np.float32).reshape(8, 3)
         assert told["sha256"] == checkpoint.sha256({"w": whole})
+    run(tmp_path / "one", RunOptions(record=True), steps=5)
+    one, several = (records.read(tmp_path / name / "record") for name in ("one", "run"))
+    assert (list(several.states), list(several.rows)) == ([2], [3, 4, 5])
+    for step in several.rows:
+        np.testing.assert_array_equal(several.rows[step].words, one.rows[step].words)
     assert "already holds a run" in first["again"]
     assert all("process 0 could not open" in told["again"] for told in others)
 

@@ -7,12 +7,16 @@ import jax
 import numpy as np
 import pytest
 
+from emojax.config import ConfigError
 from emojax.errors import RunError
 from emojax.reproduce import records
-from emojax.training import checkpoint, record_files
-from emojax.training.record_rows import sealed
+from emojax.training import checkpoint, record_files, stages
+from emojax.training.record_rows import causal, parse, sealed
+from emojax.training.recording import Recording
 from emojax.training.run import RunOptions
-from support.small_loop import STEPS, run
+from emojax.training.sketch import on_host
+from support import made_up
+from support.small_loop import STEPS, TINY, run
 
 RECORD = RunOptions(record=True)
 
@@ -76,3 +80,38 @@ def test_a_run_is_not_recorded_beside_another_ones_leaves(unbroken: Path, tmp_pa
     (tmp_path / "record" / record_files.ABOUT).write_text(about)
     with pytest.raises(RunError, match=r"record records other leaves than this run has; move it away"):
         run(tmp_path, RECORD)
+
+
+def test_a_session_ends_after_a_step_and_the_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    run(tmp_path / "stopped", RunOptions(until=2), ("checkpoint_every=100",))
+    assert checkpoint.steps(tmp_path / "stopped") == [2]
+    ends = [run(tmp_path / name) for name in ("stopped", "unbroken")]
+    assert checkpoint.sha256(ends[0].params) == checkpoint.sha256(ends[1].params)
+    assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == STEPS
+    with pytest.raises(ConfigError, match="--until wants a step, counted from 1; got 0"):
+        stages.sft(TINY, tmp_path / "none", options=RunOptions(until=0))
+
+
+def test_a_row_of_emo_grpo_holds_every_leaf_and_the_samples() -> None:
+    """Of a step's shapes, filled with random numbers: the step itself need not be compiled for it."""
+    cfg = made_up.config()
+    program = made_up.grpo(cfg)
+    batch = program.batch
+    with jax.set_mesh(program.mesh):
+        state, metrics = jax.eval_shape(program.step, program.state, program.frozen, batch, program.key)
+    r = np.random.default_rng(0)
+    given = [jax.tree.map(lambda s: r.integers(0, 9, s.shape).astype(s.dtype), x) for x in (batch, metrics, state)]
+    samples = given[1]["samples"]
+    mask = np.arange(cfg.caption_tokens) < r.integers(1, cfg.caption_tokens + 1, (*samples.reward.shape, 1))
+    given[1]["samples"] = samples.replace(mask=mask)
+    recording = Recording(program, metrics)
+    with jax.set_mesh(program.mesh):
+        row = parse(recording.layout, recording.row(7, batch, np.asarray(recording.of_step(*given))))
+    leaves = causal(*given)
+    assert list(leaves) == list(recording.layout.names)
+    sizes = [x.size for tree in given for x in jax.tree.leaves(tree) if x.size]
+    assert len(leaves) == len(sizes) - 1, "the clips' ids, which the batch has too, are kept as they are"
+    np.testing.assert_array_equal(row.words, np.stack([on_host(np.asarray(x)) for x in leaves.values()]))
+    assert row.samples is not None
+    for name in ("clip_id", "ids", "mask", "reward"):
+        np.testing.assert_array_equal(getattr(row.samples, name), getattr(given[1]["samples"], name))

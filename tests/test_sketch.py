@@ -99,6 +99,9 @@ def test_one_element_that_differs_is_named_and_several_are_not() -> None:
         assert sketch.norm(gap) == pytest.approx(abs(float(other.ravel()[at]) - float(x.ravel()[at])), abs=2**-60)
         other.ravel()[(at + 1 + int(R.integers(x.size - 1))) % x.size] += 0.25
         assert sketch.alone(sketch.on_host(other) - before, x.size) is None
+    turned = x.copy()
+    turned[3, 4] *= -1  # whose difference is even
+    assert sketch.alone(sketch.on_host(turned) - before, x.size)[0] == 3 * 41 + 4  # pyright: ignore[reportOptionalSubscript]
     twice = x.copy()  # one ulp each, at two places whose mean is a place
     twice.view(np.uint32)[0, [10, 20]] += 1
     assert sketch.alone(sketch.on_host(twice) - before, x.size) is None

@@ -9,7 +9,7 @@ import pytest
 
 from emojax.config import ConfigError, presets
 from emojax.errors import RunError
-from emojax.reproduce import studies, study
+from emojax.reproduce import studies, study, study_table
 from emojax.reproduce.studies import Given, Variant
 from support.made_records import leaves, write
 
@@ -38,25 +38,28 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
 def test_a_study_compares_each_run_with_the_plain_one_of_its_seed(started: list[Variant], tmp_path: Path) -> None:
     results = study.run(GIVEN, studies.variants("batch", GIVEN), tmp_path, [0, 1, 2])
     assert [v.name for v in started] == ["plain", "micro-batch 4", "micro-batch 2"] * 3
-    head, one, _, _, last = study.lines(GIVEN, results)
+    head, one, _, _, last = study_table.lines(GIVEN, results)
     assert " ".join(head.split()) == "parts first at distance / moved change of the loss first other token"
     assert "micro-batch 4  step 2, metrics.loss" in one
     assert "+0.01 ± " in one
     assert "between seeds the loss at the end has a deviation of 0 (3 seeds)" in last
-    assert "a difference of 0.3 between two runs is larger than noise" in study.lines(GIVEN, results, 0.3)[-1]
+    assert "a difference of 0.3 between two runs is larger than noise" in study_table.lines(GIVEN, results, 0.3)[-1]
     study.run(GIVEN, studies.variants("batch", GIVEN), tmp_path, [0, 1, 2])
     assert len(started) == 9, "what is there is not made again"
-    page = study.page("a title", GIVEN, results, None)
+    other = Given(presets.load("tiny", ["caption_tokens=9"]), "sft", 4)
+    study.run(other, studies.variants("batch", other), tmp_path, [0])
+    assert len(started) == 12, "what is of another configuration is"
+    page = study_table.page("a title", GIVEN, results, None)
     assert page.count("<svg") == 3
-    json.dumps(study.as_json(results), allow_nan=False)
+    json.dumps(study_table.as_json(results), allow_nan=False)
 
 
 def test_a_run_is_stopped_and_resumed_and_ends_with_the_same_bits(started: list[Variant], tmp_path: Path) -> None:
     (result,) = study.run(GIVEN, studies.variants("resume", GIVEN), tmp_path, [0])
     assert [v.stop for v in started] == [0, 2, 2]
     assert result.found.same
-    assert "never: the same bits" in study.lines(GIVEN, [result])[1]
-    assert "ask for --seeds 3" in study.lines(GIVEN, [result])[-1]
+    assert "never: the same bits" in study_table.lines(GIVEN, [result])[1]
+    assert "ask for --seeds 3" in study_table.lines(GIVEN, [result])[-1]
 
 
 def test_every_study_changes_one_thing() -> None:
@@ -94,8 +97,8 @@ def test_noise_is_the_spread_of_two_runs_over_seeds() -> None:
     for _ in range(400):  # of two runs of one kind no difference is found, but for one time in twenty
         ends = r.normal(size=5)
         plain, a, b = ends[:3], *ends[3:]
-        held += abs(a - b) > study._t(3) * np.std(plain, ddof=1) * np.sqrt(2)
+        held += abs(a - b) > study_table._t(3) * np.std(plain, ddof=1) * np.sqrt(2)
     assert 8 <= held <= 36
-    assert study.interval([1.0]) == "+1"
-    assert study.interval([]) == ""
-    assert study.interval([1.0, 3.0]) == "+2 ± 1e+01"
+    assert study_table.interval([1.0]) == "+1"
+    assert study_table.interval([]) == ""
+    assert study_table.interval([1.0, 3.0]) == "+2 ± 1e+01"

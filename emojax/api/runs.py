@@ -33,6 +33,7 @@ def sft(
     init: Init | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    record: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Trains the cold start: maximum likelihood of the reference captions. Returns the run's directory.
@@ -42,6 +43,7 @@ def sft(
       init: captioner to begin with, a run's or an exported one; None: pretrained and random weights, as `cfg` says.
       resume: go on with the run in `out`; its configuration may be longer (`steps`) than it was.
       overwrite: replace the run in `out`.
+      record: keep what every step read and made, for `emojax compare`.
       quiet: show no progress.
     Raises:
       ConfigError, ManifestError, RunError: settings, clips or a directory that cannot be used as asked.
@@ -50,7 +52,8 @@ def sft(
     """
     out = path_of(out)
     with bars(not quiet and hosts.first()) as track:
-        stages.sft(cfg, out, init=init, resume=resume, overwrite=overwrite, progress=track("cold start"))
+        options, bar = RunOptions(record=record), track("cold start")
+        stages.sft(cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=bar)
     return out
 
 
@@ -61,12 +64,14 @@ def grpo(
     init: Init | None,
     resume: bool = False,
     overwrite: bool = False,
+    record: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Trains by Emo-GRPO from the captioner `init`; its arguments, its result and what it raises are those of `sft`."""
     out = path_of(out)
     with bars(not quiet and hosts.first()) as track:
-        stages.grpo(cfg, out, init=init, resume=resume, overwrite=overwrite, progress=track("Emo-GRPO"))
+        options, bar = RunOptions(record=record), track("Emo-GRPO")
+        stages.grpo(cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=bar)
     return out
 
 
@@ -78,6 +83,7 @@ def train(
     init: Init | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    record: bool = False,
     quiet: bool = False,
 ) -> Mapping[str, Mapping[str, Any]]:
     """Trains both stages, captions the test split by each, and scores them beside the floors.
@@ -89,6 +95,6 @@ def train(
     """
     out, began = path_of(out), time.time()
     with lock.run(out), bars(not quiet and hosts.first()) as track:
-        options = RunOptions(began=began)
+        options = RunOptions(record=record, began=began)
         experiment.train(cfg, out, track, init=init, resume=resume, overwrite=overwrite, options=options)
         return experiment.report(cfg, out, track, ablate=False, began=began) or {}

@@ -52,7 +52,8 @@ def compare(
         parts = ["\n".join(tell.lines(comparison, names)) for comparison in found.values()]
         titles = [f"{stage}: " if stage else "" for stage in found]
         print("\n\n".join(title + part for title, part in zip(titles, parts, strict=True)))
-    sys.exit(0 if all(comparison.same for comparison in found.values()) else 1)
+    if not all(comparison.same for comparison in found.values()):
+        sys.exit(1)
 
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -88,7 +89,7 @@ def study(
         as_json: print JSON.
     """
     from emojax.config import presets
-    from emojax.reproduce import studies
+    from emojax.reproduce import studies, study_table
     from emojax.reproduce import study as studying
 
     cfg = presets.load(config, set_)
@@ -103,11 +104,11 @@ def study(
     numbers = range(cfg.seed, cfg.seed + seeds)
     results = studying.run(given, wanted, path_of(out).absolute(), numbers, init, tell)
     title = f"study {name} of {stage}, {cfg.name}, {steps} steps"
-    write_atomically(path_of(out) / "study.html", studying.page(title, given, results, difference))
+    write_atomically(path_of(out) / "study.html", study_table.page(title, given, results, difference))
     if as_json:
-        print(json.dumps(studying.as_json(results)))
+        print(json.dumps(study_table.as_json(results)))
     else:
-        print("\n".join([title, "", *studying.lines(given, results, difference)]))
+        print("\n".join([title, "", *study_table.lines(given, results, difference)]))
 
 
 def verify(
@@ -150,7 +151,8 @@ def verify(
         ]
     for verdict in verdicts:
         print("\n".join([f"{verdict.stage}: {verdict.lines[0]}", *verdict.lines[1:]]))
-    sys.exit(0 if all(verdict.reproduced for verdict in verdicts) else 1)
+    if not all(verdict.reproduced for verdict in verdicts):
+        sys.exit(1)
 
 
 def _named(found: dict[str, Path]) -> str:

@@ -34,7 +34,6 @@ class Run:
     overwrite: bool = False  # replace the run in `out`
     profile: str | None = None  # FIRST:LAST, steps of which a trace is written to `profile` in the run
     record: bool = False  # keep in `record` what every step read and made, for `emojax compare`; the bits stay the same
-    until: int | None = None  # end the session after this step; --resume goes on
     executable: Path | None = None  # programs compiled by `emojax plan --save`; none is compiled then
     compile_cache: str | None = None  # directory of compiled programs, or `none`; the user's cache on TPU and GPU
     deterministic: bool = False  # on GPU the same bits, run to run; slower (CPU and TPU give them as they are)
@@ -84,12 +83,18 @@ def _facts(run: Run, command: str, cfg: Config) -> dict[str, str]:
     from emojax.config import presets
 
     fields = {name: str(value) for name, value in flatten_dict(json.loads(presets.dumps(cfg)), sep=".").items()}
-    asked = {"command": command, "--out": str(run.out), "--resume": str(run.resume), "--overwrite": str(run.overwrite)}
+    asked = {
+        "command": command,
+        "--out": str(run.out),
+        "--record": str(run.record),
+        "--resume": str(run.resume),
+        "--overwrite": str(run.overwrite),
+    }
     versions = {"emojax": __version__, "jax": jax.__version__, "jaxlib": jaxlib.version.__version__}
     return fields | asked | versions
 
 
-def run_options(run: Run, began: float) -> "RunOptions":
+def run_options(run: Run, began: float, until: int | None = None) -> "RunOptions":
     """To be called before anything compiles; `began` is `time.time()` when the command did."""
     from emojax.parallel import compile_cache, xla
     from emojax.training import trace
@@ -98,7 +103,7 @@ def run_options(run: Run, began: float) -> "RunOptions":
     profile = trace.steps_of(run.profile) if run.profile else None
     xla.set_environment(run.deterministic)  # before devices are looked for, as the next line does
     compile_cache.use(run.compile_cache)
-    return RunOptions(run.executable, profile, run.record, run.until, began)
+    return RunOptions(run.executable, profile, run.record, until, began)
 
 
 def _tell(**runs: Path) -> None:
@@ -138,12 +143,13 @@ def demo(
     console.print(f"  emojax caption --model {shlex.quote(str(out))} YOUR_CLIP.mp4", soft_wrap=True, markup=False)
 
 
-def sft(run: Flags, init: str | None = None) -> None:
+def sft(run: Flags, init: str | None = None, until: int | None = None) -> None:
     """Train the cold start: maximum likelihood of the reference captions.
 
     Args:
         init: captioner to begin with, whose configuration it has without --config: run directory, exported one or hub
             id; without it pretrained and random weights.
+        until: step after which this session ends, complete; --resume goes on.
     """
     began = time.time()
     from emojax.api.progress import bars
@@ -152,20 +158,21 @@ def sft(run: Flags, init: str | None = None) -> None:
     from emojax.training.stop import listening
 
     with listening():
-        cfg = _configuration(run, "sft", init)
-        options, out = run_options(run, began), run.out or Path("runs", cfg.name, "sft")
+        cfg = _configuration(run, f"sft --until {until}", init)
+        options, out = run_options(run, began, until), run.out or Path("runs", cfg.name, "sft")
         with bars(hosts.first()) as track:
             bar = track("cold start")
             stages.sft(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
     _tell(sft=out)
 
 
-def grpo(run: Flags, init: str | None = None) -> None:
+def grpo(run: Flags, init: str | None = None, until: int | None = None) -> None:
     """Train by Emo-GRPO from a cold start.
 
     Args:
         init: captioner to begin with, whose configuration it has without --config: run directory, exported one or hub
             id; without it pretrained and random weights.
+        until: step after which this session ends, complete; --resume goes on.
     """
     began = time.time()
     from emojax.api.progress import bars
@@ -174,8 +181,8 @@ def grpo(run: Flags, init: str | None = None) -> None:
     from emojax.training.stop import listening
 
     with listening():
-        cfg = _configuration(run, "grpo", init)
-        options, out = run_options(run, began), run.out or Path("runs", cfg.name, "grpo")
+        cfg = _configuration(run, f"grpo --until {until}", init)
+        options, out = run_options(run, began, until), run.out or Path("runs", cfg.name, "grpo")
         if init is None and hosts.first() and not (out / "start").exists():
             print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
         with bars(hosts.first()) as track:

@@ -82,14 +82,13 @@ def _layout(about: dict[str, Any]) -> Layout:
         raise ValueError(f"its format is {shown(about.get('format'))}, this emojax reads {FORMAT}")
     told = about["layout"]
     names, dtypes, shapes, samples = (told[field.name] for field in dataclasses.fields(Layout))
+    b, g, t = map(int, samples or (0, 0, 0))
     layout = Layout(
         names=tuple(map(str, names)),
         dtypes=tuple(map(str, dtypes)),
         shapes=tuple(tuple(tuple(map(int, shape)) for shape in bucket) for bucket in shapes),
-        samples=None if samples is None else tuple(map(int, samples)),
+        samples=None if samples is None else (b, g, t),
     )
     if not names or len(layout.dtypes) != len(names) or any(len(bucket) != len(names) for bucket in layout.shapes):
         raise ValueError("its names, types and shapes are not as many")
-    if layout.samples is not None and len(layout.samples) != 3:
-        raise ValueError(f"wanted three sizes of samples, got {shown(samples)}")
     return layout

@@ -31,15 +31,19 @@ def difference(one: Difference) -> str:
     if one.odd[0] != one.odd[1]:
         return f"{one.leaf}: {one.odd[0]} and {one.odd[1]} of its elements are not finite"
     if one.values is not None:
-        by = f" ({one.ulps:+.0f} ulps)" if one.ulps is not None and one.distance is not None else ""
+        by = f" ({_ulps(one.ulps)})" if one.ulps is not None and one.distance is not None else ""
         return f"{one.leaf}: {one.values[0]:.9g} and {one.values[1]:.9g}{by}"
     if one.element is not None and one.distance is not None:
-        return f"{one.leaf}{list(one.element)} alone, by {one.ulps:+.0f} ulp{'s' * (abs(one.ulps or 0) != 1)}"
+        return f"{one.leaf}{list(one.element)} alone, by {_ulps(one.ulps or 0)}"
     if one.element is not None:
         return f"{one.leaf}{list(one.element)} alone, by {one.ulps:+.0f}"
     if one.relative is None:
         return one.leaf
     return f"{one.leaf}, by about {one.relative:.1e} of its norm ({one.ulps:.3g} ulps of its largest number)"
+
+
+def _ulps(count: float) -> str:
+    return f"{count:+.0f} ulp{'s' * (abs(count) != 1)}"
 
 
 def lines(found: Comparison, names: tuple[str, str]) -> list[str]:
@@ -68,16 +72,21 @@ def table(found: Comparison) -> list[str]:
     """Distances over the steps, some of them."""
     metrics = list(dict.fromkeys(name for gap in found.gaps for name in gap.metrics))
     shown = [name for name in ("reward", "loss") if name in metrics]
-    head = ["step", "leaves", "distance", "/ moved", "other captions", *shown]
-    rows = [head, *(_row(gap, shown) for gap in _some(found))]
+    sampled = any(gap.tokens for gap in found.gaps)
+    head = ["step", "leaves", "distance", "/ moved", *["other captions"] * sampled, *shown]
+    rows = [head, *(_row(gap, sampled, shown) for gap in _some(found))]
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _row(gap: Gap, shown: Sequence[str]) -> list[str]:
-    other = "" if gap.tokens is None else f"{gap.tokens.other} of {gap.tokens.captions}"
-    metrics = [" | ".join(f"{x:.6g}" for x in gap.metrics[name]) if name in gap.metrics else "" for name in shown]
-    return [str(gap.step), str(gap.leaves), f"{gap.distance:.2e}", f"{gap.ratio:.1e}", other, *metrics]
+def _row(gap: Gap, sampled: bool, shown: Sequence[str]) -> list[str]:
+    other = [f"{gap.tokens.other} of {gap.tokens.captions}" if gap.tokens else ""] * sampled
+    metrics = [" | ".join(f"{x:.8g}" for x in gap.metrics[name]) if name in gap.metrics else "" for name in shown]
+    return [str(gap.step), str(gap.leaves), f"{gap.distance:.2e}", _ratio(gap.ratio), *other, *metrics]
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.1e}" if math.isfinite(ratio) else "-"  # nothing has moved yet
 
 
 def _some(found: Comparison) -> list[Gap]:

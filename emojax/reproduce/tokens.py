@@ -30,7 +30,7 @@ def tokens(one: Row, other: Row) -> Tokens | None:
     theirs = np.where(b.mask[there], b.ids[there], -1)
     differ = np.argwhere(mine != theirs)
     equal = (mine == theirs).all(-1)
-    gaps = np.abs(np.asarray(a.reward)[here].astype(np.float64) - np.asarray(b.reward)[there])[equal]
+    gaps = np.abs(a.reward[here].astype(np.float64) - b.reward[there])[equal]
     where = drawn = None
     if len(differ):
         clip, sample, position = (int(i) for i in min(differ.tolist(), key=lambda at: at[2]))

@@ -111,15 +111,8 @@ def _by_metrics(stage: str, there: dict[int, dict[str, Any]], here: dict[int, di
         for name, value in there[step].items():
             other = here[step].get(name)
             if name not in own and not name.startswith("eval_") and name in here[step] and value != other:
-                return Verdict(
-                    stage,
-                    False,
-                    [
-                        _verdict(
-                            False, f"they differ first at step {step}, in {name}: {_said(value)} and {_said(other)}"
-                        )
-                    ],
-                )
+                why = f"they differ first at step {step}, in {name}: {_said(value)} and {_said(other)}"
+                return Verdict(stage, False, [_verdict(False, why)])
     common = sorted(there.keys() & here.keys())
     if not common:
         raise RunError("the two have no step in common")

@@ -88,6 +88,8 @@ def begin(
       RunError, ConfigError, ManifestError, FileNotFoundError: as `stages.sft`.
     """
     options = dataclasses.replace(options, began=options.began or time.time())
+    if options.until is not None and options.until < 1:
+        raise ConfigError(f"--until wants a step, counted from 1; got {options.until}")
     trace.check(options.profile, stage_steps(cfg, stage), stage)
     executable.check(options.executable, stage)
     source.check(cfg)

@@ -42,7 +42,8 @@ class Record:
         """
         self._recording = Recording(program, metrics)
         self._held: tuple[int, Batch, Array] | None = None
-        told = {**session, "frozen": digests(frozen)}
+        with jax.transfer_guard("allow"):  # processes tell each other their sums
+            told = {**session, "frozen": digests(frozen)}
         self._files: record_files.Writer | None = None
 
         def open_files() -> None:
@@ -50,7 +51,8 @@ class Record:
             where = folder / record_files.FOLDER
             self._files = record_files.Writer(where, self._recording.layout, job.stage, job.cfg, told)
 
-        hosts.by_first(open_files, f"open the record of {job.out}")
+        with jax.transfer_guard("allow"):
+            hosts.by_first(open_files, f"open the record of {job.out}")
 
     def begin(self, state: TrainState) -> None:
         """Of the state that the session begins with: its row, or, where it is recorded, whether it is as it was."""

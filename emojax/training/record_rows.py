@@ -3,6 +3,7 @@
 row = step, bucket + 1 (0: the state that a session began with, alone), sketches, samples, CRC-32
 """
 
+import dataclasses
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from emojax.param import dotted
 from emojax.training.sketch import WORDS
-from emojax.types import Batch, Metrics, Samples, TrainState, Tree
+from emojax.types import Batch, Metrics, TrainState, Tree
 
 HEAD = 2  # numbers of a row before its sketches
 
@@ -38,13 +39,23 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """Captions that a step sampled and learnt from, of numpy."""
+
+    clip_id: np.ndarray  # u32[B]
+    ids: np.ndarray  # i32[B G T]
+    mask: np.ndarray  # bool[B G T]
+    reward: np.ndarray  # f32[B G]
+
+
+@dataclass(frozen=True)
 class Row:
     """A step as it was recorded."""
 
     step: int
     bucket: int | None  # None: of the state alone, before any step of the session
     words: np.ndarray  # u32[leaves WORDS]
-    samples: Samples | None  # of numpy
+    samples: Sampled | None
 
 
 class Damaged(ValueError):
@@ -52,15 +63,18 @@ class Damaged(ValueError):
 
 
 def causal(batch: Batch | None, metrics: Metrics, state: TrainState) -> dict[str, Any]:
-    """Leaves by name, as the step comes by them: batch, samples, reward, metrics, moments (which hold the gradient),
-    weights. Those without elements are left out."""
+    """Leaves by name, as the step comes by them: batch, samples, reward, advantage, metrics, moments (which hold the
+    gradient), weights, what else the state carries. Those without elements are left out."""
     samples = metrics.get("samples")
+    carried = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     told = {name: value for name, value in metrics.items() if name != "samples"}
     parts: list[tuple[str, Tree]] = [("batch", batch)]
     if samples is not None:
-        parts += [("samples", {"ids": samples.ids, "mask": samples.mask}), ("samples", {"reward": samples.reward})]
-    parts += [("metrics", told), ("opt_state", state.opt_state), ("params", state.params)]
-    parts += [("state", {"step": state.step, "skipped": state.skipped})]
+        parts += [
+            (f"samples.{name}", getattr(samples, name)) for name in ("ids", "mask", "parts", "reward", "advantage")
+        ]
+    parts += [("metrics", told), ("opt_state", carried.pop("opt_state")), ("params", carried.pop("params"))]
+    parts += [("state", carried)]
     found = {}
     for part, tree in parts:
         for at, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -85,12 +99,11 @@ def parse(layout: Layout, row: np.ndarray) -> Row:
     if layout.samples and bucket:
         b, g, t = layout.samples
         clip, ids, length, reward = np.split(row[end:-1], np.cumsum([b, b * g * t, b * g]))
-        mask: Any = np.arange(t) < length.reshape(b, g, 1)
-        samples = Samples(
-            clip_id=clip,  # pyright: ignore[reportArgumentType] of numpy
-            ids=ids.reshape(b, g, t).astype(np.int32),  # pyright: ignore[reportArgumentType]
-            mask=mask,
-            reward=reward.view(np.float32).reshape(b, g),  # pyright: ignore[reportArgumentType]
+        samples = Sampled(
+            clip_id=clip,
+            ids=ids.reshape(b, g, t).astype(np.int32),
+            mask=np.arange(t) < length.reshape(b, g, 1),
+            reward=reward.view(np.float32).reshape(b, g),
         )
     return Row(step, bucket - 1 if bucket else None, words, samples)
 

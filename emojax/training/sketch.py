@@ -233,7 +233,6 @@ def alone(difference: np.ndarray, size: int) -> tuple[int, int] | None:
         return None
     modulus = 1 << (32 - twos)
     first = (place >> twos) * pow(step >> twos, -1, modulus) % modulus
-    for at in range(first, min(size, 2**32), modulus):
-        if int(mix(np.array([at], np.uint32) ^ _WEIGHTS)[0]) * step % 2**32 == weighted:
-            return at, step - (1 << 32) * (step >> 31)
-    return None
+    at = np.arange(first, min(size, 2**32), modulus, dtype=np.uint32)
+    found = at[mix(at ^ _WEIGHTS) * np.uint32(step) == weighted]
+    return (int(found[0]), step - (1 << 32) * (step >> 31)) if len(found) == 1 else None

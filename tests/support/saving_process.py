@@ -18,7 +18,7 @@ jax.distributed.initialize(f"127.0.0.1:{port}", processes, me)
 from emojax.errors import Stopped  # noqa: E402
 from emojax.parallel import hosts, sharding  # noqa: E402
 from emojax.training import checkpoint  # noqa: E402
-from emojax.training.run import RunError, open_run  # noqa: E402
+from emojax.training.run import RunError, RunOptions, open_run  # noqa: E402
 from emojax.training.stop import listening  # noqa: E402
 from support.small_loop import STEPS, TINY, run  # noqa: E402 after several processes became one
 
@@ -63,7 +63,8 @@ if me == 0:
     (out / "checkpoints" / str(ends[-1]) / "default" / "manifest.ocdbt").unlink()
 hosts.barrier("damaged")
 begun: list[int] = []
-state = run(out, settings=every_two, mesh=mesh, steps=STEPS - 1, progress=lambda step, _: begun.append(step))
+recorded = RunOptions(record=True)
+state = run(out, recorded, every_two, mesh, STEPS - 1, lambda step, _: begun.append(step))
 tell("goes on with", begun[0])
 tell("steps", checkpoint.steps(out))
 rows = jax.make_array_from_callback((8, 3), sharding.by_clip(mesh, 8), lambda at: WHOLE[at])
