@@ -181,7 +181,7 @@ def order(raw: Any) -> Any:
 def unordered(ordered: int) -> float:
     """The float32 that has this place in the order.
 
-    >>> unordered(int(order(np.float32(-1.5).view(np.uint32))))
+    >>> unordered(int(order(np.float32([-1.5]).view(np.uint32))[0]))
     -1.5
     """
     raw = ordered ^ (0x80000000 if ordered >> 31 else 0xFFFFFFFF)
