@@ -88,6 +88,15 @@ def test_another_token_is_placed_and_rewards_are_those_of_equal_captions(first: 
     assert "they differ first at step 4, in samples.ids[2, 1, 1] alone, by +1" in said(found)
 
 
+def test_runs_that_read_other_clips_are_told_so_first(first: records.Record, tmp_path: Path) -> None:
+    clips = STEPS[3]["batch.clip_id"] + np.uint32(1)
+    found = compare(first, record(tmp_path, changed(3, batch__clip_id=clips)))
+    assert said(found).splitlines()[1].startswith("they read other clips, or the same otherwise, from step 3 on")
+    told = found.gaps[3].tokens
+    assert told is not None
+    assert told.captions == 6, "three clips are in both batches"
+
+
 def test_what_is_not_finite_in_one_is_told(first: records.Record, tmp_path: Path) -> None:
     x = STEPS[2]["params.w"].copy()
     x[0, 1] = np.nan

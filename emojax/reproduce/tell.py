@@ -49,6 +49,10 @@ def _ulps(count: float) -> str:
 def lines(found: Comparison, names: tuple[str, str]) -> list[str]:
     """All of it. `names`: what the two runs are called."""
     told = [verdict(found)]
+    if found.first and found.first[0].leaf.startswith("batch."):
+        told.append(
+            f"they read other clips, or the same otherwise, from step {found.first[0].step} on: no rounding follows"
+        )
     for name, leaves in zip(names, found.only, strict=True):
         if leaves:
             more = f" and {len(leaves) - 3} more" if leaves[3:] else ""
