@@ -67,7 +67,8 @@ def verify(
     if found.steps[-1] == 0:
         raise RunError(f"{run / FOLDER} holds none of the first {steps} steps; verify more of them by --steps")
     said = tell.lines(found, (str(run), "here"))
-    return Verdict(stage, found.same, [_verdict(found.same, f"steps {found.steps[0]} to {found.steps[-1]}"), *said])
+    span = f"steps {found.steps[0]} to {found.steps[-1]}"
+    return Verdict(stage, found.same, [_verdict(found.same, span if found.same else said[0]), *said[1:]])
 
 
 def _verdict(reproduced: bool, what: str) -> str:
