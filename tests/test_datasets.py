@@ -14,8 +14,8 @@ from emojax.datasets.catalog import DATASETS, listing, named
 from emojax.datasets.dataset import Options
 from emojax.datasets.importing import import_dataset
 from emojax.datasets.report import Report
-from emojax.datasets.tree import DatasetError
-from support.dataset_trees import POINTER, TREES
+from emojax.datasets.tree import DatasetError, walk
+from support.dataset_trees import POINTER, TREES, lay, media
 
 Read = Callable[..., tuple[dict[str, Clip], Report]]
 
@@ -90,6 +90,14 @@ def test_captions_from_elsewhere_are_joined_by_id(tmp_path: Path) -> None:
     assert clips["00001"].captions == ("Calm.",)
     assert clips["00002"].captions == ("He is angry.", "Mad.")
     assert any("of which 1 are of no clip here" in note for note in report.notes)
+
+
+def test_links_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
+    lay(tmp_path, media("store/a.wav", "root/b.wav"))
+    (tmp_path / "root" / "media").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "up").symlink_to(tmp_path / "root")
+    assert set(walk(tmp_path / "root").stems) == {"a", "b"}
+    assert all(len(paths) == 1 for paths in walk(tmp_path / "root").stems.values())
 
 
 def test_a_pointer_of_every_file_is_told_of(tmp_path: Path) -> None:

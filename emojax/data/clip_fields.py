@@ -24,7 +24,7 @@ _STREAMS = ("audio", "video", "transcript")
 _MEDIA = ("audio", "video")
 _KNOWN = [f.name for f in fields(Clip)]
 _NOTHING: Mapping[str, Any] = {}  # one for all clips
-_EMPTY = dict.fromkeys(("attributes", "captions_of", "captions_in", "soft_labels", "extra"), _NOTHING)
+_EMPTY: dict[str, Any] = dict.fromkeys(("attributes", "captions_of", "captions_in", "soft_labels", "extra"), _NOTHING)
 
 
 def read_clip(line: bytes, folder: str, media: Mapping[str, Stored] = _NOTHING) -> tuple[Clip | None, list[str]]:

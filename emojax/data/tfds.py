@@ -119,7 +119,7 @@ def _places(folder: Path, info: Mapping[str, Any]) -> Iterator[tuple[str, Path, 
 
 def _clip(layout: _Layout, split: str, place: Stored, number: int) -> Clip:
     example = parse_example(read_record(place.shard, place.index))
-    media = {
+    media: dict[str, Any] = {
         name: Stored(place.shard, place.index, name, layout.rates.get(name))
         for name in MEDIA
         if len(found := example.get(name, [])) and not (isinstance(found, list) and found == [b""])

@@ -28,7 +28,7 @@ def _read(tree: Tree, options: Options) -> Found:
                 start, end, name, emotion, *scales = found.groups()
                 session, letter = name[:5], name.rpartition("_")[2][0]  # of who speaks, not of the dialogue
                 valence, arousal, dominance = map(float, scales)
-                span = {"start": float(start), "end": float(end)} if film else {}
+                first, last = (float(start), float(end)) if film else (None, None)
                 test = options.fold == int(name[4])
                 clips.append(
                     Clip(
@@ -43,7 +43,8 @@ def _read(tree: Tree, options: Options) -> Found:
                         valence=valence,
                         arousal=arousal,
                         dominance=dominance,
-                        **span,
+                        start=first,
+                        end=last,
                     )
                 )
             elif clips and (found := _RATER.match(line)):

@@ -43,7 +43,7 @@ class Report:
     def lines(self) -> list[str]:
         """For people."""
         splits = list(dict.fromkeys((*self.official, *self.listed)))
-        rows = [("split", "official", "listed", "found", "written")]
+        rows: list[tuple[str, ...]] = [("split", "official", "listed", "found", "written")]
         for split in splits:
             official = f"{self.official.get(split, 0):,}" if self.official else "-"
             counts = (self.listed[split], self.found[split], self.written[split])

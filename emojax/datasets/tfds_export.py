@@ -121,7 +121,7 @@ def _check(about: About) -> None:
 
 def _library() -> Any:
     try:
-        import tensorflow_datasets
+        import tensorflow_datasets  # pyright: ignore[reportMissingImports] an extra
     except ImportError as e:
         raise DatasetError(f"TFDS is not installed ({e}); pip install 'emojax[tfds]'") from None
     return tensorflow_datasets

@@ -59,7 +59,7 @@ class Tree:
 
 
 def walk(root: Path) -> Tree:
-    """Every file below a folder but what macOS leaves beside them (`._x`).
+    """Every file below a folder, links followed, but what macOS leaves beside them (`._x`).
 
     Raises:
       DatasetError: there is no such folder.
@@ -70,7 +70,12 @@ def walk(root: Path) -> Tree:
     names: dict[str, list[Path]] = defaultdict(list)
     stems: dict[str, list[Path]] = defaultdict(list)
     pointers: list[Path] = []
-    for folder, _, files in os.walk(root, followlinks=True):
+    seen: set[str] = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:  # a link back up
+            below.clear()
+            continue
+        seen.add(real)
         for name in files:
             path = Path(folder, name)
             if name.startswith("._"):
