@@ -1,6 +1,7 @@
 """What the captioner says of the test clips with less, without transcript, film or sound; and what it was told."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from emojax.config.concepts import Attribute
 from emojax.data.clips import Clip
 from emojax.evaluation import emotion_accuracy
 from emojax.evaluation.facts import facts, grid
-from emojax.evaluation.fluency import fluency
+from emojax.evaluation.fluency import Fluency, fluency
 from emojax.evaluation.probe import probe
 from emojax.evaluation.report import ruled
 from emojax.rewards.facts import EMOTION, known_facts
@@ -28,11 +29,15 @@ def rows(
     """For each subset of the streams `emotion_accuracy`, `facts`, and `fluent`: the share of captions that read like
     the training captions (`evaluation.fluency`). Clips that have nothing else to see or hear are left out.
 
-    Without a film, or without sound, the emotion is what the other stream alone tells, where the clip has captions of
-    that stream (`captions_of`): no voice tells what only the face shows.
+    Without a film, or without sound, both are by the captions of the other stream alone (`captions_of`), where clips
+    have them: no voice tells what only the face shows.
     """
     about = known_facts(model.cfg.reward)
-    reads = fluency(*([text for clip in side for text in _texts(clip)] for side in (training, test)))
+
+    @functools.cache
+    def reads(stream: str | None) -> Fluency:
+        return fluency(*([text for clip in side for text in _of(stream, clip)] for side in (training, test)))
+
     found = {"all": dict(whole)}
     for name, stream in _HIDDEN.items():
         left = [dataclasses.replace(clip, **{stream: None}) for clip in test if clip.id in whole]
@@ -47,21 +52,21 @@ def rows(
             out[name] = {
                 "emotion_accuracy": emotion_accuracy(texts, [clip.emotion for clip in clips], about[0].values),
                 "facts": facts(texts, clips, about),
-                "fluent": sum(map(reads.fluent, texts)) / len(texts),
+                "fluent": sum(map(reads(_LEFT.get(name)).fluent, texts)) / len(texts),
                 "clips": len(texts),
             }
     return out
 
 
-def _texts(clip: Clip) -> list[str]:
-    """All captions of a clip, and of each of its streams alone."""
-    return [text for captions in (clip.captions, *clip.captions_of.values()) for text in captions]
+def _of(stream: str | None, clip: Clip) -> Sequence[str]:
+    """The captions of a stream of the clip alone; those of the clip where it has none, or no stream is named."""
+    return clip.captions_of.get(stream or "", ()) or clip.captions
 
 
 def told_by(stream: str | None, clip: Clip, emotion: Attribute) -> Clip:
     """The clip with the emotion that the captions of a stream alone name; as it is, where they name none or several."""
     named = {
-        value for text in clip.captions_of.get(stream or "", ()) for value in stated(text, (emotion,)).get(EMOTION, ())
+        value for text in _of(stream, clip) if stream for value in stated(text, (emotion,)).get(EMOTION, ())
     }
     return dataclasses.replace(clip, emotion=named.pop()) if len(named) == 1 else clip
 
