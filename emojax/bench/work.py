@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from emojax.config import Config, ConfigError, Data, LlamaConfig, Model
+from emojax.config.concepts import CONCEPTS
 
 KEEP = {  # glibc holds on to freed memory, so a step does not fault its pages in again
     "MALLOC_MMAP_MAX_": "0",
@@ -99,7 +100,8 @@ def prompts(work: Sizes, clips: int, step: int) -> Any:
     rng, p = np.random.default_rng(step), work.prompt_len - 1
     words = rng.integers(WORDS, min(work.vocab, 12_000), (clips, p), dtype=np.int32)
     words[:, 0] = CLS
-    shapes = batch_shapes(clips, samples=NO_AUDIO, frames=1, size=8, transcript=p, caption=work.completion_len)
+    sizes = {"transcript": p, "caption": work.completion_len, "concepts": len(CONCEPTS)}
+    shapes = batch_shapes(clips, samples=NO_AUDIO, frames=1, size=8, **sizes)
     return dataclasses.replace(
         blank(shapes),
         clip_id=rng.integers(0, 2**32, clips, dtype=np.uint32),
