@@ -214,7 +214,8 @@ def test_off_policy(
     ended = (samples.ids == LM.end_token).any(-1)
     assert 0 < ended.mean() < 1
     drawn = Rollout(samples.ids, samples.mask, np.zeros(samples.ids.shape, np.float32), ended)
-    policy, reference = made_up.params(CFG).decoder, made_up.params(CFG, 1).decoder
+    captioner, reference = made_up.params(CFG), made_up.params(CFG, 1)
+    policy = captioner.decoder
     r = np.random.default_rng(3)
     move = jax.tree.map(lambda w: r.normal(size=w.shape, scale=0.005).astype(np.float32), policy)
     hears, sees = clips.audio_length > 0, clips.video_mask.any(-1)
@@ -222,23 +223,23 @@ def test_off_policy(
     seen = Prefix(np.where(there[..., None], streams, 7.0).astype(np.float32), there)
 
     @jax.jit
-    def gradients(policy, reference, move, rolled):
+    def gradients(captioner, reference, move, rolled):
         """`updates` itself, with an optimizer that goes by `move` whatever the gradients are, and keeps them."""
-        nothing = jax.tree.map(jnp.zeros_like, policy)
+        nothing = jax.tree.map(jnp.zeros_like, captioner.decoder)
         keep = optax.GradientTransformation(
             lambda _: (nothing, nothing, nothing), lambda grads, kept, _: (move, (*kept[1:], grads))
         )
-        before = look_back(policy, reference, rolled, cfg)
+        before = look_back(captioner, reference, rolled, cfg)
         rows = Rows(rolled.batch, rolled.streams, rolled.samples, advantages(rolled.reward, cfg.grpo), before)
         weights = Weights(jnp.float32(cfg.grpo.beta), jnp.float32(0))
         zero = jnp.zeros((), jnp.int32)
-        state = TrainState(zero, policy, keep.init(policy), zero)
+        state = TrainState(zero, captioner.decoder, keep.init(captioner.decoder), zero)
         state, _, metrics = updates(state, reference, rows, weights, cfg, keep)
         return state.opt_state[0], state.opt_state[2], metrics["loss"]
 
     batch = clips.replace(references=None)
     rolled = Rolled(batch, seen, drawn, samples.reward, {}, samples.reward, None)
-    first, third, loss = gradients(policy, reference, move, rolled)
+    first, third, loss = gradients(captioner, reference, move, rolled)
     _, wanted, ratio = textbook(cfg, clips, streams, drawn, samples.reward, policy, policy)
     assert_same_gradient(first, wanted)
     moved = jax.tree.map(lambda w, d: w + d + d, policy, move)
