@@ -22,12 +22,16 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import gc
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a script starts behind `&`; Ctrl-C is tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAPS = Path("/proc/self/maps")
 LONGEST = [  # files that take the longest, begun first so that no worker waits for another at the end
