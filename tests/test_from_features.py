@@ -15,7 +15,7 @@ from emojax.captioning import Decoding
 from emojax.captioning.encode import Encoding, encode
 from emojax.config import Config, ConfigError, presets
 from emojax.data.batches import Batching, training_batches
-from emojax.data.clips import read_manifest
+from emojax.data.clips import label_shares, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.data.views import Hiding
 from emojax.encoders import media
@@ -151,7 +151,8 @@ def batches(cfg: Config, count: int, rows: Sequence[int] | None = None, hiding: 
     clips = [clip for clip in read_manifest(Path(cfg.data.manifest), "train") if clip.captions]
     read_from = feature_source(cfg, clips, check_features(cfg))
     tokenizer = train_tokenizer(["a calm voice"], 300)
-    made = training_batches(clips, tokenizer, cfg.data, Batching(8, 3, 9, rows=rows, hiding=hiding), features=read_from)
+    batching, emotions = Batching(8, 3, 9, rows=rows, hiding=hiding), label_shares(clips, cfg.reward.concepts)
+    made = training_batches(clips, tokenizer, cfg.data, batching, emotions=emotions, features=read_from)
     try:
         return [next(made) for _ in range(count)]
     finally:
