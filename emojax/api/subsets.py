@@ -65,9 +65,7 @@ def _of(stream: str | None, clip: Clip) -> Sequence[str]:
 
 def told_by(stream: str | None, clip: Clip, emotion: Attribute) -> Clip:
     """The clip with the emotion that the captions of a stream alone name; as it is, where they name none or several."""
-    named = {
-        value for text in _of(stream, clip) if stream for value in stated(text, (emotion,)).get(EMOTION, ())
-    }
+    named = {value for text in _of(stream, clip) if stream for value in stated(text, (emotion,)).get(EMOTION, ())}
     return dataclasses.replace(clip, emotion=named.pop()) if len(named) == 1 else clip
 
 
