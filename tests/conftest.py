@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         file, name = item.path.stem, item.name
         if LONG & {file, f"{file}::{name}", f"{file}::{name.partition('[')[0]}"}:
             item.add_marker("long")
-    if config.option.markexpr.startswith("not slow"):  # slow tests run in the order that they are asked for in
+    if "not slow" in config.option.markexpr:  # slow tests run in the order that they are asked for in
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

@@ -20,7 +20,7 @@ from emojax.rewards.facts import EMOTION, known_facts
 from emojax.rewards.lexicon import stated
 
 _HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
-_LEFT = {"no video": "audio", "no audio": "video"}  # whose own captions say what can be told
+_ALONE = {"no video": "audio", "no audio": "video"}  # the stream that is left, whose own captions say what can be told
 
 
 def rows(
@@ -46,13 +46,14 @@ def rows(
         found[name] = {r["id"]: r["caption"] for r in records if "caption" in r}
     out = {}
     for name, captions in found.items():
-        clips = [told_by(_LEFT.get(name), clip, about[0]) for clip in test if clip.id in captions]
+        alone = _ALONE.get(name)
+        clips = [told_by(alone, clip, about[0]) for clip in test if clip.id in captions]
         texts = [captions[clip.id] for clip in clips]
         if texts:
             out[name] = {
                 "emotion_accuracy": emotion_accuracy(texts, [clip.emotion for clip in clips], about[0].values),
                 "facts": facts(texts, clips, about),
-                "fluent": sum(map(reads(_LEFT.get(name)).fluent, texts)) / len(texts),
+                "fluent": sum(map(reads(alone).fluent, texts)) / len(texts),
                 "clips": len(texts),
             }
     return out
@@ -65,7 +66,8 @@ def _of(stream: str | None, clip: Clip) -> Sequence[str]:
 
 def told_by(stream: str | None, clip: Clip, emotion: Attribute) -> Clip:
     """The clip with the emotion that the captions of a stream alone name; as it is, where they name none or several."""
-    named = {value for text in _of(stream, clip) if stream for value in stated(text, (emotion,)).get(EMOTION, ())}
+    said = clip.captions_of.get(stream or "", ())
+    named = {value for text in said for value in stated(text, (emotion,)).get(EMOTION, ())}
     return dataclasses.replace(clip, emotion=named.pop()) if len(named) == 1 else clip
 
 
