@@ -23,7 +23,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
 
     def start(words: Sequence[str], variant: Variant, out: Path) -> None:
         all_of_them.append(variant)
-        seed = json.loads(study._config(out).read_text())["seed"]
+        seed = json.loads(Path(words[words.index("--config") + 1]).read_text())["seed"]
         steps = [leaves(step, seed) for step in range(int(words[words.index("--until") + 1]) + 1)]
         if variant.settings:
             steps[2:] = [found | {"params.w": found["params.w"] + np.float32(1e-3)} for found in steps[2:]]

@@ -33,12 +33,11 @@ def compare(
     from emojax.reproduce.page import page as page_of
 
     one, other = (records.find(path_of(path)) for path in (a, b))
-    stages = [stage for stage in one if stage in other]
     if len(one) == len(other) == 1:
         (here,), (there,) = one.values(), other.values()
         pairs = {"": (here, there)}
     else:
-        pairs = {stage: (one[stage], other[stage]) for stage in stages}
+        pairs = {stage: (one[stage], other[stage]) for stage in one if stage in other}
     if not pairs:
         have = f"{a} holds records of {_named(one)}, {b} of {_named(other)}"
         raise RunError(f"{have}: no stage in common; name the run of a stage")

@@ -43,10 +43,10 @@ def run(
     """Trains all of them in `out` and compares. Raises RunError where a run fails: its last lines."""
     results = []
     for seed in seeds:
-        plain = _train(given, PLAIN, out / f"seed-{seed}" / "plain", seed, init, say)
+        plain = records.read(_train(given, PLAIN, out / f"seed-{seed}" / "plain", seed, init, say))
         for n, variant in enumerate(wanted, 1):
             there = _train(given, variant, out / f"seed-{seed}" / f"{n}-{_plain(variant.name)}", seed, init, say)
-            results.append(Result(variant, seed, compare(records.read(plain), records.read(there))))
+            results.append(Result(variant, seed, compare(plain, records.read(there))))
     return results
 
 
@@ -56,7 +56,7 @@ def _plain(name: str) -> str:
 
 def _train(given: Given, variant: Variant, out: Path, seed: int, init: str | None, say: Callable[[str], None]) -> Path:
     """Its record, made or there already: of the same configuration, made in the same way, and whole."""
-    record, config, how = out / FOLDER, _config(out), out.with_suffix(".how.json")
+    record, config, how = out / FOLDER, out.with_suffix(".json"), out.with_suffix(".how.json")
     own = [f"seed={seed}", f"steps={given.steps}", f"sft_steps={given.steps}", *variant.settings]
     texts = {
         config: presets.dumps(presets.override(given.cfg, own)),
@@ -65,6 +65,7 @@ def _train(given: Given, variant: Variant, out: Path, seed: int, init: str | Non
     as_wanted = all(path.exists() and path.read_text() == text for path, text in texts.items())
     if as_wanted and (record / ABOUT).exists() and given.steps in records.read(record).rows:
         return record
+    out.parent.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         write_atomically(path, text)
     stops = [variant.stop, given.steps] if variant.stop else [given.steps]
@@ -75,11 +76,6 @@ def _train(given: Given, variant: Variant, out: Path, seed: int, init: str | Non
         words += ["--resume"] if n else ["--overwrite"]
         _start(words, variant, out)
     return record
-
-
-def _config(out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.with_suffix(".json")
 
 
 def _start(words: Sequence[str], variant: Variant, out: Path) -> None:

@@ -108,13 +108,13 @@ def _logged(run: Path, steps: int) -> dict[int, dict[str, Any]]:
 def _by_metrics(stage: str, there: dict[int, dict[str, Any]], here: dict[int, dict[str, Any]]) -> Verdict:
     """Metrics say less than a record: that they agree in every digit is all that is told."""
     own = ("step_seconds", "params_sha256", "epoch", "learning_rate")  # of the clock, or of the run's length
-    for step in sorted(there.keys() & here.keys()):
+    common = sorted(there.keys() & here.keys())
+    for step in common:
         for name, value in there[step].items():
             other = here[step].get(name)
             if name not in own and not name.startswith("eval_") and name in here[step] and value != other:
                 why = f"they differ first at step {step}, in {name}: {_said(value)} and {_said(other)}"
                 return Verdict(stage, False, [_verdict(False, why)])
-    common = sorted(there.keys() & here.keys())
     if not common:
         raise RunError("the two have no step in common")
     what = f"the metrics of steps {common[0]} to {common[-1]} (the run has no record, which would say more)"
