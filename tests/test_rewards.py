@@ -192,6 +192,21 @@ def built(policy):
     return *rewards.build(reader), reader
 
 
+def test_references_asked_for_in_parts_are_those_asked_for_at_once_and_no_text_is_embedded_twice(built, monkeypatch):
+    _, _, reader = built
+    clips = [Clip(name, captions=captions[:2], emotion=name) for name, captions in CAPTIONS.items()]
+    clips.append(Clip("again", captions=CAPTIONS["sad"][1:], emotion="sad"))
+    whole = rewards.references(reader, clips, limit=2)
+    embed, embedded = rewards.Reader.embed, []
+    monkeypatch.setattr(rewards.Reader, "embed", lambda read, texts: embedded.extend(texts) or embed(read, texts))
+    of = rewards.lookup(reader, clips, 2, ahead=np.array([3, 1]))
+    assert sorted(embedded) == sorted([*CAPTIONS["fearful"][:2], *CAPTIONS["sad"][:2]])
+    for rows in ([1, 3, 1], [4, 0], [2, 0, 4]):
+        wanted = jax.tree.map(lambda x, rows=rows: x[rows], whole)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), of(np.array(rows)), wanted)
+    assert len(embedded) == len(set(embedded)) == 9
+
+
 def test_the_reward_of_ids_equals_that_of_the_text_they_spell(built, policy):
     model, static, reader = built
     r = np.random.default_rng(2)

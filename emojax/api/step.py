@@ -113,13 +113,13 @@ class Step:
             raise ConfigError("no clip has a caption; a step learns from `captions`")
         self.tokenizer = make_tokenizer(cfg, self.clips, init)
         self.mesh = stage_mesh(cfg, "grpo", devices)
-        self._references: References | None = None
+        self._references: Callable[[np.ndarray], References] | None = None
         if reward is None:
             end = cfg.model.decoder.end_token
             judge = rewards.make_reader(cfg.reward, self.tokenizer, end=end, training=self.clips)
             model, static = rewards.build(judge)
             program, judged = grpo_program(cfg, self.mesh, model, static), model
-            self._references = rewards.references(judge, self.clips, cfg.data.references)
+            self._references = rewards.lookup(judge, self.clips, cfg.data.references)
         else:
             judged = () if arrays is None else arrays(self.tokenizer)
             program = custom_grpo_program(cfg, self.mesh, judged, reward, None)

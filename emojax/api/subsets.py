@@ -13,6 +13,7 @@ from emojax.config.concepts import Attribute
 from emojax.data.clips import Clip
 from emojax.evaluation import emotion_accuracy
 from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.floors import evenly
 from emojax.evaluation.fluency import Fluency, fluency
 from emojax.evaluation.probe import probe
 from emojax.evaluation.report import ruled
@@ -20,6 +21,7 @@ from emojax.rewards.facts import EMOTION, known_facts
 from emojax.rewards.lexicon import stated
 
 _HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
+_READ = 800  # training clips whose captions the language model of captions is made of
 _ALONE = {"no video": "audio", "no audio": "video"}  # the stream that is left, whose own captions say what can be told
 
 
@@ -36,7 +38,8 @@ def rows(
 
     @functools.cache
     def reads(stream: str | None) -> Fluency:
-        return fluency(*([text for clip in side for text in _of(stream, clip)] for side in (training, test)))
+        sides = (evenly(training, _READ), test)
+        return fluency(*([text for clip in side for text in _of(stream, clip)] for side in sides))
 
     found = {"all": dict(whole)}
     for name, stream in _HIDDEN.items():

@@ -2,11 +2,11 @@
 shuffled, resumable by `i` alone."""
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from emojax.data.reader import Decoded, Part, Reader, View, beyond, collate, dec
 from emojax.data.text import END
 from emojax.data.views import Hiding, view
 from emojax.data.workers import prefetch
-from emojax.types import Batch, References, Text
+from emojax.types import Batch, References
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,7 +49,7 @@ def training_batches(
     *,
     emotions: np.ndarray | None = None,
     attributes: np.ndarray | None = None,
-    references: References | None = None,
+    references: Callable[[np.ndarray], References] | None = None,
     features: FeatureSource = MEDIA,
 ) -> Generator[Batch, None, None]:
     """Batches `batching.start`, and so on without end.
@@ -64,7 +64,7 @@ def training_batches(
     Args:
       emotions: f32[clips C], shares of the concepts in each clip's labels; None: no clip has one.
       attributes: i32[clips N], the place of the value of each attribute; None: batches have none.
-      references: one row per clip, likewise.
+      references: of clips, i64[B] rows of `clips` -> a row each (`rewards.lookup`); None: batches have none.
       features: streams that are read from features instead of media.
     Raises:
       ValueError: no clips, or a clip without captions and labels.
@@ -76,7 +76,7 @@ def training_batches(
     if bare:
         told = f"{len(bare)} of {len(clips)} clips have neither, the first: {bare[0]}"
         raise ValueError(f"training needs captions or labels; {told}")
-    order = make_order(seconds_of(clips, data, features), data.audio_seconds, batching.batch, batching.seed)
+    order = _order(clips, data, batching, features)
     room = data.cache_gb * 2**30 / max(data.workers, 1)
     reader = Reader(tuple(clips), tokenizer, data, batching.caption_tokens, batching.end_token, room, features)
     here = np.arange(batching.batch) if batching.rows is None else np.asarray(batching.rows)
@@ -98,10 +98,27 @@ def training_batches(
                 whole = part.whole[:, None]
                 labels = part.batch.emotion if emotions is None else np.where(whole, emotions[part.rows], 0)
                 values = None if attributes is None else np.where(whole, attributes[part.rows], -1)
-                rows = _rows(references, part.rows)
+                rows = None if references is None else references(part.rows)
                 yield replace(part.batch, emotion=labels, attributes=values, references=rows)
 
     return batches()
+
+
+def rows_read(
+    clips: Sequence[Clip], data: Data, batching: Batching, batches: int, features: FeatureSource = MEDIA
+) -> np.ndarray:
+    """i64[N] the clips, ascending, that so many batches from `batching.start` on hold if every file can be decoded."""
+    order = _order(clips, data, batching, features)
+    everything, found = len(clips), np.zeros(len(clips), bool)
+    for i in range(batching.start, batching.start + batches):
+        found[clips_in(order, i)[1]] = True
+        if i % 64 == 0 and found.sum() == everything:
+            break
+    return np.flatnonzero(found)
+
+
+def _order(clips: Sequence[Clip], data: Data, batching: Batching, features: FeatureSource) -> Order:
+    return make_order(seconds_of(clips, data, features), data.audio_seconds, batching.batch, batching.seed)
 
 
 def _tell_of_long(count: int, name: str, seconds: float, data: Data) -> None:
@@ -142,15 +159,3 @@ def _drawn(view: View, seed: int, i: int) -> View:
     """Its captions in the order in which batch `i` draws them."""
     shuffled = np.argsort(bits(len(view.captions), seed, i, *view.clip.id.encode()))
     return replace(view, captions=[view.captions[c] for c in shuffled])
-
-
-def _rows(tree: Any, rows: np.ndarray) -> Any:
-    """These rows of the arrays of a tree; without jax, which `data/` does not import."""
-    if tree is None:
-        return None
-    if isinstance(tree, dict):
-        return {name: _rows(x, rows) for name, x in tree.items()}
-    if isinstance(tree, References | Text):
-        values: dict[str, Any] = {f.name: _rows(getattr(tree, f.name), rows) for f in fields(tree)}
-        return type(tree)(**values)
-    return tree[rows]

@@ -3,7 +3,7 @@
 from emojax.rewards.inputs import Captions, RewardModel, RewardStatic
 from emojax.rewards.reader import Reader, abstract_reader, make_reader
 from emojax.rewards.score import abstract, build, coordinates, only_emotions, score
-from emojax.rewards.texts import coordinates_of_texts, references, score_texts
+from emojax.rewards.texts import coordinates_of_texts, lookup, references, score_texts
 
 __all__ = [
     "Captions",
@@ -15,6 +15,7 @@ __all__ = [
     "build",
     "coordinates",
     "coordinates_of_texts",
+    "lookup",
     "make_reader",
     "only_emotions",
     "references",

@@ -1,5 +1,6 @@
 """The reward of plain strings, on the host: references before training, captions when they are evaluated."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,14 +18,25 @@ _compare = jax.jit(compare, static_argnums=1)
 
 
 def references(read: Reader, clips: Sequence[Scored], limit: int) -> References:
-    """What the parts read of many clips, as numpy arrays with one row a clip; made once, before training.
+    """What the parts read of clips, as numpy arrays with one row a clip.
 
     Args:
       limit: R, captions of each clip that are used, the first ones; one without a single letter counts as absent.
     """
+    return lookup(read, clips, limit)(np.arange(len(clips)))
+
+
+def lookup(
+    read: Reader, clips: Sequence[Scored], limit: int, ahead: np.ndarray | None = None
+) -> Callable[[np.ndarray], References]:
+    """`references` of any rows i64[B] of `clips`. An embedding is made when it is asked for first, all else at once.
+
+    Args:
+      ahead: i64[N] rows that will be asked for, embedded at once.
+    """
     rows = [[*clip.captions[:limit], *[""] * (limit - len(clip.captions))] for clip in clips]
     texts, index = _once([text for row in rows for text in row])
-    index, needs = index.reshape(-1, limit), read.needs
+    index, needs = index.reshape(len(clips), limit), read.needs
 
     def of(make: Callable[[Sequence[str]], Any]) -> Any:
         return jax.tree.map(lambda x: x[index], make(texts))
@@ -34,15 +46,33 @@ def references(read: Reader, clips: Sequence[Scored], limit: int) -> References:
         np.array([bool(text.strip()) for text in texts], bool)[index] if tokens is None else tokens.mask.any(-1)
     )
     own = {part.part.name: found for part in read.parts if (found := part.called("of_clips", read, clips)) is not None}
-    return References(
+    whole = References(
         present=there,
         tokens=tokens,
-        embedding=of(read.embed) if "embedding" in needs else None,
         words=of(read.words) if "words" in needs else None,
         policy=of(lambda texts: read.written(texts, read.reward.max_tokens)) if "policy" in needs else None,
         transcript=read.words([clip.transcript or "" for clip in clips]) if "transcript" in needs else None,
         own=own,
     )
+    embedded, vectors = np.zeros(len(texts), bool), None
+
+    def embedding(wanted: np.ndarray) -> np.ndarray:
+        nonlocal vectors
+        new = np.unique(wanted[~embedded[wanted]])
+        if len(new) or vectors is None:
+            with jax.transfer_guard("allow"):  # the training loop asks inside one that forbids
+                found = read.embed([texts[n] for n in new])
+            vectors = np.zeros((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
+            vectors[new], embedded[new] = found, True
+        return vectors[wanted]
+
+    def of_rows(asked: np.ndarray) -> References:
+        found = jax.tree.map(lambda x: x[asked], whole)
+        return dataclasses.replace(found, embedding=embedding(index[asked])) if "embedding" in needs else found
+
+    if ahead is not None and "embedding" in needs:
+        embedding(index[ahead])
+    return of_rows
 
 
 def _once(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:

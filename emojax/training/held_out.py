@@ -140,7 +140,7 @@ def build(job: Job, program: Program, read: rewards.Reader | None) -> HeldOut | 
         dataclasses.replace(cfg.data, workers=0),  # once, in this process
         Batching(batch, 0, cfg.caption_tokens, end, rows=sharding.rows_here(mesh, batch)),
         emotions=label_shares(clips, cfg.reward.concepts),
-        references=rewards.references(read, clips, cfg.data.references),
+        references=rewards.lookup(read, clips, cfg.data.references, np.arange(len(clips))),
         features=feature_source(cfg, clips, job.folder),
     )
     with closing(batches):

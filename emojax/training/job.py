@@ -26,7 +26,6 @@ from emojax.training.initial import Init
 from emojax.training.program import stage_steps
 from emojax.training.run import RunOptions, init_of, open_run, stepped
 from emojax.training.run_files import reads, require_apart
-from emojax.types import References
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -50,7 +49,6 @@ class Job:
     tokenizer: "Tokenizer | None" = None  # of the decoder; None: no clip is read
     features: FeatureSource = MEDIA  # what is read of them instead of media
     folder: FeatureFolder | None = None  # that `data.features` names
-    references: References | None = None  # a row a clip; None: the stage has no reward
     manifest: Path | None = None  # that the clips are of
     init: Init | None = None  # the captioner that it begins with; None: pretrained and random weights
 

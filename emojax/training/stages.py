@@ -14,7 +14,7 @@ import numpy as np
 
 from emojax import param, rewards
 from emojax.config import Config
-from emojax.data.batches import Batching, training_batches
+from emojax.data.batches import Batching, rows_read, training_batches
 from emojax.data.clips import Clip, label_shares
 from emojax.data.text import decode
 from emojax.data.views import Hiding
@@ -113,12 +113,11 @@ def grpo(
             reference=_kept(held.decoder, program.frozen.reference, cfg),
             reward=sharding.everywhere(model, program.mesh),
         )
-        references = rewards.references(judge, job.clips, cfg.data.references)
         state = checkpoint.restore(out, program.state)
         if state is None:
             state = new_state(program, learnt)
         del start, learnt, rest, held
-        _run(dataclasses.replace(job, references=references), program, state, frozen, judge)
+        _run(job, program, state, frozen, judge)
 
 
 def judged(
@@ -165,24 +164,29 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
     learns = job.stage == "sft" and media.values_learnt(cfg)
     known = [clip.attributes for clip in job.clips]
     attributes = numbers(cfg.reward.attributes, known) if learns else None
+    batching = Batching(
+        batch=job.batch,
+        seed=cfg.seed,
+        caption_tokens=cfg.caption_tokens,
+        end_token=cfg.model.decoder.end_token,
+        start=int(state.step),
+        rows=sharding.rows_here(program.mesh, job.batch),
+        hiding=Hiding(cfg.sft.stream_dropout, cfg.sft.media_dropout, cfg.sft.transcript_dropout)
+        if job.stage == "sft"
+        else Hiding(),
+    )
+    references = None
+    if judge is not None:
+        read = rows_read(job.clips, cfg.data, batching, job.last - batching.start, job.features)
+        references = rewards.lookup(judge, job.clips, cfg.data.references, read)
     batches = training_batches(
         job.clips,
         job.tokenizer,
         cfg.data,
-        Batching(
-            batch=job.batch,
-            seed=cfg.seed,
-            caption_tokens=cfg.caption_tokens,
-            end_token=cfg.model.decoder.end_token,
-            start=int(state.step),
-            rows=sharding.rows_here(program.mesh, job.batch),
-            hiding=Hiding(cfg.sft.stream_dropout, cfg.sft.media_dropout, cfg.sft.transcript_dropout)
-            if job.stage == "sft"
-            else Hiding(),
-        ),
+        batching,
         emotions=label_shares(job.clips, cfg.reward.concepts),
         attributes=attributes,
-        references=job.references,
+        references=references,
         features=job.features,
     )
     evaluation = held_out.build(job, program, judge)
