@@ -16,6 +16,7 @@ from emojax.config import (
     Model,
     Optimizer,
     Reward,
+    Sampling,
     Sft,
 )
 from emojax.config.concepts import ATTRIBUTES
@@ -37,8 +38,18 @@ def config() -> Config:
         ),
         model=Model(audio=MelEncoderConfig(tokens=4), video=FrameEncoderConfig(tokens=2)),
         reward=Reward(
-            parts=("emotion*0.8", "sentence*0.2", "facts*1"), attributes=ATTRIBUTES, max_bytes=240, max_tokens=48
+            parts=("emotion*0.8", "sentence*0.2", "facts(fine=5)*1"),
+            attributes=ATTRIBUTES,
+            max_bytes=240,
+            max_tokens=48,
         ),
         sft=Sft(batch=16, optimizer=Optimizer(kind="muon", learning_rate=2e-3)),
-        grpo=Grpo(batch=16, group=6, beta=0.1, scale="none", optimizer=Optimizer(learning_rate=2e-4, weight_decay=0.0)),
+        grpo=Grpo(
+            batch=16,
+            group=6,
+            beta=0.1,
+            scale="none",
+            sampling=Sampling(temperature=0.7),
+            optimizer=Optimizer(learning_rate=2e-4, weight_decay=0.0),
+        ),
     )

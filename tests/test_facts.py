@@ -14,7 +14,7 @@ from emojax.corpus.synthetic import describe
 from emojax.data.clips import Clip
 from emojax.evaluation.facts import facts
 from emojax.rewards import lexicon
-from emojax.rewards.facts import FINE, holds, known_facts, numbers, pay
+from emojax.rewards.facts import holds, known_facts, numbers, pay
 
 ABOUT = (*known_facts(Reward(attributes=ATTRIBUTES)), Attribute("zh", CONCEPTS_ZH))
 NAMES = [(fact.name, value.name) for fact in ABOUT for value in fact.values]
@@ -70,9 +70,7 @@ def test_a_phrase_counts_where_it_stands_whole(text: str, gender: set[str] | Non
 
 def plain_reward(text: str, truth: dict[str, str], about: tuple[Attribute, ...]) -> float:
     named = lexicon.stated(text, about)
-    earned = [
-        0 if (got := named.get(name)) is None else 1 if got == {value} else -FINE for name, value in truth.items()
-    ]
+    earned = [0 if (got := named.get(name)) is None else 1 if got == {value} else -2.5 for name, value in truth.items()]
     return sum(earned) / len(earned)
 
 
@@ -88,7 +86,7 @@ def test_the_reward_is_the_share_of_facts_that_hold_less_those_that_do_not() -> 
         [[value in lexicon.stated(text, about).get(name, ()) for name, value in names] for text in captions]
     )
     stated, right = holds(named[:, None], lex.value, known)
-    reward = np.asarray(pay(stated, right, known))[:, 0]
+    reward = np.asarray(pay(stated, right, known, 2.5))[:, 0]
     assert np.isnan(reward[-1]), "nothing is known of that clip"
     wanted = [plain_reward(text, truth, about) for text, truth in zip(captions[:199], truths, strict=False)]
     np.testing.assert_allclose(reward[:-1], wanted, atol=1e-6)

@@ -1,8 +1,8 @@
 """What a caption states of its clip, and how much of it holds.
 
 A fact is the emotion or an attribute of `reward.attributes`. Of each that is known of the clip a caption earns 1 if it
-names the clip's value and no other, and loses FINE if it names another; what it does not speak of counts 0. The mean
-over the known facts is the reward's part `facts`, -FINE to 1. Ours: what a reward does not pay for, its policy invents.
+names the clip's value and no other, and is fined if it names another; what it does not speak of counts 0. The mean over
+the known facts is the reward's part `facts`, at most 1. Ours: what a reward does not pay for, its policy invents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ from emojax.config.concepts import Attribute, with_forms
 from emojax.types import Array
 
 EMOTION = "emotion"
-FINE = 3.0  # of a wrong statement: it pays to state what is right three times in four, and nothing that is a guess
 
 
 def known_facts(reward: Reward) -> tuple[Attribute, ...]:
@@ -86,8 +85,8 @@ def holds(named: Array, owner: Array, facts: Array) -> tuple[Array, Array]:
     return any_of(named), any_of(named & true) & ~any_of(named & ~true)
 
 
-def pay(stated: Array, right: Array, facts: Array) -> Array:
-    """The reward of stated facts, f32[B G]; NaN where nothing is known of the clip."""
+def pay(stated: Array, right: Array, facts: Array, fine: float) -> Array:
+    """The reward of stated facts, f32[B G], -fine to 1; NaN where nothing is known of the clip."""
     known = (facts >= 0)[:, None]
-    earned = right.astype(jnp.float32) - FINE * (stated & ~right).astype(jnp.float32)
+    earned = right.astype(jnp.float32) - fine * (stated & ~right).astype(jnp.float32)
     return jnp.where(known, earned, 0).sum(-1) / known.sum(-1).astype(jnp.float32)  # 0 / 0 where nothing is known
