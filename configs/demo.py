@@ -1,6 +1,6 @@
 """The built-in corpus from files to captions: `emojax demo`, on two CPU cores.
 
-Twelve minutes or more. Captions of speakers never heard name the emotion in nine of ten clips, and three of four say
+A quarter of an hour. Captions of speakers never heard name the emotion in nine of ten clips, and three of four say
 nothing wrong (BENCHMARKS.md). Muon learns what AdamW does in a third of its steps (docs/train.md).
 Advantages are not divided by the group's deviation: samples that differ in wording alone would count as much as samples
 that differ in the emotion, and captions would all take the one wording that suits best.
