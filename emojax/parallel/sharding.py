@@ -48,6 +48,12 @@ def make_mesh(
     return jax.sharding.Mesh(meshes.arrange(devices, sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def alone() -> jax.sharding.Mesh:
+    """A device of this process, for what no other process takes part in."""
+    device = np.array(jax.local_devices()[:1]).reshape((1,) * len(AXES))
+    return jax.sharding.Mesh(device, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
 def sharded_over(axes: Sequence[str | None], shape: Sequence[int], sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
     """Axes of a mesh of these sizes that each axis of an array is sharded over; none, where nothing divides it."""
     found: list[tuple[str, ...]] = []

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emojax.parallel import sharding
 from emojax.rewards import emotion
 from emojax.rewards.inputs import Captions, RewardModel, RewardStatic
 from emojax.rewards.reader import Reader, Scored
@@ -60,7 +61,8 @@ def lookup(
         nonlocal vectors
         new = np.unique(wanted[~embedded[wanted]])
         if len(new) or vectors is None:
-            with jax.transfer_guard("allow"):  # the training loop asks inside one that forbids
+            # the training loop asks where transfers are forbidden and programs run on the mesh of all processes
+            with jax.transfer_guard("allow"), jax.set_mesh(sharding.alone()):
                 found = read.embed([texts[n] for n in new])
             vectors = np.zeros((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
             vectors[new], embedded[new] = found, True
