@@ -6,7 +6,7 @@
     captioner.caption("recordings/")                   # files, folders, arrays, clips
     cfg = emojax.preset("demo", "data.manifest=clips.jsonl", "steps=200")
     emojax.sft(cfg, "runs/sft")                        # the cold start
-    emojax.grpo(cfg, "runs/grpo", init="runs/sft")     # Emo-GRPO from it
+    emojax.grpo(cfg, "runs/grpo", init="runs/sft")     # Emo-GRPO from it; emojax.dpo: from pairs of captions
     emojax.evaluate("captions.jsonl", "clips.jsonl")   # scores beside their floors
 
 The names of `__all__` are the public ones: they follow semantic versioning, and nothing else does. They are imported
@@ -16,7 +16,7 @@ when they are used, so that `import emojax` costs nothing.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emojax.api.runs import clips, grpo, sft, train
+    from emojax.api.runs import clips, dpo, grpo, sft, train
     from emojax.api.scoring import evaluate, score
     from emojax.api.step import Seen, Step
     from emojax.captioning import Captioner, Decoding, load
@@ -44,6 +44,7 @@ __all__ = [
     "__version__",
     "check_manifest",
     "clips",
+    "dpo",
     "evaluate",
     "grpo",
     "load",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("clips", "grpo", "sft", "train"), "api.runs"),
+    **dict.fromkeys(("clips", "dpo", "grpo", "sft", "train"), "api.runs"),
     **dict.fromkeys(("evaluate", "score"), "api.scoring"),
     **dict.fromkeys(("Seen", "Step"), "api.step"),
     **dict.fromkeys(("Captioner", "Decoding", "load"), "captioning"),

@@ -24,6 +24,7 @@ COMMANDS = {
     "synth": tools.synth,
     "sft": train.sft,
     "grpo": train.grpo,
+    "dpo": train.dpo,
     "train": train.train,
     "import": datasets.import_,
     "manifest": datasets.manifest,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-STAGES = ("train", "sft", "grpo")
+STAGES = ("train", "sft", "grpo", "dpo")
 DONE, USERS_ERROR, STOPPED = 0, 2, 75  # exit codes, as docs/pods.md has them; after any other the run crashed
 RESTARTS = 10  # after crashes; the next crash ends the run
 _OURS = ("--processes", "--process", "--coordinator")  # what a launcher knows and a user does not

@@ -117,7 +117,7 @@ def test_a_pattern_that_matches_nothing_is_refused_and_the_nearest_part_offered(
         ConfigError, match=r"freeze='encoders.audoi' matches no weight .* did you mean 'encoders.audio'"
     ):
         freeze.split(WHOLE, ("encoders.audoi",))
-    trained, _ = freeze.split_grpo(WHOLE, Grpo(freeze=("encoders.audio",)))
+    trained, _ = freeze.split_policy(WHOLE, Grpo(freeze=("encoders.audio",)))
     assert trained == WHOLE.decoder, "encoders are frozen in Emo-GRPO anyway"
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         freeze.split(WHOLE, ("encoders", "decoder"))

@@ -20,13 +20,16 @@ REFUSED = {  # a value of what does nothing, and what it does nothing beside, wh
     "grpo.reference_share": ("0.5", ""),
     "grpo.entropy_target": ("1", ""),
     "grpo.deviation": ("sample", "grpo.scale=none"),
+    "dpo.label_smoothing": ("0.1", ""),
+    "dpo.text_prior": ("0.2", "dpo.loss=ipo"),
+    "dpo.margin": ("0.1", ""),
     "data.frame_resize": ("64", "model.video.family=none"),
     "data.frame_filter": ("bicubic", "model.video.family=none"),
     "model.decoder.window_from": ("1", ""),
     "eval_clips": ("8", ""),
     "patience": ("2", ""),
 }
-for stage in ("sft", "grpo"):
+for stage in ("sft", "grpo", "dpo"):
     REFUSED |= {f"{stage}.optimizer.{name}": ("0.5", f"{stage}.optimizer.kind=adafactor") for name in ("b1", "b2")}
     REFUSED |= {f"{stage}.optimizer.epsilon": ("0.5", f"{stage}.optimizer.kind=lion")}
     REFUSED |= {

@@ -22,7 +22,7 @@ from emojax.rewards.parts import emotion
 from emojax.rewards.reader import Reader
 from emojax.training import adapters, freeze
 from emojax.training.optim import make_optimizer
-from emojax.training.program import abstract_batches, abstract_references, stage_steps
+from emojax.training.program import abstract_batches, abstract_references, stage_data, stage_steps
 from support import made_up
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def weights(cfg: Config) -> str:
 
 
 def traced(cfg: Config, stage: str) -> str:
-    program = made_up.sft.__wrapped__(cfg) if stage == "sft" else made_up.grpo.__wrapped__(cfg)
+    program = getattr(made_up, stage).__wrapped__(cfg)
     with jax.set_mesh(program.mesh):
         jaxpr = program.step.trace(program.state, program.frozen, program.batch, program.key).jaxpr  # pyright: ignore[reportFunctionMemberAccess]
     return re.sub(r"0x[0-9a-f]+|:\d+", "", str(jaxpr))
@@ -52,10 +52,14 @@ def grpo(cfg: Config) -> str:
     return traced(cfg, "grpo")
 
 
+def dpo(cfg: Config) -> str:
+    return traced(cfg, "dpo")
+
+
 def optimizers(cfg: Config) -> str:
-    """Of both stages, on one weight."""
+    """Of all stages, on one weight."""
     told = ""
-    for stage, about in (("sft", cfg.sft.optimizer), ("grpo", cfg.grpo.optimizer)):
+    for stage, about in (("sft", cfg.sft.optimizer), ("grpo", cfg.grpo.optimizer), ("dpo", cfg.dpo.optimizer)):
         weight = {"w": jax.ShapeDtypeStruct((2, 3), np.float32)}
         declared = {"w": param.Param((2, 3), (None, None), param.normal(1.0))}
         optimizer = make_optimizer(about, stage_steps(cfg, stage), declared)
@@ -66,12 +70,14 @@ def optimizers(cfg: Config) -> str:
 
 
 def batches(cfg: Config) -> str:
-    return shown((abstract_batches(cfg, cfg.sft.batch), abstract_batches(cfg, cfg.grpo.rolled)))
+    pairs = dataclasses.replace(cfg, data=stage_data(cfg, "dpo"))
+    stages = ((cfg, cfg.sft.batch), (cfg, cfg.grpo.rolled), (pairs, cfg.dpo.batch))
+    return shown([abstract_batches(made, clips) for made, clips in stages])
 
 
 def frozen(cfg: Config) -> str:
     trained, kept = freeze.split(adapters.declare(cfg), cfg.sft.freeze)
-    learnt, _ = freeze.split_grpo(adapters.declare(cfg), cfg.grpo)
+    learnt = [freeze.split_policy(adapters.declare(cfg), of)[0] for of in (cfg.grpo, cfg.dpo)]
     return shown((param.abstract(trained), freeze.kept(param.abstract(kept), cfg), param.abstract(learnt)))
 
 
@@ -178,9 +184,17 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     **{f"grpo.sampling.{name}": (value, grpo) for name, value in {"temperature": "0.7", "top_k": "5"}.items()},
     **{f"grpo.sampling.{name}": (value, grpo) for name, value in {"top_p": "0.7", "min_p": "0.1"}.items()},
     "grpo.sampling.repetition_penalty": ("1.5", grpo),
+    "dpo.pairs": ("FILE", "test_pairs_of_captions.py::test_of_a_file_a_line_a_pair"),
+    "dpo.margin": ("0.1", "test_pairs_of_captions.py::test_of_a_run_the_best_sample_of_a_group_against_its_worst"),
+    "dpo.rejected": ("2", batches),
+    "dpo.batch": ("4", batches),
+    "dpo.train": ("encoders.audio", frozen),
+    "dpo.freeze": ("decoder.embed", frozen),
+    **{f"dpo.{name}": (value, dpo) for name, value in {"micro_batch": "4", "loss": "hinge", "beta": "0.3"}.items()},
+    **{f"dpo.{name}": ("0.2", dpo) for name in ("label_smoothing", "text_prior")},
     **{
         f"{stage}.optimizer.{name}": (value, optimizers)
-        for stage in ("sft", "grpo")
+        for stage in ("sft", "grpo", "dpo")
         for name, value in {
             "learning_rate": "0.5",
             "warmup": "0.5",
@@ -241,7 +255,8 @@ BESIDE = {  # what a field needs to do something
     **{f"grpo.clip_{name}": ["grpo.updates=2"] for name in ("low", "high", "dual")},
     "grpo.entropy_target": ["grpo.entropy_weight=0.1"],
     "grpo.reference_share": ["grpo.reference_every=2"],
-    **{f"{stage}.optimizer.decay": [f"{stage}.optimizer.schedule=wsd"] for stage in ("sft", "grpo")},
+    **{f"{stage}.optimizer.decay": [f"{stage}.optimizer.schedule=wsd"] for stage in ("sft", "grpo", "dpo")},
+    "dpo.label_smoothing": ["dpo.loss=robust"],
     "lora.rank": ["lora.targets=decoder.layers.mlp.*"],
     "lora.alpha": ["lora.targets=decoder.layers.mlp.*"],
     "lora.dora": ["lora.targets=decoder.layers.mlp.*"],
@@ -265,7 +280,7 @@ def test_what_shows_the_others_is_there(told: str) -> None:
     assert f"def {name}(" in (HERE / file).read_text() if name else (HERE / file).exists()
 
 
-SLOW = (sft, grpo)
+SLOW = (sft, grpo, dpo)
 SHOWN = {path: (value, what) for path, (value, what) in WALK.items() if callable(what)}
 
 

@@ -31,7 +31,7 @@ def refuses_to_run(command, wanted):
     ("argv", "says"),
     [
         (["--name", "a"], "put it behind `--`"),
-        (["--"], "got 'nothing', wanted one of train, sft, grpo"),
+        (["--"], "got 'nothing', wanted one of train, sft, grpo, dpo"),
         (["--", "caption", "--model", "m"], "got 'caption'"),
         (["--", *TRAIN, "--processes", "4"], "--processes behind `--`"),
         (["--", *TRAIN, "--coordinator=a:1"], "--coordinator behind `--`"),

@@ -136,7 +136,7 @@ def test_emo_grpo_begins_at_its_reference_and_moves_adapters_alone() -> None:
     assert metrics["kl"] < 1e-12
     assert metrics["logp_gap"] < 1e-5
     assert (metrics["ratio"], metrics["clip_fraction"]) == (1, 0)
-    before, _ = freeze.split_grpo(policy, Grpo())
+    before, _ = freeze.split_policy(policy, Grpo())
     paths = [param.dotted(at) for at, _ in jax.tree_util.tree_leaves_with_path(before)]
     assert all(freeze.is_adapter(f"decoder.{path}") for path in paths)
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.params)

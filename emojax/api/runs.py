@@ -1,4 +1,4 @@
-"""Training from Python: `emojax.sft`, `emojax.grpo`, and both with their report by `emojax.train`."""
+"""Training from Python: `emojax.sft`, `emojax.grpo`, both with their report by `emojax.train`, and `emojax.dpo`."""
 
 import time
 from collections.abc import Mapping
@@ -72,6 +72,25 @@ def grpo(
     with bars(not quiet and hosts.first()) as track:
         options, bar = RunOptions(record=record), track("Emo-GRPO")
         stages.grpo(cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=bar)
+    return out
+
+
+def dpo(
+    cfg: Config,
+    out: str | Path,
+    *,
+    init: Init | None,
+    resume: bool = False,
+    overwrite: bool = False,
+    record: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Trains by DPO, from the captioner `init`, on the pairs that `cfg.dpo.pairs` or the manifest has; its arguments,
+    its result and what it raises are those of `sft`."""
+    out = path_of(out)
+    with bars(not quiet and hosts.first()) as track:
+        options, bar = RunOptions(record=record), track("DPO")
+        stages.dpo(cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=bar)
     return out
 
 

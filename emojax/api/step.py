@@ -128,7 +128,7 @@ class Step:
             params = adapters.begin(pretrained.initial(cfg, like), cfg, self.mesh)
         else:
             params = initial.begin(init, cfg, self.mesh)
-        self._policy, rest = freeze.split_grpo(params, cfg.grpo)
+        self._policy, rest = freeze.split_policy(params, cfg.grpo)
         held = params if cfg.grpo.keeps_reference else rest
         self._frozen = Frozen(
             encoders=freeze.kept(drop_encoders(held.encoders, cfg), cfg),

@@ -36,7 +36,7 @@ def synth(out: Path, clips: int = 1200, speakers: int = 24, seed: int = 0, proce
 
 
 def plan(
-    program: Literal["sft", "grpo", "caption"] = "grpo",
+    program: Literal["sft", "grpo", "dpo", "caption"] = "grpo",
     config: str = "demo",
     set_: Set = (),
     topology: str | None = None,
@@ -53,8 +53,8 @@ def plan(
         topology: of a pod, such as v5e:4x4, or 2xv5e:4x4 for two slices; needs the extra `tpu`.
         memory: GiB of a device that it may use, instead of all that it has.
         no_propose: where it does not fit, do not look for a micro-batch, remat policy and mesh that do.
-        save: file for the compiled programs, which `sft`, `grpo` and `train` use by --executable; the programs of the
-            other stage that it has already are kept.
+        save: file for the compiled programs, which a run of the stage uses by --executable; those of other
+            stages that it has already are kept.
         as_json: print JSON.
     """
     from emojax.planning import topology as pods

@@ -1,4 +1,4 @@
-"""demo, sft, grpo, train: from a configuration to a run directory."""
+"""demo, sft, grpo, dpo, train: from a configuration to a run directory."""
 
 import json
 import shlex
@@ -183,12 +183,42 @@ def grpo(run: Flags, init: str | None = None, until: int | None = None) -> None:
     with listening():
         cfg = _configuration(run, f"grpo --until {until}", init)
         options, out = run_options(run, began, until), run.out or Path("runs", cfg.name, "grpo")
-        if init is None and hosts.first() and not (out / "start").exists():
-            print("no --init: Emo-GRPO begins with random weights, not with a cold start", file=sys.stderr)
+        _tell_of_no_init(init, out, "Emo-GRPO")
         with bars(hosts.first()) as track:
             bar = track("Emo-GRPO")
             stages.grpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
     _tell(grpo=out)
+
+
+def dpo(run: Flags, init: str | None = None, until: int | None = None) -> None:
+    """Train by DPO, from pairs of captions: those of `dpo.pairs`, a file or a run of Emo-GRPO, or of the manifest.
+
+    Args:
+        init: captioner to begin with, whose configuration it has without --config, and the reference policy: run
+            directory, exported one or hub id; without it pretrained and random weights.
+        until: step after which this session ends, complete; --resume goes on.
+    """
+    began = time.time()
+    from emojax.api.progress import bars
+    from emojax.parallel import hosts
+    from emojax.training import stages
+    from emojax.training.stop import listening
+
+    with listening():
+        cfg = _configuration(run, f"dpo --until {until}", init)
+        options, out = run_options(run, began, until), run.out or Path("runs", cfg.name, "dpo")
+        _tell_of_no_init(init, out, "DPO")
+        with bars(hosts.first()) as track:
+            bar = track("DPO")
+            stages.dpo(cfg, out, init=init, resume=run.resume, overwrite=run.overwrite, options=options, progress=bar)
+    _tell(dpo=out)
+
+
+def _tell_of_no_init(init: str | None, out: Path, stage: str) -> None:
+    from emojax.parallel import hosts
+
+    if init is None and hosts.first() and not (out / "start").exists():
+        print(f"no --init: {stage} begins with random weights, not with a cold start", file=sys.stderr)
 
 
 def train(run: Flags, init: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from emojax.config.concepts import Concept
 from emojax.config.decoders import BartConfig, Gpt2Config, LlamaConfig, RopeScaling
+from emojax.config.dpo import Dpo
 from emojax.config.encoders import (
     Activation,
     BertConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "Corpus",
     "Data",
     "DecoderConfig",
+    "Dpo",
     "FeatureFilesConfig",
     "FrameEncoderConfig",
     "Gpt2Config",

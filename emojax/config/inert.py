@@ -107,6 +107,22 @@ INERT = (
     ),
     *_of_optimizer("sft"),
     *_of_optimizer("grpo"),
+    Inert(
+        ("dpo.label_smoothing",),
+        lambda cfg: cfg.dpo.loss != "robust",
+        "a dpo.loss other than robust, which takes no pair to be the wrong way round",
+    ),
+    Inert(
+        ("dpo.text_prior",),
+        lambda cfg: cfg.dpo.loss == "ipo",
+        "dpo.loss=ipo, which regresses log-ratios a token and has no reward",
+    ),
+    Inert(
+        ("dpo.margin",),
+        lambda cfg: not cfg.dpo.pairs,
+        "dpo.pairs empty: pairs of the manifest have no rewards",
+    ),
+    *_of_optimizer("dpo"),
 )
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from emojax.config.dpo import Dpo
 from emojax.config.families import (
     AudioConfig,
     DecoderConfig,
@@ -127,6 +128,7 @@ class Config:
     reward: Reward = field(default_factory=Reward)
     sft: Sft = field(default_factory=Sft)
     grpo: Grpo = field(default_factory=Grpo)
+    dpo: Dpo = field(default_factory=Dpo)
     lora: Lora = field(default_factory=Lora)
     mesh: Mesh = field(default_factory=Mesh)
 
@@ -143,7 +145,7 @@ class Config:
         require(self.eval_clips > 0, f"eval_clips wants a positive number, got {self.eval_clips}")
         for name in ("checkpoint_minutes", "keep_best", "eval_every", "patience"):
             require(getattr(self, name) >= 0, f"{name} wants a number from 0 up, got {getattr(self, name)}")
-        for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
+        for name, stage in (("sft", self.sft), ("grpo", self.grpo), ("dpo", self.dpo)):
             require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")
         sft = self.sft
         require(

@@ -39,6 +39,7 @@ class Batching:
     start: int = 0  # the number of the first batch
     rows: Sequence[int] | np.ndarray | None = None  # of each global batch, ascending; None: all
     hiding: Hiding = Hiding()
+    drawn: bool = True  # a clip's targets are drawn of its captions; else they are the first of them
 
 
 def training_batches(
@@ -55,8 +56,8 @@ def training_batches(
     """Batches `batching.start`, and so on without end.
 
     Of a clip's captions `data.targets` are drawn as targets, by (seed, i, clip), of those that hold of what is not
-    hidden of it; of a clip without captions none, and it teaches what its label says. A label holds of the whole clip:
-    what is learnt from captions of a part has none.
+    hidden of it, or, where `batching` does not draw, its first ones are taken; of a clip without captions none, and it
+    teaches what its label says. A label holds of the whole clip: what is learnt from captions of a part has none.
 
     A clip that cannot be decoded is replaced by the next one of its length bucket and logged once, unless
     `data.strict`. Workers start at the call, not at the first batch. Close the iterator to stop them.
@@ -80,7 +81,7 @@ def training_batches(
     room = data.cache_gb * 2**30 / max(data.workers, 1)
     reader = Reader(tuple(clips), tokenizer, data, batching.caption_tokens, batching.end_token, room, features)
     here = np.arange(batching.batch) if batching.rows is None else np.asarray(batching.rows)
-    make = partial(_training_batch, reader, order, here, batching.hiding)
+    make = partial(_training_batch, reader, order, here, batching)
     drawn = prefetch(make, range(batching.start, _ENDLESS), data.workers)
 
     def batches() -> Generator[Batch, None, None]:
@@ -129,7 +130,7 @@ def _tell_of_long(count: int, name: str, seconds: float, data: Data) -> None:
         )
 
 
-def _training_batch(reader: Reader, order: Order, rows: np.ndarray, hiding: Hiding, i: int) -> Part:
+def _training_batch(reader: Reader, order: Order, rows: np.ndarray, batching: Batching, i: int) -> Part:
     bucket, wanted = clips_in(order, i)
     members = order.members[bucket]
     found, errors = [], []
@@ -144,7 +145,9 @@ def _training_batch(reader: Reader, order: Order, rows: np.ndarray, hiding: Hidi
         else:
             raise MediaError(errors[-1].path, f"{errors[-1].why}; nor can any other clip of its length be decoded")
 
-    views = [_drawn(view(reader.clips[row], decoded, hiding, order.seed, i), order.seed, i) for row, decoded in found]
+    views = [view(reader.clips[row], decoded, batching.hiding, order.seed, i) for row, decoded in found]
+    if batching.drawn:
+        views = [_drawn(view, order.seed, i) for view in views]
     return Part(
         collate(reader, views, order.seconds[bucket]),
         np.array([row for row, _ in found]),

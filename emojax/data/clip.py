@@ -36,6 +36,8 @@ class Clip:
     valence: float | None = None  # these three on the scale of their source
     arousal: float | None = None
     dominance: float | None = None
+    chosen: str | None = None  # a caption that is better than the rejected ones: a pair that DPO learns from
+    rejected: tuple[str, ...] = ()
     captions_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by language, `captions` among them
     source: str | None = None  # the dataset that it is of
 

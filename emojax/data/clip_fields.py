@@ -196,6 +196,15 @@ def _caption(name: str, value: Any, wrong: list[str]) -> tuple[str, ...]:
     return _listed(name, [value], wrong, "a string")
 
 
+def _chosen(name: str, value: Any, wrong: list[str]) -> str | None:
+    return next(iter(_caption(name, value, wrong)), None)
+
+
+def _rejected(name: str, value: Any, wrong: list[str]) -> tuple[str, ...]:
+    """One, or a list of them."""
+    return _listed(name, value, wrong) if isinstance(value, list) else _caption(name, value, wrong)
+
+
 def _listed(name: str, captions: Any, wrong: list[str], wanted: str = "a list of strings") -> tuple[str, ...]:
     """The strings of a list of captions."""
     if not isinstance(captions, list):
@@ -231,6 +240,8 @@ _READERS: dict[str, Callable[[str, Any, list[str]], Any]] = {
     **dict.fromkeys(("emotion", "speaker", "split", "language", "source"), _word),
     "caption": _caption,
     "captions": _listed,
+    "chosen": _chosen,
+    "rejected": _rejected,
     "captions_of": _by_stream,
     "captions_in": _lists,
     "attributes": _attributes,

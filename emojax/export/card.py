@@ -23,7 +23,7 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
     """Markdown with the front matter that the Hugging Face hub reads.
 
     Args:
-      stage: "sft" or "grpo", what the captioner was trained by last.
+      stage: "sft", "grpo" or "dpo", what the captioner was trained by last.
       report: of the run (`report.json`), where it was evaluated.
       licence: an identifier such as "apache-2.0"; empty: the card says that none is named.
     """
@@ -32,7 +32,7 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
     ids = [source for source in sources.values() if not is_path(source)]
     front = ["library_name: emojax", "pipeline_tag: video-text-to-text", f"license: {licence or 'other'}"]
     front += ["base_model:", *(f"- {name}" for name in ids)] if ids else []
-    front += ["tags:", "- emotion-captioning", "- jax", "- grpo" if stage == "grpo" else "- sft"]
+    front += ["tags:", "- emotion-captioning", "- jax", f"- {stage}"]
     rows = _rows(report or {})
     lines = ["---", *front, "---", "", f"# {cfg.name}: an emotion captioner", ""]
     lines += [_what(cfg, stage), "", "```", "emojax caption --model DIRECTORY CLIP.mp4", "```", ""]
@@ -69,7 +69,7 @@ def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _what(cfg: Config, stage: str) -> str:
-    how = "a supervised cold start" + (", then Emo-GRPO" if stage == "grpo" else "")
+    how = "a supervised cold start" + {"grpo": ", then Emo-GRPO", "dpo": ", then DPO"}.get(stage, "")
     reads = [name for name, part in (("speech", cfg.model.audio), ("face video", cfg.model.video)) if part]
     return (
         f"From {', '.join([*reads, 'transcript'])} to a sentence that describes the emotion; trained by {how} with "

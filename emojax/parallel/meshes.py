@@ -19,7 +19,7 @@ from jax.experimental import mesh_utils
 from emojax.config import Config, ConfigError, LlamaConfig
 from emojax.parallel import chips
 
-Stage = Literal["sft", "grpo"]
+Stage = Literal["sft", "grpo", "dpo"]
 
 STATE_SHARE = 0.6  # of a device's memory that the state may take; the rest is for activations, caches and logits
 
@@ -39,7 +39,7 @@ def choose(cfg: Config, devices: Sequence[Any], stage: Stage | None, held: Calla
     """The shape of the mesh.
 
     Args:
-      stage: whose batch is divided; None: those of both.
+      stage: whose batch is divided; None: those of the cold start and Emo-GRPO.
       held: bytes of state on a device under a shape; None: they are not looked at. Where no shape's state fits, the
         shape with the least of it is taken, and the compiler says by how much it is too much.
     Raises:
@@ -128,8 +128,8 @@ def _misfits(cfg: Config, shape: Sizes, stage: Stage | None) -> list[str]:
 
 def _uncut_batch(cfg: Config, shape: Sizes, stage: Stage) -> str | None:
     """Clips are sharded over data and fsdp, or over data alone and their samples over fsdp (RULES in sharding.py)."""
-    of = cfg.sft if stage == "sft" else cfg.grpo
-    names = ("batch", "micro_batch") if stage == "sft" else ("batch", "micro_batch", "mini_batch", "rollout_batch")
+    of, names = getattr(cfg, stage), ("batch", "micro_batch")
+    names += ("mini_batch", "rollout_batch") if stage == "grpo" else ()
     clips, name = min((getattr(of, name), name) for name in names if getattr(of, name))
     samples = cfg.grpo.group if stage == "grpo" else 1
     parts = shape.data if samples % shape.fsdp == 0 else shape.data * shape.fsdp

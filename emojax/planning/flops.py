@@ -221,6 +221,17 @@ def grpo_phases(cfg: Config, static: RewardStatic | None, seconds: float) -> dic
     }
 
 
+def dpo_flops(cfg: Config, seconds: float) -> float:
+    """Media once; the captions of each pair scored by both policies, without media where the text prior counts, and
+    learnt from."""
+    p, t, m = _prefix(cfg), cfg.caption_tokens, cfg.dpo.captions
+    read, maps = prefix(cfg, p) + m * caption(cfg, t, p, t / 2), _maps(cfg, p, m * t)
+    scored = m * head(cfg, t)
+    update = _learnt(cfg, "decoder", read, maps) + (3 + _whole(cfg)) * scored
+    forward = read + _share(cfg, "decoder") * maps + scored
+    return cfg.dpo.batch * (_media(cfg, seconds) + update + (1 + (cfg.dpo.text_prior > 0)) * forward)
+
+
 def caption_step(cfg: Config, static: RewardStatic, seconds: float, clips: int) -> float:
     """Adapters are merged."""
     return sum(caption_phases(cfg, static, seconds, clips).values())

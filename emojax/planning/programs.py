@@ -19,7 +19,7 @@ from emojax.planning import flops
 from emojax.planning.proposals import ProgramName
 from emojax.rewards import sentence
 from emojax.training import aot
-from emojax.training.program import Program, grpo_program, sft_program
+from emojax.training.program import Program, dpo_program, grpo_program, sft_program
 from emojax.training.stage_mesh import stage_mesh
 from emojax.types import Tree
 
@@ -60,12 +60,14 @@ def make_mesh(cfg: Config, program: ProgramName, devices: Sequence[Any]) -> jax.
 
 
 def lower(cfg: Config, program: ProgramName, devices: Sequence[Any], judge: Judge | None) -> PlannedProgram:
-    """Raises ConfigError where no mesh divides the configuration. The cold start has no judge."""
+    """Raises ConfigError where no mesh divides the configuration. The cold start and DPO have no judge."""
     mesh = make_mesh(cfg, program, devices)
     seconds = cfg.data.audio_seconds[-1]
     if program == "sft":
         operations = {"step": flops.sft_flops(cfg, seconds)}
         return _training(sft_program(cfg, mesh), operations, cfg.sft.batch, 0)
+    if program == "dpo":
+        return _training(dpo_program(cfg, mesh), {"step": flops.dpo_flops(cfg, seconds)}, cfg.dpo.batch, 0)
     assert judge is not None, "the programs that write captions have one"
     if program == "caption":
         rows = mesh.shape["data"] * mesh.shape["fsdp"]

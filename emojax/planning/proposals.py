@@ -14,7 +14,7 @@ from typing import Literal
 from emojax.config import Config, ConfigError, Mesh
 from emojax.parallel.meshes import divisors
 
-ProgramName = Literal["sft", "grpo", "caption"]
+ProgramName = Literal["sft", "grpo", "dpo", "caption"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def settings(cfg: Config, other: Config) -> tuple[str, ...]:
     fields = [
         ("sft.micro_batch", cfg.sft.micro_batch, other.sft.micro_batch),
         ("grpo.micro_batch", cfg.grpo.micro_batch, other.grpo.micro_batch),
+        ("dpo.micro_batch", cfg.dpo.micro_batch, other.dpo.micro_batch),
         ("model.remat", cfg.model.remat, other.model.remat),
         *((f"mesh.{f.name}", getattr(cfg.mesh, f.name), getattr(other.mesh, f.name)) for f in dataclasses.fields(Mesh)),
     ]
@@ -115,8 +116,8 @@ def _micro_batches(cfg: Config, program: ProgramName) -> list[Config]:
     """Divisors of an update's batch that are not above what is asked for; the whole of it is 0."""
     if program == "caption":
         return [cfg]
-    stage = cfg.sft if program == "sft" else cfg.grpo
-    whole = stage.batch if program == "sft" else cfg.grpo.mini_batch or stage.batch
+    stage = getattr(cfg, program)
+    whole = (cfg.grpo.mini_batch if program == "grpo" else 0) or stage.batch
     sizes = [n for n in divisors(whole) if n <= (stage.micro_batch or whole)]
     return [
         dataclasses.replace(cfg, **{program: dataclasses.replace(stage, micro_batch=0 if n == whole else n)})

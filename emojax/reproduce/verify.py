@@ -27,7 +27,7 @@ class Verdict:
 
 def stages_of(run: Path) -> list[Path]:
     """The run, or of `emojax train` its stages. Raises RunError where there is no run."""
-    if stage_of(run) in ("sft", "grpo"):
+    if stage_of(run) in ("sft", "grpo", "dpo"):
         return [run]
     found = [run / stage for stage in ("sft", "grpo") if (run / stage / "run.json").exists()]
     if not found:
@@ -60,7 +60,8 @@ def verify(
     if stage == "sft":
         stages.sft(cfg, work, resume=True, options=options, progress=progress)
     else:
-        stages.grpo(cfg, work, init=None, resume=True, options=options, progress=progress)
+        train = stages.dpo if stage == "dpo" else stages.grpo
+        train(cfg, work, init=None, resume=True, options=options, progress=progress)
     if not recorded:
         return _by_metrics(stage, logged, _logged(work, steps))
     found = compare(records.read(run / FOLDER), records.read(work / FOLDER))
@@ -80,7 +81,7 @@ def _lay_out(run: Path, work: Path, stage: str, config: str) -> None:
     about = {"stage": stage} | ({"init": init} if (init := init_of(run)) else {})
     if stage == "sft" and init and not path_of(init).exists():
         raise RunError(f"{run} began with {init}, which is not here: its weights are not in the run; put it there")
-    if stage == "grpo" and not (run / "start").exists():
+    if stage != "sft" and not (run / "start").exists():
         raise RunError(f"{run} lacks `start`, the captioner that it began with; get the whole run")
     work.mkdir(parents=True, exist_ok=True)
     write_atomically(work / "config.json", config)

@@ -86,9 +86,10 @@ def check_features(cfg: Config, stage: str | None = None) -> FeatureFolder | Non
     _refuse(folder, extractors(cfg, wanted))
     if stage is not None:
         declared = adapters.declare(cfg)
-        split = freeze.split(declared, cfg.sft.freeze) if stage == "sft" else freeze.split_grpo(declared, cfg.grpo)
+        of, what = getattr(cfg, stage), {"sft": "the cold start", "grpo": "Emo-GRPO", "dpo": "DPO"}[stage]
+        split = freeze.split(declared, of.freeze) if stage == "sft" else freeze.split_policy(declared, of)
         trained = captioner.over(split[0], jax.tree.map(lambda _: None, declared))
-        what, freezes = ("the cold start", "sft.freeze") if stage == "sft" else ("Emo-GRPO", "grpo.freeze")
+        freezes = f"{stage}.freeze"
         for stream in wanted:
             leaves = jax.tree_util.tree_leaves_with_path(getattr(trained.encoders, stream))
             paths = [param.dotted(at) for at, _ in leaves]

@@ -1,4 +1,4 @@
-"""What a stage trains: everything it could, in Emo-GRPO what its `train` names, but for what its `freeze`
+"""What a stage trains: everything it could, in Emo-GRPO and DPO what its `train` names, but for what its `freeze`
 names; and how the rest is kept.
 
 A part of the captioner that has adapters trains them and nothing else.
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from emojax import param
-from emojax.config import Config, ConfigError, Grpo
+from emojax.config import Config, ConfigError, Dpo, Grpo
 from emojax.decoder.captioner import Params
 from emojax.errors import nearest
 from emojax.nn.adapter import Adapted
@@ -56,9 +56,10 @@ def split(tree: Tree, patterns: tuple[str, ...], only: tuple[str, ...] | None = 
     return trained, frozen
 
 
-def split_grpo(tree: Params, grpo: Grpo) -> tuple[Tree, Params]:
-    """(what Emo-GRPO trains, the rest of the captioner). The first is of the decoder, where it trains nothing else."""
-    trained, rest = split(tree, grpo.freeze, grpo.train)
+def split_policy(tree: Params, stage: Grpo | Dpo) -> tuple[Tree, Params]:
+    """(what Emo-GRPO or DPO trains, the rest of the captioner). The first is of the decoder, where it trains nothing
+    else."""
+    trained, rest = split(tree, stage.freeze, stage.train)
     return trained if jax.tree.leaves(trained.encoders) else trained.decoder, rest
 
 

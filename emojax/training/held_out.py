@@ -25,7 +25,6 @@ from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import label_shares
 from emojax.decoder.captioner import Params, matmul_precision, over, sample
 from emojax.parallel import sharding
-from emojax.param import merge
 from emojax.storage import parse_json
 from emojax.training import checkpoint
 from emojax.training.features import feature_source
@@ -89,10 +88,7 @@ def held_out_sums(
     static: rewards.RewardStatic,
 ) -> dict[str, Any]:
     """A batch, greedily and sampled: (sum, count) of each metric, and the tokens that were written, bool[V]."""
-    if isinstance(frozen, Frozen):
-        captioner = over(params, Params(frozen.encoders, frozen.reference))
-    else:
-        captioner = merge(params, frozen)
+    captioner = over(params, Params(frozen.encoders, frozen.reference) if isinstance(frozen, Frozen) else frozen)
     out: dict[str, Any] = {}
     for how, sampling in (("greedy", None), ("sampled", cfg.grpo.sampling)):
         with matmul_precision(cfg):

@@ -98,7 +98,7 @@ def run_captioner(run: Path, cfg: Config, mesh: jax.sharding.Mesh, which: str = 
     if stage_of(run) == "sft":
         learnt, rest = freeze.split(abstract, theirs.sft.freeze)
     else:
-        learnt, rest = freeze.split_grpo(abstract, theirs.grpo)[0], abstract
+        learnt, rest = freeze.split_policy(abstract, getattr(theirs, stage_of(run)))[0], abstract
     params = checkpoint.restore_params(run, learnt, which)
     start = checkpoint.restore_tree(run / "start", rest) if jax.tree.leaves(rest) else rest
     if stage_of(run) == "sft":

@@ -1,4 +1,4 @@
-"""A stage's work as one record, made when the stage begins: what both stages check and read before they differ."""
+"""A stage's work as one record, made when the stage begins: what all stages check and read before they differ."""
 
 import dataclasses
 import logging
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emojax.config import Config, ConfigError
+from emojax.config import Config, ConfigError, Data
 from emojax.corpus import source
 from emojax.data.clips import Clip
 from emojax.data.feature_files import FeatureFolder
 from emojax.data.features import MEDIA, FeatureSource
+from emojax.data.pairs import paired
 from emojax.data.text import train_tokenizer
 from emojax.decoder import pretrained
 from emojax.encoders import media
@@ -23,7 +24,7 @@ from emojax.storage import path_of, write_atomically
 from emojax.training import executable, initial, trace
 from emojax.training.features import check_features, feature_source
 from emojax.training.initial import Init
-from emojax.training.program import stage_steps
+from emojax.training.program import stage_data, stage_steps
 from emojax.training.run import RunOptions, init_of, open_run, stepped
 from emojax.training.run_files import reads, require_apart
 
@@ -45,7 +46,7 @@ class Job:
     out: Path  # the run directory
     options: RunOptions = RunOptions()
     progress: Progress = silent
-    clips: Sequence[Clip] = ()  # of the training split, those that teach
+    clips: Sequence[Clip] = ()  # of the training split, those that teach; of DPO one a pair
     tokenizer: "Tokenizer | None" = None  # of the decoder; None: no clip is read
     features: FeatureSource = MEDIA  # what is read of them instead of media
     folder: FeatureFolder | None = None  # that `data.features` names
@@ -64,7 +65,11 @@ class Job:
     @property
     def batch(self) -> int:
         """Clips of a global batch."""
-        return self.cfg.sft.batch if self.stage == "sft" else self.cfg.grpo.rolled
+        return self.cfg.grpo.rolled if self.stage == "grpo" else getattr(self.cfg, self.stage).batch
+
+    @property
+    def data(self) -> Data:
+        return stage_data(self.cfg, self.stage)
 
 
 def begin(
@@ -113,7 +118,9 @@ def begin(
 
 def teaching(clips: Sequence[Clip], cfg: Config, stage: Stage) -> list[Clip]:
     """The clips that a stage learns from: those with captions, and for the cold start those with media and a label that
-    one of its losses names, too. Raises ConfigError where none has a caption."""
+    one of its losses names, too; for DPO one a pair. Raises ConfigError where none has a caption, and as `paired`."""
+    if stage == "dpo":
+        return paired(clips, cfg.dpo)
     captioned = sum(bool(clip.captions) for clip in clips)
     if not captioned:
         raise ConfigError("no training clip has a caption; training needs `captions` in the manifest")

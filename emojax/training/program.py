@@ -1,4 +1,4 @@
-"""The two training programs: the jitted step with its shardings pinned, and the shapes of its arguments.
+"""The training programs: the jitted step with its shardings pinned, and the shapes of its arguments.
 
 The loop runs it and `emojax plan` compiles it from the same shapes, so what was planned is what runs.
 """
@@ -7,18 +7,20 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from emojax import param, rewards
-from emojax.config import Config, ConfigError
+from emojax.config import Config, ConfigError, Data
+from emojax.decoder.captioner import Params
 from emojax.encoders import features, media
 from emojax.encoders.features import drop_encoders
 from emojax.parallel import sharding
 from emojax.training import adapters, controls, freeze
+from emojax.training.dpo import dpo_step
 from emojax.training.grpo import Frozen, grpo_step
 from emojax.training.optim import make_optimizer
 from emojax.training.roll_out import RewardFunction
@@ -99,13 +101,7 @@ def custom_grpo_program(
     `reward` are its arrays, `references` the shapes of its references.
     """
     declared = adapters.declare(cfg)
-    trained, rest = freeze.split_grpo(declared, cfg.grpo)
-    if cfg.lora.targets and not jax.tree.leaves(adapters.of(trained)):
-        raise ConfigError(
-            f"lora.targets={cfg.lora.targets} name no linear map of what Emo-GRPO trains, grpo.train={cfg.grpo.train}: "
-            "all of its weights would be trained. Name maps of these parts too, train those with adapters, or give "
-            "Emo-GRPO no targets (adapters of its cold start then become part of the weights)"
-        )
+    trained, rest = _policy(declared, cfg, "grpo")
     held = declared if cfg.grpo.keeps_reference else rest
     optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates_a_step, trained)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
@@ -117,6 +113,37 @@ def custom_grpo_program(
     )
     begin = functools.partial(controls.begin, optimizer=optimizer, grpo=cfg.grpo)
     return _program(_Made(step, begin, score, optimizer), mesh, trained, frozen, batches)
+
+
+def dpo_program(cfg: Config, mesh: jax.sharding.Mesh) -> Program:
+    """DPO, whose reference policy is the captioner that it began with."""
+    declared = adapters.declare(cfg)
+    trained, _ = _policy(declared, cfg, "dpo")
+    optimizer = make_optimizer(cfg.dpo.optimizer, stage_steps(cfg, "dpo"), trained)
+    step = functools.partial(dpo_step, cfg=cfg, optimizer=optimizer)
+    reference = dataclasses.replace(declared, encoders=drop_encoders(declared.encoders, cfg))
+    frozen = freeze.kept(abstract_weights(reference, mesh), cfg)
+    batches = abstract_batches(dataclasses.replace(cfg, data=stage_data(cfg, "dpo")), cfg.dpo.batch)
+    made = _Made(step, functools.partial(controls.begin, optimizer=optimizer), None, optimizer)
+    return _program(made, mesh, trained, frozen, batches)
+
+
+def _policy(declared: Params, cfg: Config, stage: Literal["grpo", "dpo"]) -> tuple[Tree, Params]:
+    """`freeze.split_policy`. Raises ConfigError where it would train whole weights although adapters are asked for."""
+    of, name = (cfg.grpo, "Emo-GRPO") if stage == "grpo" else (cfg.dpo, "DPO")
+    trained, rest = freeze.split_policy(declared, of)
+    if cfg.lora.targets and not jax.tree.leaves(adapters.of(trained)):
+        raise ConfigError(
+            f"lora.targets={cfg.lora.targets} name no linear map of what {name} trains, {stage}.train={of.train}: all "
+            "of its weights would be trained. Name maps of these parts too, train those with adapters, or give "
+            f"{name} no targets (adapters of its cold start then become part of the weights)"
+        )
+    return trained, rest
+
+
+def stage_data(cfg: Config, stage: str) -> Data:
+    """What a stage's batches are made by: those of DPO have the captions of pairs."""
+    return dataclasses.replace(cfg.data, targets=cfg.dpo.captions) if stage == "dpo" else cfg.data
 
 
 def stage_steps(cfg: Config, stage: str) -> int:

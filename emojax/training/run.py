@@ -4,7 +4,7 @@ config.json       the whole configuration             metrics.jsonl    a line a 
 run.json          the stage, and of each session its   samples.jsonl    captions of some steps
                   provenance (provenance.py)
 tokenizer.json    the decoder's tokenizer             tensorboard/     the same metrics
-start/            the captioner Emo-GRPO began with   checkpoints/     complete training states
+start/            the captioner Emo-GRPO or DPO began with  checkpoints/     complete training states
 record/           what --record keeps of each step
 
 Of several processes the first one makes it and writes all of it but `start/` and `checkpoints/`, which all write; so it
@@ -191,7 +191,7 @@ def stage_of(run: Path) -> str:
 def trained(run: Path) -> Path:
     """The stage whose captioner a run stands for: of `emojax train` and `emojax demo` the last one begun."""
     run = storage.path_of(run)
-    if stage_of(run) in ("sft", "grpo"):
+    if stage_of(run) in ("sft", "grpo", "dpo"):
         return run
     stages = [run / name for name in ("grpo", "sft") if (run / name / "run.json").exists()]
     if not stages:

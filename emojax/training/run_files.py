@@ -81,7 +81,7 @@ def reads(cfg: Config) -> dict[str, str]:
     """What a configuration reads, by the name of its field: the manifest, features, weights that are no hub's."""
     model = cfg.model
     parts = {"model.audio": model.audio, "model.video": model.video, "model.decoder": model.decoder}
-    files = {"data.manifest": cfg.data.manifest, "data.features": cfg.data.features}
+    files = {"data.manifest": cfg.data.manifest, "data.features": cfg.data.features, "dpo.pairs": cfg.dpo.pairs}
     files |= {f"{name}.weights": part.weights for name, part in parts.items() if part}
     files |= {f"{name}.path": part.path for name, part in parts.items() if isinstance(part, FeatureFilesConfig)}
     return {name: path for name, path in (files | {"reward.model": cfg.reward.model}).items() if Path(path).exists()}

@@ -40,7 +40,14 @@ def bytes_held(cfg: Config, stage: Stage, sizes: Sizes) -> float:
             + held(declared.decoder, working)
             + held(encoders, working)
         )
-    trained, rest = freeze.split_grpo(declared, cfg.grpo)
+    if stage == "dpo":
+        trained, _ = freeze.split_policy(declared, cfg.dpo)
+        return (
+            held(trained, MASTER + MOMENTS[cfg.dpo.optimizer.kind] + GRADIENT)
+            + held((encoders, declared.decoder), _FROZEN[cfg.frozen_precision])
+            + held((declared.decoder, declared.decoder, encoders), working)  # of both policies
+        )
+    trained, rest = freeze.split_policy(declared, cfg.grpo)
     held_whole = declared if cfg.grpo.keeps_reference else rest
     encoders, reference = drop_encoders(held_whole.encoders, cfg), held_whole.decoder
     moving = MASTER if cfg.grpo.reference_every else 0

@@ -1,4 +1,4 @@
-"""The two stages from a configuration to a finished run directory: the cold start, then Emo-GRPO."""
+"""The stages from a configuration to a finished run directory: the cold start, then Emo-GRPO, or DPO from pairs."""
 
 import dataclasses
 import os
@@ -30,7 +30,7 @@ from emojax.training.grpo import Frozen
 from emojax.training.initial import Init
 from emojax.training.job import Job, Progress, begin, silent
 from emojax.training.loop import train
-from emojax.training.program import Program, abstract_weights, grpo_program, new_state, sft_program
+from emojax.training.program import Program, abstract_weights, dpo_program, grpo_program, new_state, sft_program
 from emojax.training.run import RunOptions
 from emojax.training.stage_mesh import stage_mesh
 from emojax.training.stop import listening
@@ -106,7 +106,7 @@ def grpo(
         _agree(program, "grpo")
         start = _start(cfg, out, job.init, program)
         check_weights(job.folder, start.encoders, cfg)
-        learnt, rest = freeze.split_grpo(start, cfg.grpo)
+        learnt, rest = freeze.split_policy(start, cfg.grpo)
         held = start if cfg.grpo.keeps_reference else rest
         frozen = Frozen(
             encoders=_kept(drop_encoders(held.encoders, cfg), program.frozen.encoders, cfg),
@@ -118,6 +118,35 @@ def grpo(
             state = new_state(program, learnt)
         del start, learnt, rest, held
         _run(job, program, state, frozen, judge)
+
+
+@listening()
+def dpo(
+    cfg: Config,
+    out: Path,
+    *,
+    init: Init | None,
+    resume: bool = False,
+    overwrite: bool = False,
+    options: RunOptions = RunOptions(),
+    progress: Progress = silent,
+) -> None:
+    """DPO from a captioner, which is its reference policy, as `sft` begins with one; raises as it does.
+
+    Where adapters are trained both policies share the weights beside them.
+    """
+    with lock.run(out):
+        job = begin("dpo", cfg, out, init=init, resume=resume, overwrite=overwrite, options=options, progress=progress)
+        cfg = job.cfg
+        program = dpo_program(cfg, stage_mesh(cfg, "dpo"))
+        _agree(program, "dpo")
+        start = _start(cfg, out, job.init, program)
+        check_weights(job.folder, start.encoders, cfg)
+        state = checkpoint.restore(out, program.state)
+        if state is None:
+            state = new_state(program, freeze.split_policy(start, cfg.dpo)[0])
+        start = dataclasses.replace(start, encoders=drop_encoders(start.encoders, cfg))
+        _run(job, program, state, _kept(start, program.frozen, cfg))
 
 
 def judged(
@@ -174,6 +203,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
         hiding=Hiding(cfg.sft.stream_dropout, cfg.sft.media_dropout, cfg.sft.transcript_dropout)
         if job.stage == "sft"
         else Hiding(),
+        drawn=job.stage != "dpo",
     )
     references = None
     if judge is not None:
@@ -182,7 +212,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
     batches = training_batches(
         job.clips,
         job.tokenizer,
-        cfg.data,
+        job.data,
         batching,
         emotions=label_shares(job.clips, cfg.reward.concepts),
         attributes=attributes,
@@ -196,7 +226,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
 
 
 def _start(cfg: Config, out: Path, init: Init | None, program: Program) -> captioner.Params:
-    """The captioner that Emo-GRPO begins with, kept in the run: its encoders and the reference policy."""
+    """The captioner that Emo-GRPO or DPO begins with, kept in the run: its encoders and the reference policy."""
     abstract = abstract_weights(adapters.declare(cfg), program.mesh)
     path = out / "start"
     if not checkpoint.has_tree(path):

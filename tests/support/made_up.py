@@ -35,7 +35,14 @@ from emojax.text.normalize import Normalization
 from emojax.text.trie import build_trie
 from emojax.training import freeze
 from emojax.training.grpo import Frozen
-from emojax.training.program import Program, custom_grpo_program, grpo_program, sft_program
+from emojax.training.program import (
+    Program,
+    custom_grpo_program,
+    dpo_program,
+    grpo_program,
+    sft_program,
+    stage_data,
+)
 from emojax.types import Array, Batch, Metrics, References, Text, TrainState, Tree
 
 ATTRIBUTES = (  # two and three values
@@ -212,16 +219,30 @@ def grpo(cfg: Config, devices: int = 1, shipped_reward: bool = False) -> Program
     return custom_grpo_program(cfg, mesh, values(cfg), score, refs)
 
 
+@functools.cache
+def dpo(cfg: Config, devices: int = 1) -> Program:
+    return dpo_program(cfg, sharding.make_mesh(cfg, jax.devices()[:devices], "dpo"))
+
+
+def pairs(cfg: Config) -> Batch:
+    """A batch of `dpo_program`: each clip has a chosen caption and a rejected one, some a second."""
+    made = batch(dataclasses.replace(cfg, data=stage_data(cfg, "dpo")), cfg.dpo.batch)
+    tokens = np.random.default_rng(5).integers(2, cfg.caption_tokens + 1, made.caption.shape[:2])
+    tokens[::3, 2:] = 0
+    mask = np.arange(cfg.caption_tokens) < tokens[..., None]
+    return made.replace(caption_mask=mask, references=None, attributes=None)
+
+
 def state(program: Program, cfg: Config, step: int = 0, weights: captioner.Params | None = None) -> TrainState:
     """A state at that step, on the host, so that no program's donation touches it. What it carries of the policy's
     reference is `params` of seed 1."""
     weights = weights or params(cfg)
     trained, _ = freeze.split(weights, cfg.sft.freeze)
     if isinstance(program.frozen, Frozen):
-        trained, _ = freeze.split_grpo(weights, cfg.grpo)
+        trained, _ = freeze.split_policy(weights, cfg.grpo)
     made = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.state)
     if made.reference is not None:
-        made = made.replace(reference=freeze.split_grpo(params(cfg, 1), cfg.grpo)[0])
+        made = made.replace(reference=freeze.split_policy(params(cfg, 1), cfg.grpo)[0])
     controls = made.controls and {name: np.float32(getattr(cfg.grpo, name)) for name in made.controls}
     return made.replace(step=np.int32(step), params=trained, controls=controls)
 
