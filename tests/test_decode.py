@@ -1,5 +1,7 @@
 """Decoding a token at a time with a cache equals reading the whole caption at once; padding changes nothing."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from emojax import param
 from emojax.config import LlamaConfig, Sampling
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
-from emojax.decoder.sample import noise, rollout
+from emojax.decoder.logits import sharpened
+from emojax.decoder.sample import Drawing, noise, rollout
 from emojax.training.tokens import Read, Rule, token_scores
 from emojax.types import Prefix
 from support import made_up
@@ -44,11 +47,28 @@ def test_log_probabilities_of_the_sampler_equal_those_of_the_update(cfg: LlamaCo
     p, pre = weights(cfg), prefix(cfg)
     cache = lm.prefill(p, pre, cfg)
     clip = jnp.arange(3, dtype=jnp.uint32)
-    out = rollout(p, cache, pre.mask, noise(jax.random.key(2), clip, 5), length=11, sampling=sampling, sizes=cfg)
+    out = rollout(p, cache, pre.mask, noise(jax.random.key(2), clip, 5), length=11, how=Drawing(sampling), sizes=cfg)
     hidden = lm.suffix(p, cache, pre.mask, shifted(out.ids, 1), cfg)
     again = token_scores(Read(hidden, lm.head(p)), out.ids, out.mask, Rule(cfg.vocab, sampling))
     assert out.mask.any(), "nothing was sampled"
     np.testing.assert_allclose(np.where(out.mask, again.logp, 0), out.logp, atol=2e-5)
+
+
+def test_a_temperature_of_the_program_is_that_of_a_configuration() -> None:
+    """Whatever else restricts tokens: captions are the same, and so are their scores."""
+    cfg, cold = SIZES[1], CASES[1][1]
+    warm, (p, pre) = dataclasses.replace(cold, temperature=1.4), (weights(cfg), prefix(cfg))
+    cache, keys = lm.prefill(p, pre, cfg), noise(jax.random.key(2), jnp.arange(3, dtype=jnp.uint32), 5)
+    sharpness = jnp.float32(warm.temperature / cold.temperature)
+    wanted, found = (
+        rollout(p, cache, pre.mask, keys, length=8, how=how, sizes=cfg)
+        for how in (Drawing(cold), Drawing(warm, sharpness=sharpness))
+    )
+    np.testing.assert_array_equal(found.ids, wanted.ids)
+    np.testing.assert_allclose(found.logp, wanted.logp, atol=2e-5)
+    hidden = sharpened(lm.suffix(p, cache, pre.mask, shifted(found.ids, 1), cfg), sharpness)
+    again = token_scores(Read(hidden, lm.head(p)), found.ids, found.mask, Rule(cfg.vocab, warm))
+    np.testing.assert_allclose(np.where(found.mask, again.logp, 0), wanted.logp, atol=2e-5)
 
 
 @pytest.mark.parametrize("cfg", SIZES, ids=str)
@@ -89,7 +109,7 @@ def test_a_greedy_caption_beside_sampled_ones_is_the_most_probable_tokens_and_ch
     p, pre = weights(cfg), prefix(cfg)
     cache, clip = lm.prefill(p, pre, cfg), jnp.zeros(3, jnp.uint32)
     alone, out = (
-        rollout(p, cache, pre.mask, keys, length=9, sampling=sampling, sizes=cfg, greedy=greedy)
+        rollout(p, cache, pre.mask, keys, length=9, how=Drawing(sampling, greedy), sizes=cfg)
         for greedy, keys in ((False, noise(jax.random.key(0), clip, 2)), (True, noise(jax.random.key(0), clip, 3)))
     )
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[:, :2]), (alone.ids, alone.mask), (out.ids, out.mask))

@@ -16,7 +16,7 @@ from emojax.config import BartConfig, DecoderConfig, Gpt2Config, LlamaConfig, Sa
 from emojax.decoder import lm
 from emojax.decoder.captioner import shifted
 from emojax.decoder.logits import logits
-from emojax.decoder.sample import noise, rollout
+from emojax.decoder.sample import Drawing, noise, rollout
 from emojax.hub import weights
 from emojax.training.tokens import Read, Rule, token_scores
 from emojax.types import Array, Prefix
@@ -49,7 +49,7 @@ def read(p: lm.Lm, prefix: Prefix, ids: Array, cfg: DecoderConfig, remat: bool =
 def write(p: lm.Lm, prefix: Prefix, length: int, sampling: Sampling | None, cfg: DecoderConfig, group: int):
     cache, clip = lm.prefill(p, prefix, cfg), jnp.arange(len(prefix.mask), dtype=jnp.uint32)
     keys = noise(jax.random.key(0), clip, group)
-    return rollout(p, cache, prefix.mask, keys, length=length, sampling=sampling, sizes=cfg)
+    return rollout(p, cache, prefix.mask, keys, length=length, how=Drawing(sampling), sizes=cfg)
 
 
 def theirs(model, prefix: Prefix, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

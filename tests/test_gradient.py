@@ -229,9 +229,9 @@ def test_off_policy(
         keep = optax.GradientTransformation(
             lambda _: (nothing, nothing, nothing), lambda grads, kept, _: (move, (*kept[1:], grads))
         )
-        before = look_back(captioner, reference, rolled, cfg)
-        rows = Rows(rolled.batch, rolled.streams, rolled.samples, advantages(rolled.reward, cfg.grpo), before)
         weights = Weights(jnp.float32(cfg.grpo.beta), jnp.float32(0))
+        before = look_back(captioner, reference, rolled, weights, cfg)
+        rows = Rows(rolled.batch, rolled.streams, rolled.samples, advantages(rolled.reward, cfg.grpo), before)
         zero = jnp.zeros((), jnp.int32)
         state = TrainState(zero, captioner.decoder, keep.init(captioner.decoder), zero)
         state, _, metrics = updates(state, reference, rows, weights, cfg, keep)

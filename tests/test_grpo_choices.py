@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax.config import Config, Mesh, Optimizer, Sampling
+from emojax.config import Config, Mesh, Optimizer, Reward, Sampling
 from emojax.planning.hlo import host_traffic
 from emojax.training import checkpoint
 from emojax.training.controls import GAIN, MOST
@@ -17,7 +17,7 @@ from emojax.training.roll_out import Rolled, keep
 from emojax.types import Metrics, TrainState
 from support import made_up
 
-CFG = made_up.config()
+CFG = made_up.config(reward=Reward(attributes=made_up.ATTRIBUTES, parts=("worth", "overlap*0.5..4.3")))
 WHOLE = made_up.with_grpo(
     CFG,
     batch=4,
@@ -38,6 +38,7 @@ WHOLE = made_up.with_grpo(
     reference_share=0.25,
     entropy_weight=0.05,
     entropy_target=9.0,
+    temperature_last=1.66,
     sampling=Sampling(temperature=0.9, top_p=0.95, repetition_penalty=1.3),
     optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.0, epsilon=1e-6, schedule="wsd"),
 )
@@ -98,6 +99,17 @@ def test_a_step_says_what_it_did() -> None:
     assert metrics["flat_learnt"] <= metrics["flat_groups"]
     assert metrics["samples"].ids.shape[:2] == (4, 4)
     assert metrics["ratio"] != 1
+
+
+def test_temperature_and_weights_of_the_reward_move_evenly_over_the_steps() -> None:
+    """In one program, compiled once for all steps."""
+    for n, (_, metrics) in enumerate(steps(FULL)[1:]):
+        np.testing.assert_allclose(metrics["temperature"], 0.9 + 0.04 * n, rtol=1e-6)
+        np.testing.assert_allclose(metrics["weight_overlap"], 0.5 + 0.2 * n, rtol=1e-6)
+        samples = metrics["samples"]
+        wanted = samples.parts["worth"] + (0.5 + 0.2 * n) * samples.parts["overlap"]
+        np.testing.assert_allclose(samples.reward, wanted, atol=1e-5)
+        assert metrics["logp_gap"] < 1e-4, "tokens are scored at the temperature that they were drawn at"
 
 
 def test_weights_follow_their_targets_and_the_reference_the_policy() -> None:

@@ -20,6 +20,7 @@ REFUSED = {  # a value of what does nothing, and what it does nothing beside, wh
     "grpo.reference_share": ("0.5", ""),
     "grpo.entropy_target": ("1", ""),
     "grpo.deviation": ("sample", "grpo.scale=none"),
+    "grpo.temperature_last": ("1.0", ""),
     "dpo.label_smoothing": ("0.1", ""),
     "dpo.text_prior": ("0.2", "dpo.loss=ipo"),
     "dpo.margin": ("0.1", ""),

@@ -12,7 +12,9 @@ import pytest
 from emojax.config import Grpo
 from emojax.training.advantages import advantages
 from emojax.training.controls import Weights
+from emojax.training.grpo import compared
 from emojax.training.objective import BY_CAPTION, caption_ratio, objective
+from emojax.training.roll_out import Rolled
 from emojax.training.token_weights import kept, token_weights
 from emojax.training.tokens import TokenScores
 from emojax.training.updates import Before, Rows, weigh
@@ -120,6 +122,29 @@ def test_advantages(baseline: str, scale: str, deviation: str) -> None:
     np.testing.assert_allclose(found, by_the_book(reward, greedy, cfg), rtol=1e-5, atol=1e-5)
     centred = [0, 1, 2, 4] if baseline != "greedy" else []
     np.testing.assert_allclose(np.asarray(found)[centred].sum(-1), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("clamp", [0.0, 0.3])
+@pytest.mark.parametrize("kl", KLS)
+def test_a_divergence_in_the_reward_is_its_sum_over_a_caption(kl: str, clamp: float) -> None:
+    """It is taken off before captions are compared, so it is scaled as the reward is."""
+    cfg = dataclasses.replace(PLAIN, kl=kl, kl_in="reward", kl_clamp=clamp)  # pyright: ignore[reportArgumentType]
+    reward = CASE.advantage.copy()
+    reward[0, 0] = np.nan
+    wanted = reward.copy()
+    for b, g in np.ndindex(*reward.shape):
+        wanted[b, g] -= 0.7 * sum(float(by_hand.kl(VARIED, (b, g, t), CASE, cfg)) for t in range(CASE.length[b, g]))
+    single = {name: jnp.asarray(x, jnp.float32) for name, x in VARIED.items()}
+    reference = jnp.asarray(CASE.reference, jnp.float32)
+    told = TokenScores(single["logp"], single["entropy"], reference, single["divergence"])
+    samples, scored = Rollout(MASK, MASK, single["logp"], MASK[..., 0]), jnp.asarray(reward, jnp.float32)
+    rolled = Rolled(None, None, samples, scored, {}, scored, None)
+    found = compared(rolled, Before(told, None), jnp.float32(0.7), cfg)  # a weight that a controller has moved
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert np.nanmax(np.abs(wanted - reward)) > 0.1
+    advantage = advantages(found, cfg)
+    np.testing.assert_allclose(advantage, by_the_book(wanted, np.zeros(len(wanted)), cfg), rtol=1e-4, atol=1e-5)
+    assert compared(rolled, Before(told, None), jnp.float32(0.7), dataclasses.replace(cfg, kl_in="loss")) is scored
 
 
 # --- means ---

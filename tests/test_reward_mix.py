@@ -30,6 +30,19 @@ def test_the_reward_is_the_weighted_sum() -> None:
     np.testing.assert_allclose(mixed("a*0.5", "b*0", "c*-2"), wanted, atol=1e-6)
 
 
+def test_a_weight_may_move_with_the_steps() -> None:
+    """In the sum, and in that of parts by their own deviation; without a word of how far, it is the last one."""
+    about = read_all(("a*0.5..1.5", "b*0..1", "c*2"))
+    for progress, (a, b) in {0.0: (0.5, 0.0), 0.25: (0.75, 0.25), 1.0: (1.5, 1.0)}.items():
+        wanted = a * PARTS["a"] + b * PARTS["b"] + 2 * PARTS["c"]
+        np.testing.assert_allclose(combine(PARTS, about, progress), wanted, atol=1e-6)
+        fixed = read_all((f"a*{a}", f"b*{b}", "c*2"))
+        np.testing.assert_allclose(standardized(PARTS, about, progress=progress), standardized(PARTS, fixed), atol=1e-6)
+    np.testing.assert_array_equal(combine(PARTS, about), combine(PARTS, about, 1.0))
+    with pytest.raises(ConfigError, match=r"the weight wants a number, got 'x'"):
+        read_all(("a*1..x",))
+
+
 def test_a_gate_lets_a_part_through_where_another_is_above_its_bound() -> None:
     wanted = PARTS["a"] + np.where(PARTS["b"] > 0.25, PARTS["c"], 0)
     np.testing.assert_allclose(mixed("a", "c(if=b>0.25)", "b*0"), wanted, atol=1e-6)

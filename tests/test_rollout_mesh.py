@@ -10,7 +10,7 @@ import pytest
 
 from emojax.config import Mesh, Sampling
 from emojax.decoder import lm, sample
-from emojax.decoder.sample import noise, rollout
+from emojax.decoder.sample import Drawing, noise, rollout
 from emojax.parallel import sharding
 from emojax.types import KVCache, Rollout
 from support import made_up
@@ -27,7 +27,8 @@ def cache(clips: int) -> KVCache:
 def captions(p: lm.Lm, cache: KVCache, key: jax.Array) -> Rollout:
     clips = cache.k.shape[1]
     keys = noise(key, jnp.arange(clips, dtype=jnp.uint32), 4)
-    return rollout(p, cache, jnp.ones((clips, 3), bool), keys, length=9, sampling=Sampling(temperature=4.0), sizes=LM)
+    how = Drawing(Sampling(temperature=4.0))
+    return rollout(p, cache, jnp.ones((clips, 3), bool), keys, length=9, how=how, sizes=LM)
 
 
 def test_how_often_the_end_is_asked_for_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,9 +126,9 @@ def name_of(reward: Reward) -> str:
     >>> name_of(Reward())
     'all-MiniLM-L6-v2, 0.5 emotion + 0.5 sentence'
     """
-    paid = [part for part in read_all(reward.parts) if part.weight]
+    paid = [part for part in read_all(reward.parts) if part.final]
     model = f"{Path(reward.model).name}, " if {"emotion", "sentence"} & {part.file for part in paid} else ""
-    return model + " + ".join(f"{part.weight:g} {part.name}" for part in paid)
+    return model + " + ".join(f"{part.final:g} {part.name}" for part in paid)
 
 
 def settings_config(captions: Path) -> Config | None:

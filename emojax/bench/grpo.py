@@ -162,9 +162,10 @@ def _phases(cfg: Config, program: Any, state: Any, frozen: Any, batch: Any) -> d
     import jax
 
     from emojax.decoder.captioner import Params, sample
+    from emojax.decoder.sample import Drawing
 
     grpo = cfg.grpo
-    rollout = jax.jit(functools.partial(sample, cfg=cfg, group=grpo.group, sampling=grpo.sampling))
+    rollout = jax.jit(functools.partial(sample, cfg=cfg, group=grpo.group, how=Drawing(grpo.sampling)))
     captioner = Params(frozen.encoders, state.params)
     _, samples = rollout(captioner, batch, jax.random.key(0))
     score = jax.jit(program.score)

@@ -23,6 +23,7 @@ from emojax.captioning.decoding import Decoding
 from emojax.captioning.ordered import in_order, repeated
 from emojax.config import Config, ConfigError, Sampling
 from emojax.decoder import captioner
+from emojax.decoder.sample import Drawing
 from emojax.parallel import sharding
 from emojax.training.features import feature_source
 from emojax.types import Array, Batch
@@ -62,7 +63,7 @@ def caption_step(
 ) -> Captions:
     """Captions of a batch and where they lie among the emotions, in one program; `sampling` None is greedy."""
     with captioner.matmul_precision(cfg):
-        _, out = captioner.sample(params, batch, key, cfg, group=samples, sampling=sampling)
+        _, out = captioner.sample(params, batch, key, cfg, group=samples, how=Drawing(sampling))
         emotions = None
         if reward is not None and static is not None:
             emotions = rewards.coordinates(reward, static, out.ids, out.mask)

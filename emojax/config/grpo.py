@@ -71,13 +71,15 @@ class Grpo:
     entropy_target: float = 0.0  # nats a token that the weight is steered to; 0: it is fixed
 
     sampling: Sampling = field(default_factory=Sampling)
+    temperature_last: float = 0.0  # that `sampling.temperature` moves to, evenly over the steps; 0: it stays
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=1e-4, weight_decay=0.0))
 
     def __post_init__(self) -> None:
         require(self.group > 1, f"grpo.group wants at least 2 samples a clip to compare, got {self.group}")
         for name in ("updates", "oversample"):
             require(getattr(self, name) > 0, f"grpo.{name} wants a positive number, got {getattr(self, name)}")
-        for name in ("beta", "clip_high", "kl_clamp", "kl_target", "entropy_weight", "entropy_target"):
+        weights = ("beta", "kl_clamp", "kl_target", "entropy_weight", "entropy_target")
+        for name in (*weights, "clip_high", "temperature_last"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"grpo.{name} wants 0 or more, got {value}")
         require(0 <= self.clip_low <= 1, f"grpo.clip_low wants a number in [0, 1], got {self.clip_low}")

@@ -96,6 +96,11 @@ INERT = (
         "grpo.scale=none: advantages are divided by no deviation",
     ),
     Inert(
+        ("grpo.temperature_last",),
+        lambda cfg: cfg.grpo.temperature_last == cfg.grpo.sampling.temperature,
+        "grpo.sampling.temperature the same: it would not move",
+    ),
+    Inert(
         ("data.frame_resize", "data.frame_filter"),
         lambda cfg: cfg.model.video is None,
         "model.video=none: no frame is read",

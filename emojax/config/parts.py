@@ -1,8 +1,9 @@
 """The parts of a reward as they are written: `emotion*0.8`, `sentence(pool=max)*0.2`, `own.py:plain(if=facts>0.5)*0.3`.
 
-A name, options in brackets, a weight after a star (1 without it). Two options are every part's: `as=NAME`, what it is
-called in the log, and `if=OTHER>BOUND`, a gate: the part counts only in captions whose part OTHER is above BOUND.
-What else a part can be told is written in its own file (`emojax/rewards/parts`).
+A name, options in brackets, a weight after a star (1 without it), or two, `emotion*0.2..0.8`: it moves from the one to
+the other, evenly over the steps of Emo-GRPO. Two options are every part's: `as=NAME`, what it is called in the log, and
+`if=OTHER>BOUND`, a gate: the part counts only in captions whose part OTHER is above BOUND. What else a part can be told
+is written in its own file (`emojax/rewards/parts`).
 """
 
 import math
@@ -28,6 +29,16 @@ class Part:
     weight: float
     gate: Gate | None
     options: tuple[tuple[str, str], ...]
+    last: float | None = None  # that the weight moves to; None: it stays
+
+    @property
+    def final(self) -> float:
+        """The weight at the end."""
+        return self.weight if self.last is None else self.last
+
+    @property
+    def paid(self) -> bool:
+        return bool(self.weight or self.last)
 
 
 def split(text: str) -> tuple[str, ...]:
@@ -40,8 +51,11 @@ def split(text: str) -> tuple[str, ...]:
 
 def read(text: str) -> Part:
     """
-    >>> read("sentence(pool=max, if=facts>0)*0.2")
-    Part(file='sentence', name='sentence', weight=0.2, gate=Gate(other='facts', above=0.0), options=(('pool', 'max'),))
+    >>> part = read("sentence(pool=max, if=facts>0)*0.2..0.8")
+    >>> part.file, part.gate, part.options
+    ('sentence', Gate(other='facts', above=0.0), (('pool', 'max'),))
+    >>> part.weight, part.last
+    (0.2, 0.8)
 
     Raises:
       ConfigError: it is written otherwise.
@@ -61,8 +75,16 @@ def read(text: str) -> Part:
     name = options.pop("as", found["name"].rsplit(":", 1)[-1])
     require(name.isidentifier(), f"reward.parts {text!r}: as={name!r} is no name; use letters, digits and _")
     gate = options.pop("if", None)
-    weight = _number(found["weight"] or "1", f"reward.parts {text!r}: the weight")
-    return Part(found["name"], name, weight, _gate(gate, text) if gate else None, tuple(options.items()))
+    first, moves, last = (found["weight"] or "1").partition("..")
+    what = f"reward.parts {text!r}: the weight"
+    return Part(
+        found["name"],
+        name,
+        _number(first, what),
+        _gate(gate, text) if gate else None,
+        tuple(options.items()),
+        _number(last, what) if moves else None,
+    )
 
 
 def _gate(written: str, text: str) -> Gate:
@@ -92,5 +114,5 @@ def read_all(written: tuple[str, ...]) -> tuple[Part, ...]:
             f"reward.parts: the gate of {part.name} wants another part, one of {sorted(set(names) - {part.name})}, "
             f"got {part.gate and part.gate.other!r}",
         )
-    require(any(part.weight for part in parts), f"reward.parts wants a part whose weight is not 0, got {list(written)}")
+    require(any(part.paid for part in parts), f"reward.parts wants a part whose weight is not 0, got {list(written)}")
     return parts

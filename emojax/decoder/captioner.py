@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from emojax import param
-from emojax.config import Config, Sampling
+from emojax.config import Config
 from emojax.decoder import lm
-from emojax.decoder.sample import noise, rollout
+from emojax.decoder.sample import Drawing, noise, rollout
 from emojax.encoders import media
 from emojax.nn.adapter import Adapted, effective, is_weight
 from emojax.nn.quantize import Quantized
@@ -87,26 +87,21 @@ def sample(
     cfg: Config,
     *,
     group: int,
-    sampling: Sampling | None,
-    greedy: bool = False,
+    how: Drawing,
 ) -> tuple[Prefix, Rollout]:
-    """The media streams of the clips [B P D], and `group` captions of each.
+    """The media streams of the clips [B P D], and `group` captions of each; with `how.greedy` one more, the last.
 
     Args:
       params: as they are kept; they are cast here.
       key: of the run and the step; clip, sample and position are folded in.
-      sampling: None takes the most probable token.
-      greedy: one more caption, the last, of the most probable tokens.
     """
     p = cast(params, cfg)
     streams = media.encode(p.encoders, batch, cfg, compute_dtype(cfg))
     prefix = prompt(p.decoder, streams, batch, cfg)
     sizes = cfg.model.decoder
     cache = lm.prefill(p.decoder, prefix, sizes)
-    keys = noise(key, batch.clip_id, group + greedy)
-    return streams, rollout(
-        p.decoder, cache, prefix.mask, keys, length=cfg.caption_tokens, sampling=sampling, sizes=sizes, greedy=greedy
-    )
+    keys = noise(key, batch.clip_id, group + how.greedy)
+    return streams, rollout(p.decoder, cache, prefix.mask, keys, length=cfg.caption_tokens, how=how, sizes=sizes)
 
 
 def prompt(decoder: lm.Lm, streams: Prefix, batch: Batch, cfg: Config) -> Prefix:

@@ -21,6 +21,12 @@ def logits(hidden: Array, head: Array, vocab: int) -> Array:
     return y if vocab == head.shape[0] else jnp.where(jnp.arange(head.shape[0]) < vocab, y, NEVER)
 
 
+def sharpened(hidden: Array, sharpness: Array | None) -> Array:
+    """Hidden states whose logits are those of `hidden` times `sharpness`, f32[]; None: the same. A temperature that is
+    a number of the program, where `Sampling` has a constant."""
+    return hidden if sharpness is None else (hidden.astype(jnp.float32) * sharpness).astype(hidden.dtype)
+
+
 def earlier(ids: Array) -> Array:
     """Tokens of a caption before each of its positions, i32[... T T] of i32[... T]; -1 where there is none."""
     t = jnp.arange(ids.shape[-1])

@@ -12,11 +12,22 @@ from flax import struct
 
 from emojax.config import DecoderConfig, Sampling
 from emojax.decoder import lm
-from emojax.decoder.logits import logits, penalty, restrict
+from emojax.decoder.logits import logits, penalty, restrict, sharpened
 from emojax.parallel.sharding import constrain, gathered
 from emojax.types import Array, KVCache, Rollout
 
 TOKENS = 4  # between two looks at whether every caption has ended, for which all devices wait for each other
+
+
+@struct.dataclass
+class Drawing:
+    """How tokens are chosen."""
+
+    # None: the most probable one (logp is then that of the untempered distribution)
+    sampling: Sampling | None = struct.field(pytree_node=False)
+    # the last caption of each clip takes the most probable tokens, whatever the others do
+    greedy: bool = struct.field(pytree_node=False, default=False)
+    sharpness: Array | None = None  # f32[] that logits are multiplied by before `sampling.temperature`; None: 1
 
 
 @struct.dataclass
@@ -45,19 +56,16 @@ def rollout(
     keys: Array,
     *,
     length: int,
-    sampling: Sampling | None,
+    how: Drawing,
     sizes: DecoderConfig,
-    greedy: bool = False,
 ) -> Rollout:
     """Captions of at most `length` tokens, a key each.
 
     Args:
       cache: of the prefixes, [L B P K H].
       keys: [B G], the names of the samples in the noise (`noise`).
-      sampling: None takes the most probable token (logp is then that of the untempered distribution).
-      greedy: so does the last caption of each clip, whatever the others do.
     """
-    b, group = keys.shape
+    (b, group), sampling = keys.shape, how.sampling
     p = gathered(lm.declare(sizes), p)
     keys = constrain(keys, "B G")
     cache = lm.heads_first(cache)
@@ -70,14 +78,14 @@ def rollout(
 
     def one_token(c: _Carry) -> _Carry:
         hidden, own = lm.extend(p, cache, c.own, prefix_mask, c.last, c.t, sizes)
-        scores = logits(hidden, lm.head(p), sizes.vocab)
+        scores = logits(sharpened(hidden, how.sharpness), lm.head(p), sizes.vocab)
         if sampling is None:
             token, logp = likeliest(scores)
         else:
             uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
             before = jnp.where(jnp.arange(length) < c.t, c.ids, -1)
             token, logp = draw(restrict(scores * penalty(scores, before, sampling), sampling), uniform)
-        if greedy:
+        if how.greedy:
             last = jnp.arange(group) == group - 1
             token, logp = jax.tree.map(
                 lambda best, drawn: jnp.where(last, best, drawn), likeliest(scores), (token, logp)

@@ -9,12 +9,15 @@ from emojax.config.parts import Part
 from emojax.types import Array
 
 
-def combine(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
+def combine(parts: Mapping[str, Array], about: Sequence[Part], progress: Array | float = 1.0) -> Array:
     """The reward f32[B G] of its parts, f32[B G] each, by name.
 
     A part that is NaN for all captions of a clip does not apply to it, and counts 0; one that is NaN for some of them
     makes these NaN, "not scorable", and so is a clip to which no part with a weight applies. A part with a gate counts
     0 in captions whose other part is not above its bound.
+
+    Args:
+      progress: how much of the run is over, 0 to 1, for weights that move; without it they are the last ones.
 
     >>> from emojax.config.parts import read
     >>> parts = {"facts": jnp.array([[1.0, 0.0]]), "sentence": jnp.array([[0.5, 0.5]])}
@@ -22,14 +25,16 @@ def combine(parts: Mapping[str, Array], about: Sequence[Part]) -> Array:
     [[1.25, 0.0]]
     """
     total, applies = 0.0, False
-    for part, score in paid(parts, about):
+    for weight, score in paid(parts, about, progress):
         here = ~jnp.isnan(score).all(-1, keepdims=True)
-        total += part.weight * jnp.where(here, score, 0)
+        total += weight * jnp.where(here, score, 0)
         applies |= here
     return jnp.where(applies, total, jnp.nan)
 
 
-def standardized(parts: Mapping[str, Array], about: Sequence[Part], sample: bool = False) -> Array:
+def standardized(
+    parts: Mapping[str, Array], about: Sequence[Part], sample: bool = False, progress: Array | float = 1.0
+) -> Array:
     """`combine` with each part centred and divided by its deviation within the clip's captions first, so that no part
     drowns another by its scale (GDPO, arXiv 2601.05242): f32[B G], to be compared and not to be logged.
 
@@ -37,11 +42,12 @@ def standardized(parts: Mapping[str, Array], about: Sequence[Part], sample: bool
 
     Args:
       sample: deviations as `centred` has them.
+      progress: as of `combine`.
     """
     total, applies = 0.0, False
-    for part, score in paid(parts, about):
+    for weight, score in paid(parts, about, progress):
         apart, deviation = centred(score, sample)
-        total += part.weight * jnp.where(deviation < SAME, 0, apart / (deviation + DELTA))
+        total += weight * jnp.where(deviation < SAME, 0, apart / (deviation + DELTA))
         applies |= jnp.isfinite(score)
     return jnp.where(applies, total, jnp.nan)
 
@@ -63,8 +69,20 @@ def centred(score: Array, sample: bool) -> tuple[Array, Array]:
     return apart, jnp.sqrt(jnp.square(apart).sum(-1, keepdims=True) / jnp.maximum(n - int(sample), 1))
 
 
-def paid(parts: Mapping[str, Array], about: Sequence[Part]) -> list[tuple[Part, Array]]:
-    """The parts that have a weight, their gates applied."""
+def weight_of(part: Part, progress: Array | float) -> Array | float:
+    """Its weight when so much of the run is over, 0 to 1.
+
+    >>> from emojax.config.parts import read
+    >>> [weight_of(read(written), 0.25) for written in ("facts*0.5", "facts*0.5..1.5")]
+    [0.5, 0.75]
+    """
+    return part.weight if part.last is None else part.weight + (part.last - part.weight) * progress
+
+
+def paid(
+    parts: Mapping[str, Array], about: Sequence[Part], progress: Array | float
+) -> list[tuple[Array | float, Array]]:
+    """Weights of the parts that have one, and their scores, gates applied."""
     if absent := [part.name for part in about if part.name not in parts]:
         raise ConfigError(f"reward.parts: {', '.join(absent)} are no parts of this reward, which has {sorted(parts)}")
     found = []
@@ -72,6 +90,6 @@ def paid(parts: Mapping[str, Array], about: Sequence[Part]) -> list[tuple[Part, 
         score = parts[part.name]
         if part.gate is not None:
             score = jnp.where(parts[part.gate.other] > part.gate.above, score, jnp.where(jnp.isnan(score), score, 0))
-        if part.weight:
-            found.append((part, score))
+        if part.paid:
+            found.append((weight_of(part, progress), score))
     return found

@@ -17,7 +17,7 @@ LEAST = 0.5  # share of the words; seven emotions by chance give a seventh
 
 def check(read: Reader) -> None:
     """Raises ConfigError where a paid part `emotion` tells no emotions apart."""
-    paid = [part.part for part in read.parts if part.part.file == "emotion" and part.part.weight]
+    paid = [part.part for part in read.parts if part.part.file == "emotion" and part.part.paid]
     if not paid or read.weights is None or len(read.reward.concepts) < 2:
         return
     reward = read.reward

@@ -1,5 +1,5 @@
 """What a step of Emo-GRPO carries besides weights and optimizer: weights of the loss that follow a target, and a
-reference policy that follows the policy."""
+reference policy that follows the policy; and what moves with the steps: the temperature, weights of the reward."""
 
 import dataclasses
 
@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from emojax.config import Grpo
+from emojax.config import Config, Grpo
+from emojax.config.parts import Part, read_all
+from emojax.rewards.combine import weight_of
 from emojax.types import Array, Metrics, TrainState, Tree
 
 GAIN, MOST = 0.1, 0.2  # of the controller (arXiv 1909.08593, §2.2): at most 2 % a step
@@ -16,10 +18,12 @@ GAIN, MOST = 0.1, 0.2  # of the controller (arXiv 1909.08593, §2.2): at most 2 
 
 @struct.dataclass
 class Weights:
-    """Of the divergence, and of the entropy, f32[]."""
+    """Of the divergence, and of the entropy, f32[]; and what moves with the steps."""
 
     beta: Array
     entropy: Array
+    progress: Array | float = 1.0  # how much of the run is over, 0 to 1, where anything moves with it
+    sharpness: Array | None = None  # what logits are multiplied by before `sampling.temperature`; None: nothing moves
 
 
 def begin(params: Tree, optimizer: optax.GradientTransformation, grpo: Grpo | None = None) -> TrainState:
@@ -42,10 +46,31 @@ def begin(params: Tree, optimizer: optax.GradientTransformation, grpo: Grpo | No
     )
 
 
-def weights(state: TrainState, grpo: Grpo) -> Weights:
-    there = state.controls or {}
+def weights(state: TrainState, cfg: Config) -> Weights:
+    there, grpo = state.controls or {}, cfg.grpo
     beta, entropy = there.get("beta", grpo.beta), there.get("entropy_weight", grpo.entropy_weight)
-    return Weights(jnp.float32(beta), jnp.float32(entropy))
+    found = Weights(jnp.float32(beta), jnp.float32(entropy))
+    if not (grpo.temperature_last or moving(cfg)):
+        return found
+    progress = jnp.minimum(state.step.astype(jnp.float32) / max(cfg.steps - 1, 1), 1)
+    sharpness = grpo.sampling.temperature / _temperature(grpo, progress) if grpo.temperature_last else None
+    return dataclasses.replace(found, progress=progress, sharpness=sharpness)
+
+
+def _temperature(grpo: Grpo, progress: Array | float) -> Array | float:
+    first = grpo.sampling.temperature
+    return first + (grpo.temperature_last - first) * progress
+
+
+def moving(cfg: Config) -> list[Part]:
+    """Parts of the reward whose weight moves."""
+    return [part for part in read_all(cfg.reward.parts) if part.last is not None]
+
+
+def moved(weights: Weights, cfg: Config) -> Metrics:
+    """What moves with the steps, as it is in this one: temperature, weight_NAME."""
+    told: Metrics = {f"weight_{part.name}": weight_of(part, weights.progress) for part in moving(cfg)}
+    return told | ({"temperature": _temperature(cfg.grpo, weights.progress)} if cfg.grpo.temperature_last else {})
 
 
 def carried(state: TrainState, metrics: Metrics, grpo: Grpo) -> tuple[TrainState, Metrics]:

@@ -63,13 +63,13 @@ def grpo_step(
     grpo = cfg.grpo
     with matmul_precision(cfg):
         reference = over(state.reference, Params(frozen.encoders, frozen.reference))
-        policy, weights = over(state.params, reference), controls.weights(state, grpo)
+        policy, weights = over(state.params, reference), controls.weights(state, cfg)
         key = jax.random.fold_in(key, state.step)
-        every = roll_out(policy, reward, frozen.reward, batch, key, cfg)
+        every = roll_out(policy, reward, frozen.reward, batch, key, weights, cfg)
         rolled = keep(every, grpo.batch)
         anew = learns_media(state.params)
-        before = look_back(policy, reference, rolled, cfg, anew) if grpo.looks_back else None
-        advantage = advantages(_compared(rolled, before, weights.beta, grpo), grpo, rolled.greedy)
+        before = look_back(policy, reference, rolled, weights, cfg, anew) if grpo.looks_back else None
+        advantage = advantages(compared(rolled, before, weights.beta, grpo), grpo, rolled.greedy)
         rows = Rows(rolled.batch, rolled.streams, rolled.samples, advantage, before)
         state, scores, metrics = updates(state, reference, rows, weights, cfg, optimizer)
         metrics |= policy_metrics(rolled.samples, before.scores if before else scores, scores, advantage, grpo)
@@ -77,11 +77,12 @@ def grpo_step(
         state, held = controls.carried(state, metrics, grpo)
         drawn = rolled.samples
         samples = Samples(rolled.batch.clip_id, drawn.ids, drawn.mask, rolled.reward, rolled.parts, advantage)
-        metrics |= held | {"samples": sharding.constrain(samples)}  # they stay where they are: a log reads one clip
+        metrics |= held | controls.moved(weights, cfg)
+        metrics["samples"] = sharding.constrain(samples)  # they stay where they are: a log reads one clip
         return dataclasses.replace(state, step=state.step + 1), metrics
 
 
-def _compared(rolled: Rolled, before: Before | None, beta: Array, grpo: Grpo) -> Array:
+def compared(rolled: Rolled, before: Before | None, beta: Array, grpo: Grpo) -> Array:
     """Rewards f32[B G] that are compared with each other; less the divergence of the whole caption, if asked."""
     if before is None or not grpo.beta or grpo.kl_in == "loss":
         return rolled.compared

@@ -24,6 +24,7 @@ from emojax.corpus import source
 from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import label_shares
 from emojax.decoder.captioner import Params, matmul_precision, over, sample
+from emojax.decoder.sample import Drawing
 from emojax.parallel import sharding
 from emojax.storage import parse_json
 from emojax.training import checkpoint
@@ -92,7 +93,7 @@ def held_out_sums(
     out: dict[str, Any] = {}
     for how, sampling in (("greedy", None), ("sampled", cfg.grpo.sampling)):
         with matmul_precision(cfg):
-            _, drawn = sample(captioner, batch, key, cfg, group=1, sampling=sampling)
+            _, drawn = sample(captioner, batch, key, cfg, group=1, how=Drawing(sampling))
         with jax.default_matmul_precision("float32"):
             assert batch.references is not None, "clips that are scored have references"
             total, parts = rewards.score(model, static, drawn.ids, drawn.mask, batch.references)

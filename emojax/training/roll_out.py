@@ -11,8 +11,10 @@ from flax import struct
 from emojax.config import Config
 from emojax.config.parts import read_all
 from emojax.decoder.captioner import Params, sample
+from emojax.decoder.sample import Drawing
 from emojax.parallel.sharding import constrain
-from emojax.rewards.combine import centred, standardized
+from emojax.rewards.combine import centred, combine, standardized
+from emojax.training.controls import Weights, moving
 from emojax.training.parts import in_parts
 from emojax.types import Array, Batch, Prefix, Rollout, Tree
 
@@ -37,24 +39,29 @@ class Rolled:
         return centred(self.compared, sample=False)[1][:, 0]
 
 
-def roll_out(captioner: Params, reward: RewardFunction, arrays: Tree, batch: Batch, key: Array, cfg: Config) -> Rolled:
+def roll_out(
+    captioner: Params, reward: RewardFunction, arrays: Tree, batch: Batch, key: Array, weights: Weights, cfg: Config
+) -> Rolled:
     """Samples a group of captions of each clip and scores them, `rollout_batch` clips at once.
 
     Args:
       arrays: of the reward.
       key: of the run and the step.
     """
-    grpo, greedy = cfg.grpo, cfg.grpo.baseline == "greedy"
+    grpo, greedy, about = cfg.grpo, cfg.grpo.baseline == "greedy", read_all(cfg.reward.parts)
 
     def some(batch: Batch) -> Rolled:
-        streams, samples = sample(captioner, batch, key, cfg, group=grpo.group, sampling=grpo.sampling, greedy=greedy)
+        how = Drawing(grpo.sampling, greedy, weights.sharpness)
+        streams, samples = sample(captioner, batch, key, cfg, group=grpo.group, how=how)
         with jax.default_matmul_precision("float32"):  # groups are scaled by deviations as small as rounding
             score, parts = reward(arrays, samples.ids, samples.mask, batch.references)
+            if moving(cfg):
+                score = combine(parts, about, weights.progress)
         best = score[:, -1] if greedy else None
         samples, score, parts = jax.tree.map(lambda x: x[:, : grpo.group], (samples, score, parts))
         compared = score
         if grpo.scale == "parts":
-            compared = standardized(parts, read_all(cfg.reward.parts), grpo.deviation == "sample")
+            compared = standardized(parts, about, grpo.deviation == "sample", weights.progress)
         batch = dataclasses.replace(batch, references=None)
         return Rolled(batch, streams, samples, score, parts, compared, best)
 

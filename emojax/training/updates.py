@@ -11,7 +11,7 @@ from flax import struct
 from emojax.config import Config, Grpo
 from emojax.decoder import lm
 from emojax.decoder.captioner import Params, cast, cast_trained, compute_dtype, learns_media, over, read
-from emojax.decoder.logits import restricts
+from emojax.decoder.logits import restricts, sharpened
 from emojax.encoders import media
 from emojax.training.controls import Weights
 from emojax.training.objective import BY_CAPTION, Given, caption_ratio, objective
@@ -42,7 +42,9 @@ class Rows:
     before: Before | None = None  # where `grpo.looks_back`
 
 
-def look_back(policy: Params, reference: Params, rolled: Rolled, cfg: Config, anew: bool = False) -> Before:
+def look_back(
+    policy: Params, reference: Params, rolled: Rolled, weights: Weights, cfg: Config, anew: bool = False
+) -> Before:
     """Scores of the samples under the policy that drew them and, where there is one, the reference policy,
     `rollout_batch` clips at once.
 
@@ -56,8 +58,8 @@ def look_back(policy: Params, reference: Params, rolled: Rolled, cfg: Config, an
 
     def some(rows: Rolled) -> Before:
         ids = rows.samples.ids
-        hidden = read(own, rows.streams, rows.batch, ids, cfg)
-        there = _reader(other, rows, cfg, anew) if grpo.beta else None
+        hidden = sharpened(read(own, rows.streams, rows.batch, ids, cfg), weights.sharpness)
+        there = _reader(other, rows, cfg, anew, weights.sharpness) if grpo.beta else None
         scores = token_scores(Read(hidden, lm.head(own)), ids, rows.samples.mask, rule, there)
         return Before(scores, hidden if held else None)
 
@@ -81,7 +83,8 @@ def updates(
     """
     grpo = cfg.grpo
     drew = lm.head(cast(over(state.params, reference).decoder, cfg)) if grpo.off_policy else None
-    loss = functools.partial(_loss, fixed=reference, other=cast(reference, cfg), drew=drew, cfg=cfg)
+    other, sharpness = cast(reference, cfg), weights.sharpness
+    loss = functools.partial(_loss, fixed=reference, other=other, drew=drew, sharpness=sharpness, cfg=cfg)
     parts = cut(rows, grpo.batch // grpo.parts)
 
     def one(state: TrainState, at: Array) -> tuple[TrainState, Tree]:
@@ -115,7 +118,14 @@ def weigh(rows: Rows, weights: Weights, grpo: Grpo) -> Given:
 
 
 def _loss(
-    params: Tree, given: tuple[Rows, Given], *, fixed: Params, other: Params, drew: Array | None, cfg: Config
+    params: Tree,
+    given: tuple[Rows, Given],
+    *,
+    fixed: Params,
+    other: Params,
+    drew: Array | None,
+    sharpness: Array | None,
+    cfg: Config,
 ) -> tuple[Array, TokenScores]:
     """The loss of some clips, and their scores.
 
@@ -123,13 +133,14 @@ def _loss(
       fixed: of the policy, what is not trained.
       other: the reference policy, cast.
       drew: head of the policy that drew the samples, cast.
+      sharpness: of `Weights`.
     """
     (rows, about), grpo = given, cfg.grpo
     anew, ids, mask, p = learns_media(params), rows.samples.ids, rows.samples.mask, over(params, fixed)
-    own = _reader(Params(cast(p.encoders, cfg), cast_trained(p.decoder, cfg)), rows, cfg, anew)
+    own = _reader(Params(cast(p.encoders, cfg), cast_trained(p.decoder, cfg)), rows, cfg, anew, sharpness)
     there = drawn_by = None
     if about.pull is not None and about.reference is None:
-        there = _reader(other, rows, cfg, anew)
+        there = _reader(other, rows, cfg, anew, sharpness)
     if rows.before is not None and rows.before.hidden is not None and drew is not None:
         drawn_by = Read(rows.before.hidden, drew)
     vocab, exact = cfg.model.decoder.vocab, there is not None and grpo.kl == "exact"
@@ -143,7 +154,8 @@ def _loss(
     return total, scores if about.reference is None else dataclasses.replace(scores, reference=about.reference)
 
 
-def _reader(p: Params, rows: Rows | Rolled, cfg: Config, anew: bool) -> Read:
+def _reader(p: Params, rows: Rows | Rolled, cfg: Config, anew: bool, sharpness: Array | None) -> Read:
     """What a captioner, cast, makes of the samples: of media that it encodes, or of streams that are there."""
     streams = media.encode(p.encoders, rows.batch, cfg, compute_dtype(cfg)) if anew else rows.streams
-    return Read(read(p.decoder, streams, rows.batch, rows.samples.ids, cfg), lm.head(p.decoder))
+    hidden = read(p.decoder, streams, rows.batch, rows.samples.ids, cfg)
+    return Read(sharpened(hidden, sharpness), lm.head(p.decoder))
