@@ -128,7 +128,6 @@ def test_gradient_and_metrics_are_those_of_the_textbook(step: tuple[TrainState, 
     assert_same_gradient(recovered(state, metrics, WHOLE.dpo.optimizer), grads)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["micro-batches", "eight devices"])
 def test_parts_of_a_batch_and_devices_change_nothing(how: str, step: tuple[TrainState, Metrics, str]) -> None:
     other = dataclasses.replace(WHOLE, dpo=dataclasses.replace(WHOLE.dpo, micro_batch=2))
@@ -140,7 +139,6 @@ def test_parts_of_a_batch_and_devices_change_nothing(how: str, step: tuple[Train
     assert made_up.distance(state.params, step[0].params) < 1e-5
 
 
-@pytest.mark.slow
 def test_pairs_that_are_the_same_to_both_policies_cost_log_two() -> None:
     cfg = dataclasses.replace(WHOLE, dpo=Dpo(batch=8, train=("encoders.*_projector",)))
     program = made_up.dpo(cfg)
@@ -180,7 +178,6 @@ def logged(run: Path) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "step_seconds"} for line in lines]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("adapted", [False, True])
 def test_a_resumed_run_is_the_unbroken_one_and_its_captioner_is_there(adapted: bool, tmp_path: Path) -> None:
     lora = (

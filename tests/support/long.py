@@ -19,6 +19,7 @@ LONG = {
     "test_cli::test_the_benchmark_prints_one_line",
     "test_compile_cache::test_a_program_that_is_kept_is_not_compiled_again",
     "test_corpus::test_seeing_and_hearing_tells_more_than_either",
+    "test_dpo",
     "test_executable",
     "test_freeze::test_emo_grpo_shares_what_is_frozen_with_the_reference_policy",
     "test_freeze::test_the_cold_start_trains_all_but_what_is_named",
