@@ -6,9 +6,9 @@ from typing import Any
 
 from emojax import __version__
 from emojax.config import Config, FeatureFilesConfig
-from emojax.evaluation.report import markdown
+from emojax.evaluation import report
+from emojax.evaluation.report import markdown, rows_of
 from emojax.hub.locate import is_path
-from emojax.storage import read_object
 
 LIMITS = """\
 - It describes how a clip sounds and looks to those who wrote its training captions. That is no fact about what a person
@@ -19,12 +19,12 @@ LIMITS = """\
 - Scores of one test set do not carry over to another, nor between tokenizations."""
 
 
-def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licence: str) -> str:
+def model_card(cfg: Config, stage: str, told: Mapping[str, Any] | None, licence: str) -> str:
     """Markdown with the front matter that the Hugging Face hub reads.
 
     Args:
       stage: "sft" or "grpo", what the captioner was trained by last.
-      report: of the run (`report.json`), where it was evaluated.
+      told: the report of the run (`report.json`), where it was evaluated.
       licence: an identifier such as "apache-2.0"; empty: the card says that none is named.
     """
     parts = {"audio": cfg.model.audio, "video": cfg.model.video, "decoder": cfg.model.decoder}
@@ -33,7 +33,7 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
     front = ["library_name: emojax", "pipeline_tag: video-text-to-text", f"license: {licence or 'other'}"]
     front += ["base_model:", *(f"- {name}" for name in ids)] if ids else []
     front += ["tags:", "- emotion-captioning", "- jax", "- grpo" if stage == "grpo" else "- sft"]
-    rows = _rows(report or {})
+    rows = rows_of(told or {})
     lines = ["---", *front, "---", "", f"# {cfg.name}: an emotion captioner", ""]
     lines += [_what(cfg, stage), "", "```", "emojax caption --model DIRECTORY CLIP.mp4", "```", ""]
     lines += ["## Made of", "", *(f"- {name}: {_part(part)}" for name, part in parts.items()), ""]
@@ -53,19 +53,8 @@ def model_card(cfg: Config, stage: str, report: Mapping[str, Any] | None, licenc
 
 def read_report(run: Path) -> dict[str, Any] | None:
     """The report of a run of `emojax train` or `emojax demo`, or of the one that a stage's directory lies in."""
-    for folder in (run, run.parent):
-        if (path := folder / "report.json").is_file():
-            report = read_object(path)
-            try:
-                markdown(_rows(report))
-            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
-                raise ValueError(f"{path}: no report of an evaluation ({e!r}); take it away, or evaluate again") from e
-            return report
-    return None
-
-
-def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row for name, row in report.items() if isinstance(row, dict) and "bleu1" in row}
+    found = (report.read(folder) for folder in (run, run.parent))
+    return next((one for one in found if one is not None), None)
 
 
 def _what(cfg: Config, stage: str) -> str:
