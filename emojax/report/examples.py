@@ -96,5 +96,5 @@ def _samples(stage: Stage) -> Html:
             if isinstance(one, dict):
                 reward = one.get("reward")
                 shown = f"{reward:.3f}" if isinstance(reward, int | float) else ""
-                rows.append([str(line["step"]), str(one.get("id", "")), shown, str(one.get("caption", ""))])
-    return table(["step", "clip", "reward", "caption"], rows, numbers=False, caption=stage.title)
+                rows.append([f"{line['step']}, {one.get('id', '')}", shown, str(one.get("caption", ""))])
+    return table(["step, clip", "reward", "caption"], rows, numbers=False, caption=stage.title)

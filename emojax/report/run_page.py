@@ -22,8 +22,9 @@ def page_of(run: Run) -> str:
     title = f"{name}: {run.path.name}" if isinstance(name, str) else run.path.name
     return page.whole(
         title,
-        element("p", f"Run `{run.path}`: {run.state}."),
+        element("p", element("code", str(run.path)), f": {run.state}."),
         scores.table_of_scores(run),
+        _without_clips(run),
         learning.learning(run),
         scores.facts(run),
         plane.plane(run),
@@ -33,11 +34,11 @@ def page_of(run: Run) -> str:
         examples.samples(run),
         about.seconds(run),
         about.made_with(run),
-        _without_scores(run),
     )
 
 
-def _without_scores(run: Run) -> Html:
+def _without_clips(run: Run) -> Html:
     if not run.rows or run.clips:
         return Html()
-    return element("p", "Made without scores.jsonl, so without intervals, clips and the plane: evaluate again.")
+    told = "Its scores were kept for the whole alone (no scores.jsonl), so there are no intervals, clips and plane."
+    return element("p", told, at={"class": "soft"})

@@ -28,12 +28,12 @@ def table_of_scores(run: Run) -> Html:
     if len(speakers) > 1 and None not in speakers:
         groups = [one.clip.speaker for one in run.clips]
         over_speakers = details(f"Intervals over {len(speakers)} speakers instead of clips", _numbers(run, groups))
-    told = "Below each number its 95 % interval: clips drawn again, 1,000 times."
+    told = "Below each number its 95 % interval: clips drawn again, 1,000 times. " if run.clips else ""
     return section(
         "Scores",
         whiskers("Reward", rows),
         _numbers(run, None),
-        element("p", f"{told} {note(run.rows)}", at={"class": "soft"}),
+        element("p", told + note(run.rows), at={"class": "soft"}),
         over_speakers,
     )
 
