@@ -10,7 +10,7 @@ import numpy as np
 
 from emojax.evaluation.bootstrap import mean_interval
 from emojax.evaluation.by_clip import Scored
-from emojax.report.page import Html, section
+from emojax.report.page import Html, element, section
 from emojax.report.runs import Run
 from emojax.report.scores import cell, values
 from emojax.report.tables import crossed, table
@@ -48,7 +48,7 @@ def by_group(run: Run) -> Html:
     kinds |= {"Length": _length, "Language": lambda one: one.clip.language, "Source": lambda one: one.clip.source}
     kinds["Speaker"] = lambda one: one.clip.speaker
     tables = [found for kind, key in kinds.items() if (found := _groups(run.clips, name, kind, key))]
-    return section("By group", *tables)
+    return section("By group", element("div", *tables, at={"class": "charts"}) if tables else "")
 
 
 def streams(one: Scored) -> str | None:

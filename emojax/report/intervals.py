@@ -30,12 +30,13 @@ def whiskers(title: str, rows: Sequence[Between], zero: bool = False) -> Html:
     bottom = TOP + _ROW * len(rows)
     frame = Frame((low - room, high + room), (0.0, 1.0), right=WIDTH - 10 - (_LABEL - LEFT), bottom=bottom)
     parts = [_level(frame, x, "axis") for x in ticks(*frame.x)]
-    parts += [_level(frame, 0.0, "curve", label=False)] if zero else []
+    parts += [_level(frame, 0.0, "zero", label=False)] if zero else []
     parts += [_row(frame, row, TOP + _ROW * (n + 0.5), n % KINDS) for n, row in enumerate(rows)]
     told = f"{title}. " + "; ".join(f"{r.name}: {r.value:.3g}, from {r.low:.3g} to {r.high:.3g}" for r in rows)
     at = {"viewBox": f"0 0 {WIDTH} {bottom + 22}", "role": "img", "aria-label": told}
     shifted = element("g", *parts, at={"transform": f"translate({_LABEL - LEFT} 0)"})
-    return element("figure", element("figcaption", title), element("svg", shifted, at=at))
+    picture = element("svg", shifted, at=at)
+    return element("figure", element("figcaption", title), picture, at={"class": "whiskers"})
 
 
 def _level(frame: Frame, x: float, kind: str, label: bool = True) -> Html:

@@ -1,10 +1,12 @@
 """The emotion plane: captions and references in the emotion coordinates, along the two directions they vary most in."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from emojax.evaluation.by_clip import Scored
 from emojax.report.charts import BOTTOM, KINDS, LEFT, TOP, Frame, mark
-from emojax.report.page import Html, details, element, section
+from emojax.report.page import Html, details, element, joined, section
 from emojax.report.runs import Run
 from emojax.report.tables import table
 
@@ -42,7 +44,8 @@ def plane(run: Run) -> Html:
     labels = sorted({one.clip.emotion for one in clips if one.clip.emotion})
     references = [_reference(frame, *place) for place in meant]
     captions = [_caption(frame, one, name, place, labels) for one, place in zip(clips, said, strict=True)]
-    names = [_label(frame, label, clips, meant, n) for n, label in enumerate(labels)]
+    names = [_middle(frame, label, clips, meant) for label in labels]
+    names += [_key(label, n) for n, label in enumerate(labels)]
     told = f"Emotion plane of {len(clips)} captions and their references; the table below has the clips."
     at = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "role": "img", "aria-label": told, "data-points": len(clips)}
     sides = element(
@@ -65,7 +68,7 @@ def _reference(frame: Frame, x: float, y: float) -> Html:
     return element("circle", at={"class": "reference", "cx": frame.across(x), "cy": frame.down(y), "r": 1.8})
 
 
-def _caption(frame: Frame, one: Scored, name: str, place: np.ndarray, labels: list[str]) -> Html:
+def _caption(frame: Frame, one: Scored, name: str, place: np.ndarray, labels: Sequence[str]) -> Html:
     own, label = one.said[name], one.clip.emotion
     kind = labels.index(label) % KINDS if label else 0
     wrong = label is not None and own.named != label
@@ -75,14 +78,21 @@ def _caption(frame: Frame, one: Scored, name: str, place: np.ndarray, labels: li
     return mark(x, y, kind, told, "mark wrong" if wrong else "mark")
 
 
-def _label(frame: Frame, label: str, clips: list[Scored], meant: np.ndarray, n: int) -> Html:
+def _key(label: str, n: int) -> Html:
+    y = TOP + 16 + 16 * n
+    name = element("text", label, at={"class": "name", "x": LEFT + 24, "y": y + 4})
+    return joined(mark(LEFT + 14, y, n), name)
+
+
+def _middle(frame: Frame, label: str, clips: Sequence[Scored], meant: np.ndarray) -> Html:
     own = np.array([place for one, place in zip(clips, meant, strict=True) if one.clip.emotion == label])
-    x, y = np.median(own, 0)
-    at = {"class": "place", "x": frame.across(float(x)), "y": frame.down(float(y)), "text-anchor": "middle"}
-    return Html(mark(frame.across(float(x)), frame.down(float(y)) - 16, n) + element("text", label, at=at))
+    x, y = np.median(own, 0).tolist()
+    return element(
+        "text", label, at={"class": "place", "x": frame.across(x), "y": frame.down(y), "text-anchor": "middle"}
+    )
 
 
-def _table(clips: list[Scored], name: str, said: np.ndarray) -> Html:
+def _table(clips: Sequence[Scored], name: str, said: np.ndarray) -> Html:
     rows = []
     for one, (x, y) in zip(clips, said, strict=True):
         own, score = one.said[name], one.said[name].scores["reward"]
