@@ -20,8 +20,10 @@ from rich.progress import Progress
 import emojax
 from emojax.api import progress, scoring
 from emojax.api.step import remembering
+from emojax.commands import use
 from emojax.config import Reward, presets
 from emojax.data.clips import Clip, write_manifest
+from emojax.evaluation import report
 from emojax.training.optim import make_optimizer
 from test_caption_file import CFG, model
 
@@ -131,6 +133,9 @@ def test_captions_are_scored_by_the_reward_that_is_written_beside_them(tmp_path:
     assert rows["captions"]["reward"] == pytest.approx(0.5)
     assert rows["constant"]["clips"] == 2
     assert rows["captions"]["reward_by"] == "1 rouge_l (of out.jsonl.settings.json)"
+    use.evaluate(out, manifest, out=tmp_path / "scores")
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == set(report.FILES)
+    assert "a calm voice" in (tmp_path / "scores" / "report.html").read_text()
     other = emojax.evaluate({"1": "a calm voice", "2": "no"}, said[1:3], cfg=found)
     assert other.keys() == {"captions"}
     assert other["captions"]["reward_by"] == "1 rouge_l (of demo)"

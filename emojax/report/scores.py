@@ -1,14 +1,13 @@
 """The scores of sets of captions: the report's table with intervals, and what captions state."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from emojax.evaluation.bootstrap import Interval, mean_interval, percentiles, resampled
-from emojax.evaluation.by_clip import Scored
 from emojax.evaluation.facts import grid
+from emojax.evaluation.groups import values
 from emojax.evaluation.metrics import bleu_of
 from emojax.evaluation.report import COLUMNS, FACTS, note
 from emojax.report.intervals import Between, whiskers
@@ -67,11 +66,6 @@ def _score(run: Run, name: str, key: str, groups: Sequence[Any] | None = None) -
     if key not in run.clips[0].said[name].scores:
         return None
     return mean_interval(values(run.clips, name, key), groups)
-
-
-def values(clips: Sequence[Scored], name: str, key: str) -> np.ndarray:
-    """A score of a set of captions, f64[clips]; NaN where a clip has none."""
-    return np.array([one.said[name].scores.get(key, math.nan) for one in clips])
 
 
 def facts(run: Run) -> Html:

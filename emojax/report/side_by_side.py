@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from emojax.evaluation.bootstrap import mean_interval
+from emojax.evaluation.groups import values
 from emojax.evaluation.report import COLUMNS
 from emojax.report import learning, page
 from emojax.report.intervals import Between, whiskers
 from emojax.report.page import Html, element, joined, section
 from emojax.report.runs import Run, read_run
-from emojax.report.scores import cell, values
+from emojax.report.scores import cell
 from emojax.report.tables import pairs, table
 from emojax.training.run_files import STAGES
 
