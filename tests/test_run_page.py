@@ -20,7 +20,6 @@ from emojax.evaluation.by_clip import FILE, read_scores
 from emojax.evaluation.report import COLUMNS
 from emojax.export import card
 from emojax.report import run_page, side_by_side
-from emojax.report.plane import principal
 from emojax.report.runs import read_run
 from support.made_run import captions, clips, finite, metrics, write_run, write_stage
 from support.media_files import SECONDS, write_av
@@ -121,17 +120,6 @@ def test_the_plane_holds_every_caption_and_what_it_is_about(run: Path, page: Nod
     assert sum("wrong" in (mark.at.get("class") or "") for mark in plane.all("path")) == sum(
         one.said["grpo"].named != one.clip.emotion for one in read_scores(run)
     )
-
-
-def test_principal_components_are_those_of_the_covariance() -> None:
-    r = np.random.default_rng(0)
-    x = r.normal(size=(50, 5)) @ r.normal(size=(5, 5))
-    mean, rows, shares = principal(x)
-    power, vectors = np.linalg.eigh(np.cov(x.T))
-    np.testing.assert_allclose(mean, x.mean(0))
-    np.testing.assert_allclose(np.abs(np.sum(rows * vectors[:, :-3:-1].T, 1)), 1, rtol=1e-6)
-    np.testing.assert_allclose(shares, power[:-3:-1] / power.sum(), rtol=1e-6)
-    assert principal(np.ones((3, 4)))[2].tolist() == [0, 0]
 
 
 def test_slices_of_streams_that_agree_and_conflict(page: Node) -> None:

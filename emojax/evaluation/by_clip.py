@@ -14,7 +14,7 @@ from emojax.config.concepts import Attribute
 from emojax.data.clip import Clip
 from emojax.data.clip_fields import read_clip
 from emojax.data.clips import record
-from emojax.errors import RunError
+from emojax.errors import RunError, shown
 from emojax.evaluation.emotion_words import emotion_of
 from emojax.evaluation.facts import wrong
 from emojax.evaluation.report import ByClip
@@ -23,6 +23,7 @@ from emojax.rewards.lexicon import stated
 from emojax.storage import parse_json, write_atomically
 
 FILE = "scores.jsonl"
+LARGEST = float(np.finfo(np.float32).max)
 Places = Callable[[Sequence[str]], np.ndarray]  # texts -> their emotion coordinates, f32[texts C]
 
 
@@ -119,25 +120,51 @@ def read_scores(folder: Path) -> list[Scored]:
     Raises RunError for a line that is none of its.
     """
     path = folder / FILE
-    found = []
+    found: list[Scored] = []
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
         try:
             found.append(_read(parse_json(line, "it")))
+            if _shape(found[-1]) != _shape(found[0]):
+                raise ValueError("it is of other sets of captions, or of other emotions, than the first line")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
             why = f"{path}: line {number} is no clip's scores ({e})"
             raise RunError(f"{why}; take the file away, or evaluate again by `emojax evaluate`") from None
     return found
 
 
+def _shape(one: Scored) -> tuple[list[str], int]:
+    """What all lines have in common."""
+    return list(one.said), len(one.place)
+
+
 def _read(line: Mapping[str, Any]) -> Scored:
     clip, faults = read_clip(json.dumps(line["clip"]).encode(), "")
-    if clip is None:
-        raise ValueError(faults[0])
+    if clip is None or not clip.captions:
+        raise ValueError(faults[0] if faults else "a clip without a reference")
+    place = _place(line["place"], None)
     said = {}
     for name, one in line["said"].items():
-        scores = {key: math.nan if value is None else float(value) for key, value in one["scores"].items()}
-        bleu, place = tuple(int(n) for n in one["bleu"]), tuple(float(x) for x in one["place"])
+        scores = {key: math.nan if value is None else _number(value) for key, value in one["scores"].items()}
+        bleu = tuple(int(_number(n)) for n in one["bleu"])
+        if "reward" not in scores or len(bleu) != 10:
+            raise ValueError(f"{name} has no reward, or not ten counts for BLEU")
         texts = str(one["caption"]), None if one["named"] is None else str(one["named"])
-        said[name] = Said(*texts, tuple(str(fact) for fact in one["wrong"]), scores, bleu, place)
+        wrong = tuple(str(fact) for fact in one["wrong"])
+        said[name] = Said(*texts, wrong, scores, bleu, _place(one["place"], len(place)))
     told = {str(stream): str(emotion) for stream, emotion in line["told"].items()}
-    return Scored(clip, told, tuple(float(x) for x in line["place"]), said)
+    return Scored(clip, told, place, said)
+
+
+def _place(given: Any, length: int | None) -> tuple[float, ...]:
+    """Emotion coordinates of some length. Raises ValueError where they are none."""
+    place = tuple(_number(x) for x in given)
+    if length is not None and len(place) != length:
+        raise ValueError(f"{len(place)} emotion coordinates beside {length}")
+    return place
+
+
+def _number(x: Any) -> float:
+    """Raises ValueError for what no float32 is."""
+    if type(x) not in (int, float) or not abs(x) <= LARGEST:
+        raise ValueError(f"wanted a number, got {shown(x)}")
+    return float(x)

@@ -12,7 +12,7 @@ from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
 from emojax.evaluation.emotion_words import emotion_accuracy
-from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.facts import facts, grid, grid_with_less
 from emojax.evaluation.floors import Reward
 from emojax.evaluation.metrics import (
     bleu_counts,
@@ -233,6 +233,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     report = read_object(path)
     try:
         markdown(rows_of(report))
+        grid_with_less(report.get("subsets") or {})
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise ValueError(f"{path}: no report of an evaluation ({e!r}); take it away, or evaluate again") from e
     return report

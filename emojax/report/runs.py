@@ -1,6 +1,5 @@
 """What a run has written of itself so far, read for its page: of a run that ended, that goes on, or that was killed."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from emojax.errors import RunError
 from emojax.evaluation import report as reports
-from emojax.evaluation.by_clip import FILE, Scored, read_scores
+from emojax.evaluation.by_clip import FILE, LARGEST, Scored, read_scores
 from emojax.report.charts import Curve
 from emojax.storage import parse_json, read_object
 from emojax.training import session
@@ -16,6 +15,7 @@ from emojax.training.goodput import Mark
 from emojax.training.run import flat
 from emojax.training.run_files import STAGES
 
+_MOST_STEPS = 1 << 53  # beyond it floats skip
 FLOORS = ("constant", "nearest")
 _STAGE_NAMES = {"sft": "Cold start", "grpo": "Emo-GRPO"}
 
@@ -109,7 +109,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             one = parse_json(line, "a line", halves=True)
         except ValueError:
             continue
-        if isinstance(one, dict) and type(one.get("step")) is int:
+        if isinstance(one, dict) and type(one.get("step")) is int and 0 <= one["step"] < _MOST_STEPS:
             found.append(one)
     return found
 
@@ -119,7 +119,7 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     found: dict[str, dict[int, float]] = {}
     for line in lines:
         for name, value in line.items():
-            if name != "step" and type(value) in (int, float) and math.isfinite(value):
+            if name != "step" and type(value) in (int, float) and abs(value) <= LARGEST:
                 found.setdefault(name, {})[line["step"]] = value
     sorted_ones = {name: sorted(points.items()) for name, points in found.items()}
     return {name: Curve(name, [s for s, _ in points], [y for _, y in points]) for name, points in sorted_ones.items()}
