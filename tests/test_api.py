@@ -147,10 +147,11 @@ def test_a_bar_keeps_its_numbers_in_a_terminal_of_eighty_columns() -> None:
     screen = io.StringIO()
     bars = Progress(*progress.columns(), console=Console(file=screen, width=80, force_terminal=True, color_system=None))
     for title in ("cold start", "Emo-GRPO", "captions grpo"):
-        numbers = {} if "captions" in title else {"loss": -0.0123, "reward": -0.456, "kl": 12.345}
+        numbers = {"loss": -0.0123, "reward": -0.456, "eval_greedy_reward": -0.789, "reward_facts": -2.345}
+        numbers = {} if "captions" in title else numbers
         bars.add_task(title, total=20_000, completed=19_999, numbers=progress.told(numbers))
     bars.console.print(bars.get_renderable())
     lines = screen.getvalue().splitlines()
     assert len(lines) == 3
     assert all("…" not in line and "19999/20000" in line for line in lines)
-    assert lines[0].rstrip().endswith("loss -0.012 reward -0.456 kl 12.345")
+    assert lines[0].rstrip().endswith("reward -0.456 held -0.789 facts -2.345")
