@@ -19,6 +19,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 220, 50, 118, 12, 22
 POINTS = 200  # of a curve that are drawn
 KINDS = 7  # of colours and dashes in style.css, and of shapes
 _LINE = 12  # height of a line of text
+_SAME = 1e-40  # less than float32 tells apart
 _DOTTED = 40  # curves of fewer points show them
 _SHAPES = (  # a disc, a square, triangles up and down, a diamond, bars across and up
     "M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0Z",
@@ -34,13 +35,13 @@ _SHAPES = (  # a disc, a square, triangles up and down, a diamond, bars across a
 @dataclass(frozen=True)
 class Curve:
     name: str
-    xs: Sequence[float]  # ascending
+    xs: Sequence[int]  # steps, ascending
     ys: Sequence[float]  # finite
 
-    def thinned(self, most: int = POINTS) -> "Curve":
-        """Evenly, with the first point and the last one."""
+    def thinned(self) -> "Curve":
+        """POINTS of them at most, evenly, with the first and the last one."""
         n = len(self.xs)
-        kept = range(n) if n <= most else [round(i * (n - 1) / (most - 1)) for i in range(most)]
+        kept = range(n) if n <= POINTS else [round(i * (n - 1) / (POINTS - 1)) for i in range(POINTS)]
         return Curve(self.name, [self.xs[i] for i in kept], [self.ys[i] for i in kept])
 
     def above_zero(self) -> "Curve":
@@ -66,26 +67,22 @@ class Frame:
         return round(self.bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (self.bottom - TOP), 1)
 
 
-def curves(title: str, found: Sequence[Curve], note: str = "", x: str = "step", log: bool = False) -> Html:
-    """A figure of curves; nothing without a point. On a logarithmic axis what is not above zero has none.
-
-    Args:
-      x: what is along the axis, in a word.
-    """
+def curves(title: str, found: Sequence[Curve], note: str = "", log: bool = False) -> Html:
+    """A figure of curves over steps; nothing without a point. On a logarithmic axis what is not above zero has none."""
     whole = [curve for curve in (curve.above_zero() if log else curve for curve in found) if len(curve.xs)]
     if not whole:
         return Html()
     drawn = [curve.thinned() for curve in whole]
     frame = _frame(drawn, log)
-    told = f"{title}. " + "; ".join(_sentence(curve, x) for curve in drawn)
+    told = f"{title}. " + "; ".join(_sentence(curve) for curve in drawn)
     at = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": told}
     at |= {"data-x": f"{frame.x[0]!r} {frame.x[1]!r}", "data-y": f"{frame.y[0]!r} {frame.y[1]!r}"}
     lines = [_line(curve, n % KINDS, frame) for n, curve in enumerate(drawn)]
-    picture = element("svg", _axes(frame), *lines, _names(drawn, frame), _strips(drawn, frame, x), at=at)
+    picture = element("svg", _axes(frame), *lines, _names(drawn, frame), _strips(drawn, frame), at=at)
     thinned = any(len(curve.xs) > POINTS for curve in whole)
     caption = element("figcaption", title, element("span", f" {note}" if note else "", at={"class": "soft"}))
     summary = f"Numbers, of {POINTS} steps" if thinned else "Numbers"
-    return element("figure", caption, picture, details(summary, _numbers(drawn, x)))
+    return element("figure", caption, picture, details(summary, _numbers(drawn)))
 
 
 def _frame(drawn: Sequence[Curve], log: bool) -> Frame:
@@ -94,15 +91,15 @@ def _frame(drawn: Sequence[Curve], log: bool) -> Frame:
     low, high = min(ys), max(ys)
     if log:
         low, high = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    if not high > low:
+    if not high - low > _SAME:
         room = abs(low) * 0.1 or 0.5
         low, high = low - room, high + room
     return Frame((min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1), (low, high), log)
 
 
-def _sentence(curve: Curve, x: str) -> str:
-    first = f"{curve.name or 'The curve'}: {curve.ys[0]:.3g} at {x} {curve.xs[0]:g}"
-    return first + (f", {curve.ys[-1]:.3g} at {x} {curve.xs[-1]:g}" if len(curve.xs) > 1 else "")
+def _sentence(curve: Curve) -> str:
+    first = f"{curve.name or 'The curve'}: {curve.ys[0]:.3g} at step {curve.xs[0]}"
+    return first + (f", {curve.ys[-1]:.3g} at step {curve.xs[-1]}" if len(curve.xs) > 1 else "")
 
 
 def _axes(frame: Frame) -> Html:
@@ -118,18 +115,18 @@ def _axes(frame: Frame) -> Html:
         parts.append(element("text", label, at={"x": LEFT - 5, "y": round(at + 4, 1), "text-anchor": "end"}))
     for x in ticks(*frame.x):
         at = {"x": frame.across(x), "y": frame.bottom + 16, "text-anchor": "middle"}
-        parts.append(element("text", f"{x:g}", at=at))
+        parts.append(element("text", f"{x:.10g}", at=at))
     return joined(*parts)
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between two: multiples of 1, 2 or 5 times a power of ten.
+def ticks(low: float, high: float) -> list[float]:
+    """Five round numbers between two, or fewer: multiples of 1, 2 or 5 times a power of ten.
 
     >>> ticks(0, 550)
     [0.0, 200.0, 400.0]
     """
-    size = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(size * m for m in (1, 2, 5, 10) if (high - low) / (size * m) <= most)
+    size = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(size * m for m in (1, 2, 5, 10, 20) if (high - low) / (size * m) <= 5)
     return [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
@@ -154,10 +151,8 @@ def _names(drawn: Sequence[Curve], frame: Frame) -> Html:
     places = [y for y, _ in ends]
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + _LINE)
-    over = max(0.0, places[-1] - frame.bottom) if places else 0.0
     for i in reversed(range(len(places))):
-        below = places[i + 1] - _LINE if i + 1 < len(places) else frame.bottom
-        places[i] = min(places[i], below) if over else places[i]
+        places[i] = min(places[i], places[i + 1] - _LINE if i + 1 < len(places) else frame.bottom)
     parts = []
     for y, (_, n) in zip(places, ends, strict=True):
         key = {"class": f"curve c{n % KINDS} d{n % KINDS}", "d": f"M{frame.right + 3},{round(y, 1)}h14"}
@@ -166,7 +161,7 @@ def _names(drawn: Sequence[Curve], frame: Frame) -> Html:
     return joined(*parts)
 
 
-def _strips(drawn: Sequence[Curve], frame: Frame, x: str) -> Html:
+def _strips(drawn: Sequence[Curve], frame: Frame) -> Html:
     """Over each step a strip that names its numbers to the pointer."""
     told = _at(drawn)
     steps = sorted(told)
@@ -175,21 +170,21 @@ def _strips(drawn: Sequence[Curve], frame: Frame, x: str) -> Html:
     for step, left, right in zip(steps, edges, [*edges[1:], frame.right], strict=True):
         numbers = "\n".join(f"{name or 'value'}: {y:.5g}" for name, y in told[step].items())
         at = {"class": "strip", "x": round(left, 1), "y": TOP, "width": max(round(right - left, 1), 0.1)}
-        title = element("title", f"{x} {step:g}\n{numbers}")
+        title = element("title", f"step {step}\n{numbers}")
         parts.append(element("rect", title, at=at | {"height": frame.bottom - TOP}))
     return joined(*parts)
 
 
-def _at(drawn: Sequence[Curve]) -> dict[float, dict[str, float]]:
+def _at(drawn: Sequence[Curve]) -> dict[int, dict[str, float]]:
     """The numbers of each step, by the names of the curves."""
-    told: dict[float, dict[str, float]] = {}
+    told: dict[int, dict[str, float]] = {}
     for curve in drawn:
         for step, y in zip(curve.xs, curve.ys, strict=True):
             told.setdefault(step, {})[curve.name] = y
     return told
 
 
-def _numbers(drawn: Sequence[Curve], x: str) -> Html:
+def _numbers(drawn: Sequence[Curve]) -> Html:
     told, names = _at(drawn), [curve.name for curve in drawn]
-    rows = [[f"{step:g}", *(repr(told[step][name]) if name in told[step] else "" for name in names)] for step in told]
-    return table([x, *names], sorted(rows, key=lambda row: float(row[0])))
+    rows = [[str(n), *(repr(told[n][name]) if name in told[n] else "" for name in names)] for n in sorted(told)]
+    return table(["step", *names], rows)

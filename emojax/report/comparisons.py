@@ -44,6 +44,6 @@ def study(title: str, given: Given, results: Sequence[Result], difference: float
     return page.whole(title, text, element("div", *figures, at={"class": "charts"}))
 
 
-def _curve(name: str, xs: Sequence[float], ys: Sequence[float]) -> Curve:
+def _curve(name: str, xs: Sequence[int], ys: Sequence[float]) -> Curve:
     kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     return Curve(name, [x for x, _ in kept], [y for _, y in kept])

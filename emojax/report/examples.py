@@ -13,18 +13,18 @@ from emojax.report.page import Html, element, joined, section
 from emojax.report.runs import FLOORS, Run, Stage
 from emojax.report.tables import table
 
-MOST = 10  # clips at either end
+_MOST = 10  # clips at either end
 _LONGEST = 15.0  # seconds of a clip that is embedded
 _ROOM = 2_500_000  # bytes of media that a page holds
 
 
-def ends(run: Run, most: int = MOST) -> Html:
+def ends(run: Run) -> Html:
     """The fewest wrong facts first, among equals the highest reward, as in `report.md`."""
     name = run.judged
     if name is None:
         return Html()
     order = sorted(run.clips, key=lambda one: (len(one.said[name].wrong), -one.said[name].scores["reward"]))
-    best, worst = order[:most], order[most:][-most:][::-1]
+    best, worst = order[:_MOST], order[_MOST:][-_MOST:][::-1]
     files = _embedded([*best, *worst])
     shown = ([_clip(one, files[one.clip.id]) for one in side] for side in (best, worst))
     right, wrong = (element("div", *side, at={"class": "clips"}) if side else "" for side in shown)

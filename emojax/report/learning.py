@@ -1,7 +1,7 @@
 """Learning curves: which of a stage's metrics are shown together, and under which name."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from emojax.report.charts import curves
@@ -50,14 +50,20 @@ def learning(run: Run) -> Html:
 
 
 def _charts(stage: Stage) -> Iterable[tuple[Chart, Html]]:
-    """Every metric is in one chart; those that CHARTS does not know have one of their own, aside."""
-    left = dict(stage.curves)
-    for chart in CHARTS:
-        named = {name: found[1] for name in stage.curves if (found := re.fullmatch(chart.metrics, name))}
-        lines = [replace(left.pop(name), name=label) for name, label in named.items()]
+    for chart, named in _assigned(stage.curves):
+        lines = [replace(stage.curves[name], name=label) for name, label in named.items()]
         yield chart, curves(chart.title, lines, chart.note, log=chart.log)
-    for name, curve in left.items():
-        yield Chart(name, name, aside=True), curves(name, [curve])
+
+
+def _assigned(metrics: Iterable[str]) -> Iterator[tuple[Chart, dict[str, str]]]:
+    """Each chart with its metrics and what they are called there. Every metric is in one chart: the first that it fits,
+    or one of its own, aside."""
+    left = list(metrics)
+    for chart in CHARTS:
+        named = {name: found[1] for name in left if (found := re.fullmatch(chart.metrics, name))}
+        left = [name for name in left if name not in named]
+        yield chart, named
+    yield from ((Chart(name, name, aside=True), {name: name}) for name in left)
 
 
 def _grid(found: Iterable[tuple[Chart, Html]]) -> Html:
@@ -70,12 +76,11 @@ def _grid(found: Iterable[tuple[Chart, Html]]) -> Html:
 def beside(runs: Mapping[str, Run], stage: str) -> Html:
     """The curves of a stage of several runs, overlaid: a chart a metric."""
     found = {name: one.curves for name, run in runs.items() for one in run.stages if one.name == stage}
-    metrics = dict.fromkeys(metric for own in found.values() for metric in own)
     figures = []
-    for chart in CHARTS:
-        for metric in (metric for metric in metrics if re.fullmatch(chart.metrics, metric)):
+    for chart, named in _assigned(dict.fromkeys(metric for own in found.values() for metric in own)):
+        aside = chart.aside or chart.title not in _OVERLAID
+        for metric in named:
             lines = [replace(own[metric], name=name) for name, own in found.items() if metric in own]
-            aside = chart.aside or chart.title not in _OVERLAID
             figures.append((replace(chart, aside=aside), curves(metric, lines, log=chart.log)))
     return _grid(figures)
 

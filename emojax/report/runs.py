@@ -35,7 +35,7 @@ class Stage:
 
     @property
     def done(self) -> int:
-        return int(max((curve.xs[-1] for curve in self.curves.values()), default=0))
+        return max((curve.xs[-1] for curve in self.curves.values()), default=0)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = Tr
     return element("div", inside, at={"class": "scroll"})
 
 
-def pairs(found: Mapping[str, str], caption: str = "") -> Html:
+def pairs(found: Mapping[str, str]) -> Html:
     """Names and what they are."""
-    return table(["", ""], [[name, value] for name, value in found.items()], numbers=False, caption=caption)
+    return table(["", ""], [[name, value] for name, value in found.items()], numbers=False)
 
 
 def crossed(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], caption: str) -> Html:

@@ -19,7 +19,17 @@ from emojax.rewards.facts import known_facts
 ABOUT = known_facts(Reward(attributes=ATTRIBUTES))
 EMOTIONS = ("sad", "happy", "angry")
 SFT = ("loss", "words_loss", "entropy", "grad_norm", "learning_rate", "eval_greedy_reward")
-GRPO = ("reward", "reward_emotion", "reward_facts", "reward_age_right", "reward_age_stated", "kl", "length", "odd<i>")
+GRPO = (
+    "reward",
+    "reward_emotion",
+    "reward_facts",
+    "reward_age_right",
+    "reward_age_stated",
+    "kl",
+    "length",
+    "reward_x_loss",
+    "odd<i>",
+)
 
 
 def clips(count: int, seed: int = 0) -> list[Clip]:
