@@ -13,6 +13,7 @@ from emojax.evaluation.groups import Group, by_kind
 from emojax.evaluation.report import markdown, rows_of, ruled
 from emojax.hub.locate import is_path
 
+_GROUP = ("clips", "reward", "emotion right, %", "none wrong, %")
 INTENDED = """\
 - To describe in words how the emotion of a clip sounds and looks: for search, for reading along, for research on speech
   and faces.
@@ -61,20 +62,8 @@ def model_card(
     else:
         lines += ["Not evaluated when it was exported: `emojax evaluate` does it."]
     lines += _by_group(clips, stage)
-    lines += [
-        "",
-        "## Intended use",
-        "",
-        INTENDED,
-        "",
-        "## Limits",
-        "",
-        LIMITS,
-        "",
-        "## Licence",
-        "",
-        _licence(licence, sources),
-    ]
+    lines += ["", "## Intended use", "", INTENDED, "", "## Limits", "", LIMITS]
+    lines += ["", "## Licence", "", _licence(licence, sources)]
     return "\n".join(lines) + "\n"
 
 
@@ -95,11 +84,7 @@ def _by_group(clips: Sequence[Scored], stage: str) -> list[str]:
     lines = []
     for kind, groups in found.items():
         if kind != "speaker":
-            head = [kind, "clips", "reward", "emotion right, %", "none wrong, %"]
-            rows = [
-                [_plain(g.name), str(g.clips), _of_reward(g), _percent(g.right), _percent(g.none_wrong)] for g in groups
-            ]
-            lines += [ruled([head, *rows])]
+            lines.append(ruled([[_plain(kind), *_GROUP], *map(_cells, groups)]))
     about = "Reward with its 95 % interval over clips; none wrong: captions that state nothing wrong."
     return ["", "### By group", "", about, "", *lines] if lines else []
 
