@@ -201,7 +201,7 @@ def export(
     require_apart(out, reads(cfg))
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
-    told, clips = (read(storage.path_of(run)) for read in (card.read_report, card.read_clips))
+    told, clips = card.read_report(storage.path_of(run)), card.read_clips(storage.path_of(run))
     text = card.model_card(cfg, stage, told, license, clips)
     exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
     print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

@@ -6,6 +6,7 @@ Only decoders and encoders are imported here: it runs where files may end their 
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -45,13 +46,14 @@ def _written(sound: np.ndarray | None, frames: np.ndarray | None) -> bytes:
 
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        film = container.add_stream("libx264", rate=RATE, options=_QUALITY) if frames is not None else None
-        voice = (
-            container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", bit_rate=_BITS) if sound is not None else None
-        )
+        film = voice = None
+        if frames is not None:
+            film = cast(av.VideoStream, container.add_stream("libx264", rate=RATE, options=_QUALITY))
+            film.width, film.height, film.pix_fmt = SIZE, SIZE, "yuv420p"
+        if sound is not None:
+            voice = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", bit_rate=_BITS)
+            voice = cast(av.AudioStream, voice)
         if film is not None and frames is not None:
-            film.width = film.height = SIZE
-            film.pix_fmt = "yuv420p"
             for picture in frames:
                 container.mux(film.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
             container.mux(film.encode(None))

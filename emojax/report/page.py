@@ -14,7 +14,7 @@ from emojax.storage import path_of, write_atomically
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_STYLE = (files(__package__) / "style.css").read_text("utf-8")
+_STYLE = (files("emojax.report") / "style.css").read_text("utf-8")
 
 
 class Html(str):
