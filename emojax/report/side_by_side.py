@@ -40,12 +40,9 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     ['a/run', 'b/run', 'b/other']
     """
     parts = [path.absolute().parts for path in paths]
-    longest = max(map(len, parts))
-    for n in range(1, longest + 1):
-        names = ["/".join(own[-n:]) for own in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name} ({n})" for n, name in enumerate(names, 1)]
+    tails = (["/".join(own[-n:]) for own in parts] for n in range(1, max(map(len, parts)) + 1))
+    alike = [f"{path} ({n})" for n, path in enumerate(paths, 1)]  # one that is named twice
+    return next((names for names in tails if len(set(names)) == len(names)), alike)
 
 
 def _settings(runs: Mapping[str, Run]) -> Html:
