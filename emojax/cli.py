@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import datasets, encode, reproduce, tools, train, use
+from emojax.commands import datasets, encode, report, reproduce, tools, train, use
 from emojax.errors import Stopped
 from emojax.parallel import xla
 
@@ -32,6 +32,7 @@ COMMANDS = {
     "encode": encode.encode,
     "caption": use.caption,
     "evaluate": use.evaluate,
+    "report": report.report,
     "export": use.export,
     "compare": reproduce.compare,
     "study": reproduce.study,

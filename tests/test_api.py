@@ -20,8 +20,10 @@ from rich.progress import Progress
 import emojax
 from emojax.api import progress, scoring
 from emojax.api.step import remembering
+from emojax.commands import use
 from emojax.config import Reward, presets
 from emojax.data.clips import Clip, write_manifest
+from emojax.evaluation import report
 from emojax.training.optim import make_optimizer
 from test_caption_file import CFG, model
 
@@ -131,6 +133,9 @@ def test_captions_are_scored_by_the_reward_that_is_written_beside_them(tmp_path:
     assert rows["captions"]["reward"] == pytest.approx(0.5)
     assert rows["constant"]["clips"] == 2
     assert rows["captions"]["reward_by"] == "1 rouge_l (of out.jsonl.settings.json)"
+    use.evaluate(out, manifest, out=tmp_path / "scores")
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == set(report.FILES)
+    assert "a calm voice" in (tmp_path / "scores" / "report.html").read_text()
     other = emojax.evaluate({"1": "a calm voice", "2": "no"}, said[1:3], cfg=found)
     assert other.keys() == {"captions"}
     assert other["captions"]["reward_by"] == "1 rouge_l (of demo)"
@@ -142,10 +147,11 @@ def test_a_bar_keeps_its_numbers_in_a_terminal_of_eighty_columns() -> None:
     screen = io.StringIO()
     bars = Progress(*progress.columns(), console=Console(file=screen, width=80, force_terminal=True, color_system=None))
     for title in ("cold start", "Emo-GRPO", "captions grpo"):
-        numbers = {} if "captions" in title else {"loss": -0.0123, "reward": -0.456, "kl": 12.345}
+        numbers = {"loss": -0.0123, "reward": -0.456, "eval_greedy_reward": -0.789, "reward_facts": -2.345}
+        numbers = {} if "captions" in title else numbers
         bars.add_task(title, total=20_000, completed=19_999, numbers=progress.told(numbers))
     bars.console.print(bars.get_renderable())
     lines = screen.getvalue().splitlines()
     assert len(lines) == 3
     assert all("…" not in line and "19999/20000" in line for line in lines)
-    assert lines[0].rstrip().endswith("loss -0.012 reward -0.456 kl 12.345")
+    assert lines[0].rstrip().endswith("reward -0.456 held -0.789 facts -2.345")

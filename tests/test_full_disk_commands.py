@@ -61,7 +61,7 @@ def told(out: Path) -> Any:
             found[name] = sorted(data.splitlines())
         elif "/" not in name or name.split("/")[0] in ("decoder", "media"):
             found[name] = data
-    for timed in ("sessions.jsonl", "report.json", "report.md"):
+    for timed in ("sessions.jsonl", "report.json", "report.md", "report.html"):
         found.pop(timed, None)
     return found
 

@@ -11,10 +11,14 @@ import pytest
 from emojax.api import experiment
 from emojax.captioning import caption_file
 from emojax.config import presets
+from emojax.evaluation import by_clip
 from emojax.export import card
+from emojax.report import run_page
+from emojax.report.runs import read_run
 from emojax.storage import parse_json, read_object
 from emojax.training import executable, goodput, run, session
 from emojax.training.log import cut_after
+from support import made_run
 from support.mutations import mutated, refusals
 
 
@@ -26,6 +30,12 @@ def report(_: Path) -> bytes:
     row = dict.fromkeys(("reward", "bleu1", "bleu4", "rouge_l", "meteor", "sbert", "emotion_similarity"), 0.5)
     row |= {"emotion_accuracy": None, "vocabulary": 7, "distinct2": 0.1, "clips": 3, "tokenization": "en: words"}
     return json.dumps({"seed": 0, "grpo": row, "sft": row}).encode()
+
+
+def scores(folder: Path) -> bytes:
+    known = made_run.clips(3)
+    made_run.write_run(folder / "run", known, {"grpo": {clip.id: "A sad woman" for clip in known}})
+    return (folder / "run" / by_clip.FILE).read_bytes().strip()
 
 
 def programs(_: Path) -> bytes:
@@ -42,6 +52,7 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
     "run": ("run.json", lambda _: b'{"stage": "sft"}', run.stage_of),
     "sessions": ("sessions.jsonl", mark, session.marks),
     "report": ("report.json", report, card.read_report),
+    "scores": (by_clip.FILE, scores, lambda folder: run_page.page_of(read_run(folder))),
     "captions to go on with": (
         "captions.jsonl",
         lambda _: b'{"id": "a", "caption": "sad"}\n',
@@ -62,13 +73,18 @@ def resealed(content: bytes, r: random.Random) -> bytes:
     return executable.sealed(mutated(header, r) + newline + rest)
 
 
+def last_line_mutated(content: bytes, r: random.Random) -> bytes:
+    before, newline, line = content.rpartition(b"\n")
+    return before + newline + mutated(line, r)
+
+
 @pytest.mark.parametrize("count", [150, pytest.param(700, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reader", READERS)
 def test_a_mutated_file_is_read_or_named(reader: str, count: int, tmp_path: Path) -> None:
     name, write, read = READERS[reader]
     (tmp_path / name).write_bytes(write(tmp_path))
     read(tmp_path)
-    mutate = resealed if name == "programs" else mutated
+    mutate = {"programs": resealed, by_clip.FILE: last_line_mutated}.get(name, mutated)
     assert len(refusals(tmp_path / name, lambda: read(tmp_path), count, mutate=mutate)) > count // 5
 
 
@@ -83,6 +99,15 @@ def test_lines_of_a_damaged_log_are_left_out(tmp_path: Path) -> None:
         assert [one["step"] for one in kept if one["step"] != 2][-1] == 3
         assert kept[0] == {"step": 1, "loss": 2.0}
         assert all(one["step"] <= 3 for one in kept)
+
+
+def test_what_is_damaged_in_a_log_is_not_on_the_page(tmp_path: Path) -> None:
+    run, r = tmp_path / "run", random.Random(8)
+    line = json.dumps({"step": 2, "loss": 1.5, "reward": -0.5, "grad_norm": 3.0}).encode()
+    made_run.write_stage(run, "grpo", [{"step": 1, "loss": 7.25}])
+    for _ in range(150):
+        (run / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 7.25}\n' + mutated(line, r) + b'\n{"step": 3, "lo')
+        assert ">7.25</td>" in run_page.page_of(read_run(run))
 
 
 @pytest.mark.parametrize(

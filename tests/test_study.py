@@ -9,6 +9,7 @@ import pytest
 
 from emojax.config import ConfigError, presets
 from emojax.errors import RunError
+from emojax.report import comparisons
 from emojax.reproduce import studies, study, study_table
 from emojax.reproduce.studies import Given, Variant
 from support.made_records import leaves, write
@@ -49,7 +50,7 @@ def test_a_study_compares_each_run_with_the_plain_one_of_its_seed(started: list[
     other = Given(presets.load("tiny", ["caption_tokens=9"]), "sft", 4)
     study.run(other, studies.variants("batch", other), tmp_path, [0])
     assert len(started) == 12, "what is of another configuration is"
-    page = study_table.page("a title", GIVEN, results, None)
+    page = comparisons.study("a title", GIVEN, results, None)
     assert page.count("<svg") == 3
     json.dumps(study_table.as_json(results), allow_nan=False)
 

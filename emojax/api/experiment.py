@@ -8,7 +8,7 @@ from typing import Any
 
 from emojax import captioning
 from emojax.api import subsets
-from emojax.api.scoring import Rows, captions_of, floors, name_of, reward_of_texts, rows_of
+from emojax.api.scoring import Rows, captions_of, floors, name_of, reward_of_texts, scores_of
 from emojax.captioning import caption_file
 from emojax.config import Config, ConfigError
 from emojax.corpus import source
@@ -16,6 +16,7 @@ from emojax.data.clips import Clip, read_manifest
 from emojax.decoder import pretrained
 from emojax.errors import Stopped
 from emojax.evaluation import write_report
+from emojax.evaluation.by_clip import write_scores
 from emojax.evaluation.examples import examples
 from emojax.parallel import hosts
 from emojax.rewards.facts import known_facts
@@ -96,7 +97,7 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
 
     The first process does; the others, which get None, only help it to restore the captioners.
 
-    Writes `captions-sft.jsonl`, `captions-grpo.jsonl`, `report.json`, `report.md`.
+    Writes `captions-sft.jsonl`, `captions-grpo.jsonl`, `report.json`, `report.md`, `scores.jsonl`.
 
     Args:
       ablate: also caption without transcript, video and audio, and ask a linear probe what the encoders know.
@@ -124,16 +125,15 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
         captions = floors(cfg, training, kept, reward) | captions
         bar = stoppable(track("evaluation"), out)
         about = {"reward_by": name_of(cfg.reward), "broken": len(test) - len(whole)}
-        rows = {}
-        for name, found in captions.items():
-            rows |= {key: row | about for key, row in rows_of(cfg, {name: found}, kept, reward).items()}
-            bar(len(rows), len(captions), {})
+        rows, each = scores_of(cfg, captions, kept, reward, lambda done, total: bar(done, total, {}))
+        rows = {name: row | about for name, row in rows.items()}
         for fact, right in probed.items():
             rows["grpo"]["facts"][fact]["probe"] = right
         seen = {stage: captions[stage] for stage in ("sft", "grpo")}
         text = examples(kept, seen, reward, known_facts(cfg.reward)) if kept else ""
         text = f"{subsets.markdown(facts.get('subsets', {}))}Clips of `{manifest}`:\n\n{text}"
         write_report(out, rows, facts | {"seconds": time.time() - began}, text)
+        write_scores(out, each)
     hosts.barrier("report")
     return rows
 

@@ -22,13 +22,14 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Callable[[int, int, dic
     progress = Progress(*columns(), console=Console(stderr=True), disable=not shown)
 
     def open_bar(title: str) -> Callable[[int, int, dict[str, float]], None]:
-        tasks = []
+        tasks, held_out = [], {}
 
         def tell(done: int, total: int, numbers: dict[str, float]) -> None:
             if not tasks:
                 progress.start()
                 tasks.append(progress.add_task(title, total=total, numbers=""))
-            progress.update(tasks[0], completed=done, total=total, numbers=told(numbers))
+            held_out.update({name: x for name, x in numbers.items() if name.startswith("eval_")})  # until the next one
+            progress.update(tasks[0], completed=done, total=total, numbers=told(held_out | numbers))
 
         return tell
 
@@ -45,17 +46,23 @@ def columns() -> "list[ProgressColumn]":
 
     return [
         TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=10),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[numbers]}"),
     ]
 
 
-def told(numbers: Mapping[str, float]) -> str:
-    """The numbers that are worth a look while a run runs.
+_TOLD = {"reward": "reward", "held": "eval_greedy_reward", "facts": "reward_facts"}
 
-    >>> told({"loss": 1.23456, "kl": 0.01, "entropy": 2.0})
-    'loss 1.235 kl 0.010'
+
+def told(numbers: Mapping[str, float]) -> str:
+    """The numbers that are worth a look while a run runs; "held" is the reward of held-out clips.
+
+    >>> told({"loss": 1.23456, "entropy": 2.0, "eval_greedy_reward": 0.5})
+    'loss 1.235 held 0.500'
+    >>> told({"loss": 0.01, "reward": 0.75, "reward_facts": 0.25})
+    'reward 0.750 facts 0.250'
     """
-    return " ".join(f"{name} {numbers[name]:.3f}" for name in ("loss", "reward", "kl") if name in numbers)
+    names = _TOLD if "reward" in numbers else {"loss": "loss"} | _TOLD  # Emo-GRPO's loss tells nothing
+    return " ".join(f"{word} {numbers[name]:.3f}" for word, name in names.items() if name in numbers)

@@ -11,6 +11,7 @@ from emojax.config import Config
 from emojax.corpus import source
 from emojax.data.clips import Clip
 from emojax.parallel import hosts
+from emojax.report import run_page
 from emojax.storage import path_of
 from emojax.training import lock, stages
 from emojax.training.initial import Init
@@ -110,10 +111,13 @@ def train(
     Args, and what it raises: as of `sft`.
     Returns:
       The rows of the report: "constant", "nearest" (floors), "sft", "grpo"; `emojax.table` shows them. `out` holds
-      `report.md`, `report.json`, the captions, and the runs `sft` and `grpo`.
+      the page `report.html`, `report.md`, `report.json`, `scores.jsonl`, the captions, and the runs `sft` and `grpo`.
     """
     out, began = path_of(out), time.time()
     with lock.run(out), bars(not quiet and hosts.first()) as track:
         options = RunOptions(record=record, began=began)
         experiment.train(cfg, out, track, init=init, resume=resume, overwrite=overwrite, options=options)
-        return experiment.report(cfg, out, track, ablate=False, began=began) or {}
+        rows = experiment.report(cfg, out, track, ablate=False, began=began)
+        if rows is not None:
+            run_page.write(out)
+    return rows or {}

@@ -18,11 +18,32 @@ from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.errors import shown
 from emojax.evaluation import best_constant, nearest_captions
-from emojax.evaluation import evaluate as all_metrics
+from emojax.evaluation.by_clip import Places, Scored, scored
+from emojax.evaluation.report import evaluate_clips
 from emojax.rewards.facts import known_facts
 from emojax.storage import parse_json, read_object
 
 Rows = dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """The reward of strings, as `emojax.evaluation` wants it."""
+
+    model: rewards.RewardModel
+    static: rewards.RewardStatic
+    read: rewards.Reader
+
+    def __call__(self, captions: Sequence[str], clips: Sequence[Clip]) -> Mapping[str, np.ndarray]:
+        """Scores caption i against clip i."""
+        return rewards.score_texts(self.model, self.static, self.read, captions, clips)
+
+    @property
+    def places(self) -> Places | None:
+        """texts -> their emotion coordinates; None: the reward has none."""
+        if "emotion" not in self.model.parts:
+            return None
+        return functools.partial(rewards.coordinates_of_texts, self.model, self.read)
 
 
 def score(
@@ -68,6 +89,20 @@ def evaluate(
     Raises:
       ConfigError: clips without a caption, all listed. ManifestError, ValueError: files that cannot be read.
     """
+    rows, _ = evaluate_by_clip(captions, clips, training=training, cfg=cfg, split=split, train_split=train_split)
+    return rows
+
+
+def evaluate_by_clip(
+    captions: Captioner | Mapping[str, str] | str | Path,
+    clips: Sequence[Clip] | str | Path | None = None,
+    *,
+    training: Sequence[Clip] | None = None,
+    cfg: Config | None = None,
+    split: str = "test",
+    train_split: str = "train",
+) -> tuple[Rows, list[Scored]]:
+    """What `evaluate` returns, and the scores of each clip."""
     if clips is None:
         clips = source.manifest(_own(captions)[0])
     if isinstance(clips, str | Path):
@@ -79,20 +114,28 @@ def evaluate(
     sets, reward = {"captions": found}, reward_of_texts(cfg.reward, training or ())
     if training is not None:
         sets = floors(cfg, training, kept, reward) | sets
-    rows = rows_of(cfg, sets, kept, reward)
+    rows, each = scores_of(cfg, sets, kept, reward)
     about = {"reward_by": f"{name_of(cfg.reward)} ({whose})", "broken": len(broken)}
-    return {name: row | about for name, row in rows.items()}
+    return {name: row | about for name, row in rows.items()}, each
 
 
-def rows_of(
+def scores_of(
     cfg: Config,
     captions: Mapping[str, Mapping[str, str]],
     clips: Sequence[Clip],
-    reward: Any,
-) -> Rows:
-    """A row for each set of captions by clip id; `reward` is that of `reward_of_texts`."""
-    about = known_facts(cfg.reward)
-    return {name: all_metrics(found, clips, reward, about) for name, found in captions.items()}
+    reward: Judge,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Rows, list[Scored]]:
+    """A row for each set of captions by clip id, and the scores of each clip.
+
+    Args:
+      tell: told (sets done, sets).
+    """
+    about, rows, each = known_facts(cfg.reward), {}, {}
+    for name, found in captions.items():
+        rows[name], each[name] = evaluate_clips(found, clips, reward, about)
+        tell(len(rows), len(captions))
+    return rows, scored(clips, captions, each, reward.places, about)
 
 
 def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: Any) -> dict[str, dict[str, str]]:
@@ -104,14 +147,14 @@ def floors(cfg: Config, training: Sequence[Clip], test: Sequence[Clip], reward: 
     }
 
 
-def reward_of_texts(reward: Reward, training: Sequence[Clip] = ()) -> Callable[..., Mapping[str, np.ndarray]]:
-    """(captions, clips) -> scores, of strings, as `emojax.evaluation` wants it.
+def reward_of_texts(reward: Reward, training: Sequence[Clip] = ()) -> Judge:
+    """The reward of a configuration.
 
     Args:
       training: clips that document frequencies are counted on.
     """
-    judge = dataclasses.replace(_reader(reward), training=training)
-    return functools.partial(rewards.score_texts, *rewards.build(judge), judge)
+    read = dataclasses.replace(_reader(reward), training=training)
+    return Judge(*rewards.build(read), read)
 
 
 @functools.lru_cache(maxsize=1)  # it remembers the embeddings of texts

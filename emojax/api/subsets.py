@@ -12,7 +12,7 @@ from emojax.captioning.prefixes import media_prefixes
 from emojax.config.concepts import Attribute
 from emojax.data.clips import Clip
 from emojax.evaluation import emotion_accuracy
-from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.facts import facts, grid_with_less
 from emojax.evaluation.floors import evenly
 from emojax.evaluation.fluency import Fluency, fluency
 from emojax.evaluation.probe import probe
@@ -76,13 +76,11 @@ def told_by(stream: str | None, clip: Clip, emotion: Attribute) -> Clip:
 
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
     """`rows` as a table; empty where there is nothing to show."""
-    lines = grid(found)[: 1 + len(found)]
+    lines = grid_with_less(found)
     if not lines:
         return ""
-    fluent = ["fluent", *(f"{100 * row['fluent']:.0f}" for row in found.values())]
-    table = ruled([[*line, cell] for line, cell in zip(lines, fluent, strict=True)])
     return (
-        f"## With less\n\n{table}\nWithout video or audio the emotion is what the other tells. Fluent: percent "
+        f"## With less\n\n{ruled(lines)}\nWithout video or audio the emotion is what the other tells. Fluent: percent "
         "of captions that read like the training captions.\n\n"
     )
 

@@ -9,7 +9,7 @@ import tyro
 
 from emojax.commands.train import Set
 from emojax.errors import ConfigError, RunError
-from emojax.storage import path_of, write_atomically
+from emojax.storage import path_of
 
 
 def compare(
@@ -28,9 +28,10 @@ def compare(
         page: file of HTML to write, with plots.
         as_json: print JSON.
     """
+    from emojax.report import comparisons
+    from emojax.report import page as pages
     from emojax.reproduce import records, tell
     from emojax.reproduce.compare import compare
-    from emojax.reproduce.page import page as page_of
 
     one, other = (records.find(path_of(path)) for path in (a, b))
     if len(one) == len(other) == 1:
@@ -44,7 +45,7 @@ def compare(
     found = {stage: compare(records.read(here), records.read(there)) for stage, (here, there) in pairs.items()}
     names = str(a), str(b)
     if page is not None:
-        write_atomically(path_of(page), page_of(found, names))
+        pages.write(page, comparisons.comparison(found, names))
     if as_json:
         print(json.dumps({stage or comparison.stage: tell.as_json(comparison) for stage, comparison in found.items()}))
     else:
@@ -88,6 +89,8 @@ def study(
         as_json: print JSON.
     """
     from emojax.config import presets
+    from emojax.report import comparisons
+    from emojax.report import page as pages
     from emojax.reproduce import studies, study_table
     from emojax.reproduce import study as studying
 
@@ -103,7 +106,7 @@ def study(
     numbers = range(cfg.seed, cfg.seed + seeds)
     results = studying.run(given, wanted, path_of(out).absolute(), numbers, init, tell)
     title = f"study {name} of {stage}, {cfg.name}, {steps} steps"
-    write_atomically(path_of(out) / "study.html", study_table.page(title, given, results, difference))
+    pages.write(path_of(out) / "study.html", comparisons.study(title, given, results, difference))
     if as_json:
         print(json.dumps(study_table.as_json(results)))
     else:

@@ -115,7 +115,8 @@ def _tell(**runs: Path) -> None:
         for line in goodput.lines({name: session.marks(run) for name, run in runs.items()}):
             print(line, file=sys.stderr)
         out = shlex.quote(str(runs.get("report", next(iter(runs.values())))))
-        print(f"curves: metrics.jsonl, or tensorboard --logdir {out} (pip install tensorboard)", file=sys.stderr)
+        page = f"{out}/report.html" if "report" in runs else f"emojax report {out}"
+        print(f"page: {page}; curves: tensorboard --logdir {out} (pip install tensorboard)", file=sys.stderr)
 
 
 def demo(
@@ -238,6 +239,7 @@ def _train_and_report(run: Run, ablate: bool, init: str | None = None) -> None:
     from emojax.api.progress import bars
     from emojax.evaluation import table
     from emojax.parallel import hosts
+    from emojax.report import run_page
     from emojax.training import lock
     from emojax.training.session import Session
     from emojax.training.stop import listening
@@ -251,6 +253,8 @@ def _train_and_report(run: Run, ablate: bool, init: str | None = None) -> None:
                 with session.doing("evaluation"):
                     rows = experiment.report(cfg, out, track, ablate=ablate, began=began)
                 session.mark(1)
+            if rows is not None:
+                run_page.write(out)
     _tell(sft=out / "sft", grpo=out / "grpo", report=out)
     if rows is not None:
         Console(width=None if sys.stdout.isatty() else 140).print(table(rows))

@@ -135,7 +135,7 @@ def evaluate(
         train_split: that the floors are made of.
         config: preset or file whose `reward` and `data` are used; without it those that the captions were made with,
             which `emojax caption` writes beside them.
-        out: directory for report.json and report.md.
+        out: directory for report.json, report.md, scores.jsonl and the page report.html.
         overwrite: replace the report in `out`.
     """
     from rich.console import Console
@@ -144,7 +144,9 @@ def evaluate(
     from emojax.config import presets
     from emojax.data.clips import read_manifest
     from emojax.evaluation import report, table, write_report
+    from emojax.evaluation.by_clip import renamed, write_scores
     from emojax.parallel import compile_cache
+    from emojax.report import run_page
     from emojax.training.run_files import require_apart
 
     if out is not None:
@@ -155,10 +157,12 @@ def evaluate(
     cfg = None if config is None else presets.load(config, set_)
     if cfg is None and set_:
         cfg = presets.override(scoring.settings_config(captions) or presets.load("demo"), set_)
-    rows = scoring.evaluate(captions, manifest, cfg=cfg, split=split, train_split=train_split)
+    rows, clips = scoring.evaluate_by_clip(captions, manifest, cfg=cfg, split=split, train_split=train_split)
     rows = {captions.stem if name == "captions" else name: row for name, row in rows.items()}
     if out is not None:
         write_report(out, rows, {})
+        write_scores(out, [renamed(one, "captions", captions.stem) for one in clips])
+        run_page.write(out)
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
 
 
@@ -197,6 +201,7 @@ def export(
     require_apart(out, reads(cfg))
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
-    text = card.model_card(cfg, stage, card.read_report(storage.path_of(run)), license)
+    told, clips = card.read_report(storage.path_of(run)), card.read_clips(storage.path_of(run))
+    text = card.model_card(cfg, stage, told, license, clips)
     exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
     print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

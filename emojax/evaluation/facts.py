@@ -76,5 +76,12 @@ def grid(rows: Mapping[str, Row]) -> list[list[str]]:
     return lines
 
 
+def grid_with_less(rows: Mapping[str, Row]) -> list[list[str]]:
+    """As `grid`, of captions that were made with less of the clips, and how many of them are fluent."""
+    lines = grid(rows)[: 1 + len(rows)]
+    fluent = ["fluent", *(f"{100 * row['fluent']:.0f}" for row in rows.values())]
+    return [[*line, cell] for line, cell in zip(lines, fluent, strict=True)] if lines else []
+
+
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f}"

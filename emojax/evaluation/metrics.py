@@ -5,7 +5,6 @@ was computed under, which `tokenization` gives. BLEU, ROUGE-L and METEOR are on 
 """
 
 import functools
-import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -76,26 +75,39 @@ def bleu(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -
     >>> [round(x, 1) for x in bleu([candidate], [[reference]])]  # three of four words, one of three pairs
     [75.0, 50.0, 0.0, 0.0]
     """
-    from sacrebleu.metrics.bleu import BLEU
-
-    # sacreBLEU wants streams, a reference of every clip in each, with None where a clip has fewer
-    streams = itertools.zip_longest(*([" ".join(r) for r in refs] for refs in references))
-    x = BLEU(tokenize="none", force=True).corpus_score([" ".join(c) for c in candidates], list(streams))
-    one, two, three, four = (
-        BLEU.compute_bleu(x.counts[:n], x.totals[:n], x.sys_len, x.ref_len, "none", max_ngram_order=n).score
-        for n in (1, 2, 3, 4)
-    )
+    one, two, three, four = bleu_of(bleu_counts(candidates, references).sum(0)).tolist()
     return one, two, three, four
 
 
-def rouge_l(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> float:
-    """ROUGE-L, the mean over clips (Lin, 2004), as the COCO caption evaluation defines it.
+def bleu_counts(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> np.ndarray:
+    """What BLEU is made of, i64[clips 10]: matches of each order, n-grams of each order, length, reference length."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    scorer = BLEU(tokenize="none", force=True)
+    rows = []
+    for candidate, refs in zip(candidates, references, strict=True):
+        x = scorer.corpus_score([" ".join(candidate)], [[" ".join(ref)] for ref in refs])
+        rows.append([*x.counts, *x.totals, x.sys_len, x.ref_len])
+    return np.array(rows, np.int64)
+
+
+def bleu_of(sums: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-4, f64[... 4], of sums over clips of `bleu_counts`, [... 10]."""
+    counts, totals, ours, theirs = sums[..., :4], sums[..., 4:8], sums[..., 8:9], sums[..., 9:]
+    logs = np.log(np.maximum(counts, 1) / np.maximum(totals, 1))
+    penalty = np.minimum(0.0, 1 - theirs / np.maximum(ours, 1))
+    score = 100 * np.exp(penalty + np.cumsum(logs, -1) / np.arange(1, 5))
+    return np.where(np.minimum.accumulate(counts, -1) > 0, score, 0.0)
+
+
+def rouge_l(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> np.ndarray:
+    """ROUGE-L of each clip, f64[clips] (Lin, 2004), as the COCO caption evaluation defines it.
 
     With the length of the longest common subsequence over that of the caption as precision and over that of the
     reference as recall, the best precision P and the best recall R over the references give
     (1 + β²) P R / (R + β² P), β = 1.2.
 
-    >>> round(rouge_l([["a", "calm", "low", "voice"]], [[["a", "calm", "voice"]]]), 1)  # precision 3/4, recall 1
+    >>> rouge_l([["a", "calm", "low", "voice"]], [[["a", "calm", "voice"]]]).round(1)[0].item()
     88.0
     """
     from rouge_score.rouge_scorer import RougeScorer
@@ -106,11 +118,13 @@ def rouge_l(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]
         pairs = [scorer.score(" ".join(ref), " ".join(candidate))["rougeL"] for ref in refs]
         p, r = max(x.precision for x in pairs), max(x.recall for x in pairs)
         scores.append((1 + beta2) * p * r / (r + beta2 * p) if p else 0.0)
-    return 100 * float(np.mean(scores))
+    return 100 * np.array(scores)
 
 
-def meteor(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]], languages: Sequence[str]) -> float:
-    """METEOR, the mean over clips of the best over references (Banerjee and Lavie, 2005; NLTK's implementation).
+def meteor(
+    candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]], languages: Sequence[str]
+) -> np.ndarray:
+    """METEOR of each clip, f64[clips], the best over its references (Banerjee and Lavie, 2005; NLTK's implementation).
 
     Words match if they are equal or, in English, if their Porter stems are. There are no synonyms, so the number is
     below that of the Java METEOR with WordNet and the same in every installation.
@@ -125,7 +139,7 @@ def meteor(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]],
         meteor_score(refs, candidate, stemmer=porter if language[:2] == "en" else identity, wordnet=no_synonyms)
         for candidate, refs, language in zip(candidates, references, languages, strict=True)
     ]
-    return 100 * float(np.mean(scores))
+    return 100 * np.array(scores)
 
 
 def vocabulary(candidates: Sequence[Tokens]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,19 +12,29 @@ from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
 from emojax.evaluation.emotion_words import emotion_accuracy
-from emojax.evaluation.facts import facts, grid
+from emojax.evaluation.facts import facts, grid, grid_with_less
 from emojax.evaluation.floors import Reward
-from emojax.evaluation.metrics import bleu, distinct, language_of, meteor, rouge_l, tokenization, tokenize, vocabulary
-from emojax.storage import write_atomically, writing
+from emojax.evaluation.metrics import (
+    bleu_counts,
+    bleu_of,
+    distinct,
+    language_of,
+    meteor,
+    rouge_l,
+    tokenization,
+    tokenize,
+    vocabulary,
+)
+from emojax.storage import read_object, write_atomically, writing
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-FILES = ("report.json", "report.md")
+FILES = ("report.json", "report.md", "scores.jsonl", "report.html")
 Row = Mapping[str, Any]  # what `evaluate` returns
 
-_COLUMNS = {  # key of a row -> (heading, digits after the point)
+COLUMNS = {  # key of a row -> (heading, digits after the point)
     "reward": ("reward", 3),
     "bleu1": ("BLEU-1", 1),
     "bleu4": ("BLEU-4", 1),
@@ -35,7 +46,16 @@ _COLUMNS = {  # key of a row -> (heading, digits after the point)
     "emotion_similarity": ("emo. cos", 3),
     "emotion_accuracy": ("emo. acc", 3),
 }
-_FACTS = "Percent of captions that state a fact / of those, how many are right (its value is named and no other)."
+_PARTS = {"sbert": "sentence", "emotion_similarity": "emotion"}  # key of a row -> part of the reward
+FACTS = "Percent of captions that state a fact / of those, how many are right (its value is named and no other)."
+
+
+@dataclass(frozen=True)
+class ByClip:
+    """What a row is the mean of."""
+
+    scores: dict[str, np.ndarray]  # f[clips] by the keys of a row
+    bleu: np.ndarray  # i64[clips 10], as of `metrics.bleu_counts`
 
 
 class Scorable(Protocol):
@@ -73,6 +93,13 @@ def evaluate(
     Raises:
       ValueError: there are no clips, or one has no caption or no reference with a word in it; all are listed.
     """
+    return evaluate_clips(captions, clips, reward, about)[0]
+
+
+def evaluate_clips(
+    captions: Mapping[str, str], clips: Sequence[Scorable], reward: Reward, about: Sequence[Attribute]
+) -> tuple[dict[str, Any], ByClip]:
+    """What `evaluate` returns, and what it is made of clip by clip."""
     if not clips:
         raise ValueError("nothing to evaluate: the manifest has no clip in this split")
     _demand("no caption for", [c.id for c in clips if c.id not in captions], len(clips), "caption them first")
@@ -87,29 +114,35 @@ def evaluate(
     texts = [captions[c.id] for c in clips]
     tokens = [tokenize(text, language) for text, language in zip(texts, languages, strict=True)]
     scores = reward(texts, clips)
-    bleu1, bleu2, bleu3, bleu4 = bleu(tokens, references)
+    each = ByClip(
+        scores={
+            "reward": np.asarray(scores["reward"]),
+            "rouge_l": rouge_l(tokens, references),
+            "meteor": meteor(tokens, references, languages),
+            **{name: np.asarray(scores[part]) for name, part in _PARTS.items() if part in scores},
+        },
+        bleu=bleu_counts(tokens, references),
+    )
+    means = {name: float(np.mean(each.scores[name])) if name in each.scores else None for name in ("reward", *_PARTS)}
+    bleu1, bleu2, bleu3, bleu4 = bleu_of(each.bleu.sum(0)).tolist()
     return {
-        "reward": float(np.mean(scores["reward"])),
+        "reward": means["reward"],
         "bleu1": bleu1,
         "bleu2": bleu2,
         "bleu3": bleu3,
         "bleu4": bleu4,
-        "rouge_l": rouge_l(tokens, references),
-        "meteor": meteor(tokens, references, languages),
+        "rouge_l": float(np.mean(each.scores["rouge_l"])),
+        "meteor": float(np.mean(each.scores["meteor"])),
         "vocabulary": vocabulary(tokens),
         "distinct1": distinct(tokens, 1),
         "distinct2": distinct(tokens, 2),
-        "sbert": _mean(scores, "sentence"),
-        "emotion_similarity": _mean(scores, "emotion"),
+        "sbert": means["sbert"],
+        "emotion_similarity": means["emotion_similarity"],
         "emotion_accuracy": emotion_accuracy(texts, [c.emotion for c in clips], about[0].values),
         "facts": facts(texts, clips, about),
         "clips": len(clips),
         "tokenization": "; ".join(sorted({f"{language}: {tokenization(language)}" for language in languages})),
-    }
-
-
-def _mean(scores: Mapping[str, np.ndarray], part: str) -> float | None:
-    return float(np.mean(scores[part])) if part in scores else None
+    }, each
 
 
 def _demand(what: str, missing: Sequence[str], among: int, remedy: str) -> None:
@@ -119,10 +152,10 @@ def _demand(what: str, missing: Sequence[str], among: int, remedy: str) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    return ["–" if row[key] is None else f"{row[key]:.{digits}f}" for key, (_, digits) in _COLUMNS.items()]
+    return ["–" if row[key] is None else f"{row[key]:.{digits}f}" for key, (_, digits) in COLUMNS.items()]
 
 
-def _note(rows: Mapping[str, Row]) -> str:
+def note(rows: Mapping[str, Row]) -> str:
     names = "; ".join(dict.fromkeys(row["tokenization"] for row in rows.values()))
     clips = ", ".join(dict.fromkeys(str(row["clips"]) for row in rows.values()))
     judges = "; ".join(dict.fromkeys(row["reward_by"] for row in rows.values() if row.get("reward_by")))
@@ -142,10 +175,10 @@ def table(rows: Mapping[str, Row]) -> "Group":
     where anything is known of the clips, what the captions state."""
     from rich.console import Group
 
-    headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
-    scores = _table([headings, *([name, *_cells(row)] for name, row in rows.items())], _note(rows))
+    headings = ["captions", *(heading for heading, _ in COLUMNS.values())]
+    scores = _table([headings, *([name, *_cells(row)] for name, row in rows.items())], note(rows))
     lines = grid(rows)
-    return Group(scores, "", _table(lines, _FACTS)) if lines else Group(scores)
+    return Group(scores, "", _table(lines, FACTS)) if lines else Group(scores)
 
 
 def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
@@ -164,10 +197,10 @@ def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
 
 def markdown(rows: Mapping[str, Row]) -> str:
     """`table` in Markdown, the tokenization named below it."""
-    headings = ["captions", *(heading for heading, _ in _COLUMNS.values())]
-    text = ruled([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{_note(rows)}\n"
+    headings = ["captions", *(heading for heading, _ in COLUMNS.values())]
+    text = ruled([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{note(rows)}\n"
     lines = grid(rows)
-    return text + (f"\n{ruled(lines)}\n{_FACTS}\n" if lines else "")
+    return text + (f"\n{ruled(lines)}\n{FACTS}\n" if lines else "")
 
 
 def ruled(lines: Sequence[Sequence[str]]) -> str:
@@ -187,9 +220,28 @@ def write_report(out: Path, rows: Mapping[str, Row], facts: Mapping[str, Any], t
     report = json.dumps({**facts, **rows}, indent=2, ensure_ascii=False, allow_nan=False)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    json_file, md_file = (out / name for name in FILES)
+    json_file, md_file = (out / name for name in FILES[:2])
     write_atomically(json_file, report + "\n")
     write_atomically(md_file, markdown(rows) + (f"\n{text.strip()}\n" if text else ""))
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The `report.json` in a folder; None: there is none. Raises ValueError where it is no report."""
+    path = folder / FILES[0]
+    if not path.is_file():
+        return None
+    report = read_object(path)
+    try:
+        markdown(rows_of(report))
+        grid_with_less(report.get("subsets") or {})
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
+        raise ValueError(f"{path}: no report of an evaluation ({e!r}); take it away, or evaluate again") from e
+    return report
+
+
+def rows_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of a report, without the facts beside them."""
+    return {name: row for name, row in report.items() if isinstance(row, dict) and "bleu1" in row}
 
 
 def require_free(out: Path) -> None:

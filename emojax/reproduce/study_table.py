@@ -1,7 +1,6 @@
 """What a study found: a row a variant, and, last, which difference is larger than noise."""
 
 import dataclasses
-import html
 import math
 import statistics
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 from emojax.reproduce import tell
 from emojax.reproduce.compare import Comparison
-from emojax.reproduce.page import plot, whole
 from emojax.reproduce.studies import Given
 from emojax.reproduce.study import Result
 
@@ -77,18 +75,6 @@ def _noise(results: Sequence[Result], metric: str, difference: float | None) -> 
         return f"{told}: two runs that differ by less than {noise:.2g} differ by no more than noise"
     verdict = "larger" if abs(difference) > noise else "no larger"
     return f"{told}: a difference of {difference:g} between two runs is {verdict} than noise ({noise:.2g})"
-
-
-def page(title: str, given: Given, results: Sequence[Result], difference: float | None) -> str:
-    """The table as HTML, and of every seed how far the weights are apart over the steps."""
-    body = [f"<h1>{html.escape(title)}</h1>"]
-    body.append(f"<pre>{html.escape(chr(10).join(lines(given, results, difference)))}</pre>")
-    for seed in dict.fromkeys(result.seed for result in results):
-        own = [result for result in results if result.seed == seed]
-        steps = [gap.step for gap in own[0].found.gaps]
-        curves = {r.variant.name: [gap.ratio for gap in r.found.gaps] for r in own if r.found.steps == steps}
-        body.append(plot(f"seed {seed}: distance of the weights / distance moved", steps, curves))
-    return whole(title, body)
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from emojax.errors import RunError
 from emojax.training import lock
 
 _WHOLE = ("config.json", "run.json", "tokenizer.json", "sessions.jsonl", "metrics.jsonl", "samples.jsonl")
-_WHOLE += ("report.json", "report.md")  # files that are written beside their place first
+_WHOLE += ("report.json", "report.md", "scores.jsonl", "report.html")  # files that are written beside their place first
 BEGUN = ("processes", "config.json", lock.FILE, *(storage.LEFT.format(name) for name in (*_WHOLE, "processes")))
 """Files that are left by a run that was killed before it was one."""
 FILES = (
