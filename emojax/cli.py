@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import datasets, encode, reproduce, tools, train, use
+from emojax.commands import datasets, encode, rank, reproduce, tools, train, use
 from emojax.errors import Stopped
 from emojax.parallel import xla
 
@@ -31,6 +31,7 @@ COMMANDS = {
     "encode": encode.encode,
     "caption": use.caption,
     "evaluate": use.evaluate,
+    "rank": rank.rank,
     "export": use.export,
     "compare": reproduce.compare,
     "study": reproduce.study,
