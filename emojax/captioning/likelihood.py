@@ -45,14 +45,13 @@ def log_likelihoods(
     """
     count = max((len(each) for each in texts.values()), default=0)
     asked = [dataclasses.replace(clip, captions=tuple(texts[clip.id])) for clip in clips if clip.id in texts]
-    rows = model.mesh.shape["data"] * model.mesh.shape["fsdp"]
     batches = bulk_batches(
         asked,
         model.tokenizer,
         dataclasses.replace(model.cfg.data, strict=False, targets=count),
         caption_tokens=model.cfg.caption_tokens,
         end_token=model.cfg.model.decoder.end_token,
-        batch=-(-batch_size // rows) * rows,
+        batch=model.rows(batch_size),
         features=feature_source(model.cfg, asked, model.features),
     )
     found: dict[str, list[float]] = {}
