@@ -10,6 +10,7 @@ import pytest
 from emojax.api import preferences
 from emojax.commands.rank import rank as command
 from emojax.config import ConfigError
+from emojax.data.clips import Clip, write_manifest
 from emojax.errors import RunError
 from emojax.evaluation.ranking import Preference, bradley_terry, by_score, rank
 
@@ -82,6 +83,30 @@ def test_those_who_never_met_are_not_ranked_together() -> None:
         rank([Preference("x", ("a", "b"), "a"), Preference("x", ("c", "d"), "c")])
     with pytest.raises(ValueError, match="no preferences"):
         rank([])
+
+
+def test_of_a_clip_the_caption_of_the_higher_reward_is_preferred(tmp_path: Path, capsys: Any) -> None:
+    clips = [Clip(f"{n}", transcript="x", captions=("a sad voice",), emotion="sad", split="test") for n in range(20)]
+    write_manifest(tmp_path / "clips.jsonl", clips)
+
+    def written(name: str, right: int) -> Path:
+        texts = ["a sad voice" if n < right else "a happy voice" for n in range(len(clips))]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"id": f"{n}", "caption": text}) + "\n" for n, text in enumerate(texts)))
+        return path
+
+    files = tuple(written(name, right) for name, right in (("poor", 2), ("good", 18), ("fair", 10)))
+    out, facts = tmp_path / "out.json", ("reward.parts=facts",)
+    command(files, tmp_path / "clips.jsonl", set_=facts, resamples=50, out=out)
+    found = {one["name"]: one for one in json.loads(out.read_text())}
+    assert list(found) == ["good", "fair", "poor"]
+    assert found["good"]["wins"] == (8 + 12 / 2 + 16 + 4 / 2) / 40  # against fair 8 clips, against poor 16; else a tie
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError, match="two are the same"):
+        command((files[0], tmp_path / "other" / "poor.jsonl"), tmp_path / "clips.jsonl")
+    with pytest.raises(ConfigError, match="has no caption of a clip"):
+        (tmp_path / "none.jsonl").write_text("")
+        command((files[0], tmp_path / "none.jsonl"), tmp_path / "clips.jsonl", set_=facts)
 
 
 def test_the_command_reads_preferences_and_writes_the_ranking(tmp_path: Path, capsys: Any) -> None:

@@ -92,7 +92,8 @@ def evaluate(
         sets = {name: Made(one, {}) for name, one in floors(cfg, training, kept, reward).items()} | sets
     rows = rows_of(cfg, {name: one.captions for name, one in sets.items()}, kept, reward)
     if asked.metrics:
-        about, read = known_facts(cfg.reward), _embedder(cfg.reward)
+        about = known_facts(cfg.reward)
+        read = _embedder(cfg.reward) if {"bertscore", "cues"} & set(asked.metrics) else None
         rows = {name: row | asked_for(asked, sets[name], kept, cfg.reward, about, read) for name, row in rows.items()}
     if "judgement" in asked.metrics and judge is not None:
         rows["captions"]["judgement"] = judgement(log_likelihoods(judge, kept, statements(paired(kept))))

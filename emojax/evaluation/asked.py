@@ -60,7 +60,7 @@ def made_of(records: Sequence[Mapping[str, Any]]) -> Made:
 
 
 def asked_for(
-    asked: Asked, made: Made, clips: Sequence[Clip], reward: Reward, about: Sequence[Attribute], read: Reader
+    asked: Asked, made: Made, clips: Sequence[Clip], reward: Reward, about: Sequence[Attribute], read: Reader | None
 ) -> dict[str, Any]:
     """The metrics by their names; None where clips or captions lack what one needs.
 
@@ -83,12 +83,14 @@ def asked_for(
                 ]
                 out[metric] = float(np.mean(cider(ours, theirs)))
             case "bertscore":
+                assert read, "the caller has an encoder where one is needed"
                 out[metric] = _means(bert_score(read, texts, references)) | {"model": Path(reward.model).name}
             case "ew":
                 told = wheel.wheel(wheel.Options(table=asked.wheel, level=asked.level), reward)
                 scores = ew(texts, references, told)
                 out[metric] = scores and scores | _table(asked)
             case "cues":
+                assert read, "the caller has an encoder where one is needed"
                 out[metric] = _means(cue_scores(texts, references, languages, read.embed))
             case "calibration":
                 rows = [n for n, c in enumerate(clips) if c.emotion is not None and c.id in made.confidence]

@@ -51,9 +51,9 @@ def _why_not(scope: Scope, known: set[str]) -> str | None:
         told.get(name, []).append(value)
     hosts, origins = told.values()
     if len(hosts) != 1 or _name(b"//" + hosts[0]) not in known:
-        return "this server is not called so; the names that it answers to are given by --name"
+        return f"the Host of the request is none of {', '.join(sorted(known))}; the server is told others by --name"
     if any(_name(origin) not in known for origin in origins):
-        return "pages of other origins may not ask this server"
+        return "a page of another origin may not ask this server"
     return None
 
 
