@@ -104,8 +104,8 @@ def test_of_a_clip_the_caption_of_the_higher_reward_is_preferred(tmp_path: Path,
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match="two are the same"):
         command((files[0], tmp_path / "other" / "poor.jsonl"), tmp_path / "clips.jsonl")
+    (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(ConfigError, match="has no caption of a clip"):
-        (tmp_path / "none.jsonl").write_text("")
         command((files[0], tmp_path / "none.jsonl"), tmp_path / "clips.jsonl", set_=facts)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette", reason="the extra serve is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
 
-from test_serve import LIMITS, post, running, sounds  # noqa: E402, F401
+from support.served import LIMITS, make_sounds, post, running  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
 FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
@@ -20,6 +21,11 @@ FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", 
 def port() -> Iterator[int]:
     with running(LIMITS) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_sounds(tmp_path_factory.mktemp("sounds"))
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def answered(page: Any, act: Any) -> dict[str, Any]:
     return waited.value.json()
 
 
-def test_a_file_is_captioned_and_streams_and_words_are_switched(page: Any, port: int, sounds: dict[str, Path]) -> None:  # noqa: F811
+def test_a_file_is_captioned_and_streams_and_words_are_switched(page: Any, port: int, sounds: dict[str, Path]) -> None:
     record = answered(page, lambda: page.set_input_files("#file", sounds["long"]))
     assert page.inner_text("#caption").strip() == record["caption"].strip()
     assert len(record["samples"]) == page.locator("#drawn li").count() == 2

@@ -39,7 +39,7 @@ def serve(
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as e:
-        raise ConfigError(f"{e.name} is not installed; pip install 'emojax[serve]'") from None
+        raise ConfigError(f"{e.name} is not installed; pip install -e '.[serve]' in the clone") from None
     from emojax import captioning
     from emojax.parallel import compile_cache
     from emojax.serving.app import application

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from emojax.captioning import Captioner, Decoding
+from emojax.config import ConfigError, FeatureFilesConfig
 from emojax.data.audio import SAMPLE_RATE
 from emojax.data.clips import Clip
 from emojax.data.order import bucket_of
@@ -42,10 +43,21 @@ class _Job:
 
 @dataclass
 class Queue:
+    """Raises ConfigError for a captioner that reads no media."""
+
     model: Captioner
     drawn: Decoding  # how samples are drawn; its batch size is that of all programs
     waiting: deque[_Job] = field(default_factory=deque)
     some: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        model = self.model.cfg.model
+        for stream in ("audio", "video"):
+            if isinstance(getattr(model, stream), FeatureFilesConfig):
+                raise ConfigError(
+                    f"{self.model!r} reads its {stream} from files of features, which no upload has; serve one that "
+                    "encodes media itself"
+                )
 
     async def caption(self, clip: Clip, decoded: Decoded, seed: int | None = _GREEDY) -> Record:
         """The clip's record (`Captioner.records`): of its greedy caption, or of samples."""
