@@ -26,7 +26,7 @@ def test_the_likelihood_of_a_caption_is_what_it_was_written_with() -> None:
         here = sharding.to_devices(batch, model().mesh)
         wrote = model().program(Decoding(batch_size=4))(batch=here)
         found = _mean_logp(model().params, here.replace(caption=wrote.ids, caption_mask=wrote.mask), cfg=CFG)
-    np.testing.assert_allclose(found, np.asarray(wrote.logp / wrote.tokens), rtol=1e-4)
+    np.testing.assert_allclose(found, np.asarray(wrote.logp) / np.asarray(wrote.tokens), rtol=1e-4)
 
 
 def test_a_likelihood_depends_on_the_clip_and_the_text_alone() -> None:

@@ -100,6 +100,7 @@ ODD = [  # a request as it is on the line, and the status that answers it
         b"POST /caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n" + b"x" * 300_000,
         b"413",
     ),
+    (b"POST /caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", b"4"),
     (b"\x16\x03\x01 no HTTP at all\r\n\r\n", b"400"),
 ]
 

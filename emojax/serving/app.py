@@ -1,13 +1,12 @@
 """The application: the page, what is known of the captioner, and `POST /caption`."""
 
 import asyncio
-import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -17,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from emojax.config import Data
 from emojax.serving import ask, media, openapi
 from emojax.serving.ask import Refused
 from emojax.serving.guard import guarded
@@ -24,7 +24,7 @@ from emojax.serving.limits import Limits
 from emojax.serving.queue import Queue, Record
 from emojax.serving.shown import shown
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 _PAGE = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript")}
 _PAGE |= {"/page.css": ("page.css", "text/css"), "/plots.js": ("plots.js", "text/javascript")}
 
@@ -50,32 +50,25 @@ class Desk:
             self.here -= 1
 
     async def _captioned(self, request: Request) -> Record:
-        asked = ask.read(request.query_params.multi_items(), self.most_samples)
-        try:
-            async with asyncio.timeout(self.limits.upload_timeout):
-                content = await self._body(request)
-        except TimeoutError:
-            raise Refused(408, f"the body was not there after {self.limits.upload_timeout:g} s") from None
-        data = self.queue.model.cfg.data
+        asked, limits, data = ask.read(request.query_params.multi_items(), self.samples), self.limits, self.data
+        content = await _in_time(self._body(request), limits.upload_timeout, 408, "the body has not come")
         clip, decoded = await anyio.to_thread.run_sync(
-            media.opened, content, asked, data, self.limits, limiter=self.decoding
+            media.opened, content, asked, data, limits, limiter=self.decoding
         )
         del content
-        try:
-            async with asyncio.timeout(self.limits.answer_timeout):
-                made = [self.queue.caption(clip, decoded)]
-                made += [self.queue.caption(clip, decoded, asked.seed)] if asked.samples else []
-                record, *drawn = await asyncio.gather(*made)
-        except TimeoutError:
-            raise Refused(504, f"not captioned after {self.limits.answer_timeout:g} s; try again") from None
-        if "error" in record:
-            raise Refused(422, record["error"])
-        record |= {"heard": decoded.samples > 0, "seen": decoded.frames}
-        if drawn:
-            record["samples"] = [_with_probability(one) for one in drawn[0].get("samples", drawn)[: asked.samples]]
+        seeds = [None, *([asked.seed] if asked.samples else [])]  # the greedy caption, and the samples
+        made = asyncio.gather(*(self.queue.caption(clip, decoded, seed) for seed in seeds))
+        records = await _in_time(made, limits.answer_timeout, 504, "not captioned")
+        if failed := next((record["error"] for record in records if "error" in record), None):
+            raise Refused(422, failed)
+        answer = {"id": clip.id, **_caption(records[0]), "heard": decoded.samples > 0, "seen": decoded.frames}
+        answer |= {name: records[0][name] for name in ("truncated_seconds",) if name in records[0]}
+        if asked.samples:
+            drawn = records[1].get("samples", records[1:])
+            answer["samples"] = [_caption(one) for one in drawn[: asked.samples]]
         if asked.show:
-            record["shown"] = await anyio.to_thread.run_sync(shown, decoded, data)
-        return _with_probability({name: value for name, value in record.items() if name != "extra"})
+            answer["shown"] = await anyio.to_thread.run_sync(shown, decoded, data)
+        return answer
 
     async def _body(self, request: Request) -> bytes:
         limit = self.limits.max_bytes
@@ -90,7 +83,12 @@ class Desk:
         return bytes(content)
 
     @property
-    def most_samples(self) -> int:
+    def data(self) -> Data:
+        return self.queue.model.cfg.data
+
+    @property
+    def samples(self) -> int:
+        """That a request may ask for."""
         return self.queue.drawn.samples if self.queue.drawn.sampling else 0
 
     def about(self) -> dict[str, Any]:
@@ -101,15 +99,23 @@ class Desk:
             "streams": [name for name in ("audio", "video") if getattr(cfg.model, name) is not None],
             "seconds": cfg.data.audio_seconds[-1],
             "emotions": [concept.name for concept in cfg.reward.concepts],
-            "samples": self.most_samples,
+            "samples": self.samples,
             "max_bytes": limits.max_bytes,
             "max_seconds": limits.max_seconds,
         }
 
 
-def _with_probability(record: Record) -> Record:
-    """`probability`: the geometric mean of its tokens'."""
-    return record | {"probability": math.exp(record["logprob"] / max(record["tokens"], 1))}
+async def _in_time(work: Awaitable[T], seconds: float, status: int, what: str) -> T:
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        raise Refused(status, f"{what} after {seconds:g} s; try again") from None
+
+
+def _caption(record: Record) -> Record:
+    """`probability` is the geometric mean of its tokens'."""
+    told = {name: record[name] for name in ("caption", "logprob", "tokens", "emotions") if name in record}
+    return told | {"probability": math.exp(record["logprob"] / max(record["tokens"], 1))}
 
 
 def application(queue: Queue, limits: Limits, names: tuple[str, ...]) -> ASGIApp:
