@@ -24,7 +24,7 @@ from emojax.serving.server import bound, server
 from test_caption_file import model
 
 DRAWN = Decoding(batch_size=4, samples=2, sampling=Sampling(temperature=1.5), seed=0)
-LIMITS = Limits(max_bytes=200_000, max_seconds=5.0, upload_timeout=3.0)
+LIMITS = Limits(max_bytes=200_000, max_seconds=5.0, upload_timeout=30.0)
 
 
 @contextmanager
