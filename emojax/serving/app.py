@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -51,6 +51,7 @@ class Desk:
 
     async def _captioned(self, request: Request) -> Record:
         asked, limits, data = ask.read(request.query_params.multi_items(), self.samples), self.limits, self.data
+        asked = replace(asked, **{name: getattr(asked, name) and name in self.streams for name in ("audio", "video")})
         content = await _in_time(self._body(request), limits.upload_timeout, 408, "the body has not come")
         clip, decoded = await anyio.to_thread.run_sync(
             media.opened, content, asked, data, limits, limiter=self.decoding
@@ -91,12 +92,17 @@ class Desk:
         """That a request may ask for."""
         return self.queue.drawn.samples if self.queue.drawn.sampling else 0
 
+    @property
+    def streams(self) -> list[str]:
+        """That the captioner has encoders for."""
+        return [name for name in ("audio", "video") if getattr(self.queue.model.cfg.model, name) is not None]
+
     def about(self) -> dict[str, Any]:
         """What a page or a program may want to know before it asks."""
         cfg, limits = self.queue.model.cfg, self.limits
         return {
             "model": cfg.name,
-            "streams": [name for name in ("audio", "video") if getattr(cfg.model, name) is not None],
+            "streams": self.streams,
             "seconds": cfg.data.audio_seconds[-1],
             "emotions": [concept.name for concept in cfg.reward.concepts],
             "samples": self.samples,

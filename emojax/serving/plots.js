@@ -12,7 +12,7 @@ function plotWaveform(place, columns) {
   place.replaceChildren();
   if (!columns) return;
   const plot = svg("svg", { viewBox: `0 -1 ${columns.length} 2`, preserveAspectRatio: "none", role: "img",
-    style: "height: 5rem", "aria-label": "Waveform" });
+    "aria-label": "Waveform" });
   columns.forEach(([low, high], x) => plot.append(
     svg("rect", { class: "wave", x, y: -high, width: 1, height: Math.max(high - low, 0.01) })));
   place.append(plot);
