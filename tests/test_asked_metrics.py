@@ -12,7 +12,7 @@ from emojax.config import ConfigError, Reward
 from emojax.config.concepts import Attribute, Concept
 from emojax.data.clips import Clip
 from emojax.evaluation import asked_table, evaluate, markdown
-from emojax.evaluation.asked import METRICS, Asked, Made, asked_for, made_of
+from emojax.evaluation.asked import Asked, Made, asked_for, made_of
 from emojax.evaluation.bert_score import bert_score, matched
 from emojax.evaluation.calibration import calibration
 from emojax.evaluation.cider import cider
@@ -208,4 +208,5 @@ def test_what_is_asked_for_is_in_the_row_and_nothing_else() -> None:
     assert asked_table.tables({"ours": row}) == []
     with pytest.raises(ConfigError, match=r"no metric 'cidre', did you mean 'cider'\?; there are cider, bertscore"):
         Asked(("cidre",))
-    assert len(METRICS) == 7
+    with pytest.raises(ConfigError, match="of the metric ew"):
+        Asked(("cider",), wheel="plutchik8")

@@ -21,11 +21,7 @@ def read(path: Path) -> list[Preference]:
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         record = parse_json(line, what := f"{path}: line {number}")
         match record:
-            case {"pair": [str(a), str(b)], "preferred": str() | None as preferred} if a != b and preferred in (
-                a,
-                b,
-                None,
-            ):
+            case {"pair": [str(a), str(b)], "preferred": preferred} if a != b and preferred in (a, b, None):
                 found.append(Preference(str(record.get("id", f"line {number}")), (a, b), preferred))
             case _:
                 raise ValueError(

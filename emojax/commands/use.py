@@ -166,11 +166,10 @@ def evaluate(
     cfg = None if config is None else presets.load(config, set_)
     if cfg is None and set_:
         cfg = presets.override(scoring.settings_config(captions) or presets.load("demo"), set_)
-    asked, judge = Asked(metrics, wheel, level), None
-    if "judgement" in metrics:
-        if model is None:
-            raise ConfigError("judgement asks the captioner what it finds likely; name it by --model")
-        judge = captioning.load(model)
+    asked = Asked(metrics, wheel, level)
+    if (model is None) == ("judgement" in metrics):
+        raise ConfigError("--model is the captioner that the metric judgement asks; give both or neither")
+    judge = None if model is None else captioning.load(model)
     rows = scoring.evaluate(captions, manifest, cfg=cfg, split=split, train_split=train_split, asked=asked, judge=judge)
     rows = {captions.stem if name == "captions" else name: row for name, row in rows.items()}
     if out is not None:

@@ -32,7 +32,7 @@ METRICS = ("cider", "bertscore", "ew", "cues", "calibration", "slices", "judgeme
 
 @dataclass(frozen=True)
 class Asked:
-    """Which metrics, and what they are told. Raises ConfigError for one that there is not."""
+    """Which metrics, and what they are told. Raises ConfigError for one that there is not, or that is not told so."""
 
     metrics: tuple[str, ...] = ()  # `judgement` is by a captioner, and none of `asked_for`
     wheel: str = "concepts"  # of the EW score: concepts, plutchik8, or a JSON file of wheels (rewards/wheels.py)
@@ -41,6 +41,8 @@ class Asked:
     def __post_init__(self) -> None:
         for name in self.metrics:
             require(name in METRICS, f"no metric {name!r}{nearest(name, METRICS)}; there are {', '.join(METRICS)}")
+        plain = (self.wheel, self.level) == ("concepts", 1)
+        require("ew" in self.metrics or plain, "wheel and level are of the metric ew; ask for it, or leave them out")
 
 
 @dataclass(frozen=True)
