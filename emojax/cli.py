@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from emojax.commands import datasets, encode, report, reproduce, tools, train, use
+from emojax.commands import datasets, encode, rank, report, reproduce, serve, tools, train, use
 from emojax.errors import Stopped
 from emojax.parallel import xla
 
@@ -33,6 +33,8 @@ COMMANDS = {
     "caption": use.caption,
     "evaluate": use.evaluate,
     "report": report.report,
+    "rank": rank.rank,
+    "serve": serve.serve,
     "export": use.export,
     "compare": reproduce.compare,
     "study": reproduce.study,

@@ -21,7 +21,7 @@ from support.xla_flags import CHEAP
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, *sorted((ROOT / "docs" / "api").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "launch/README.md"]
-NEEDS = {"cluster", "weights", "accelerator", "network", "a fresh environment", "a dataset", "tfds"}
+NEEDS = {"cluster", "weights", "accelerator", "network", "a fresh environment", "a dataset", "tfds", "a browser"}
 EMOJAX = (["emojax"], ["python", "-m", "emojax.cli"])
 
 

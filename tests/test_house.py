@@ -17,7 +17,7 @@ HOUSE = ROOT / "emojax"
 FOUNDATION = ("errors", "types", "storage", "param")
 # a file imports from its own room and from those before it
 ROOMS = ["config", "parallel", "hub", "data", "datasets", "corpus", "nn", "encoders", "decoder", "text", "rewards"]
-ROOMS += ["training", "evaluation", "export", "captioning", "reproduce", "report", "planning", "bench"]
+ROOMS += ["training", "evaluation", "export", "captioning", "serving", "reproduce", "report", "planning", "bench"]
 ROOMS += ["api", "commands"]
 PUBLIC = {name: home.partition(".")[0] for name, home in emojax._HOME.items()} | {"__version__": "errors"}
 MOST_PARAMETERS = 8

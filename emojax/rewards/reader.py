@@ -66,6 +66,13 @@ class Reader:
             self.known.update(zip(new, found, strict=True))
         return np.stack([self.known[text] for text in texts])
 
+    def token_vectors(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Of the encoder, f32[tokens D] of unit length each, its special tokens included."""
+        assert self.weights, "a reader of embeddings has weights"
+        assert self.sentence, "whatever has weights has sizes"
+        assert self.tokenizer, "whatever has weights has a tokenizer"
+        return sentence.token_vectors(self.weights, self.sentence, self.tokenizer, texts)
+
     def phrases(self, texts: Sequence[str]) -> np.ndarray:
         """`embed` of a configuration's own few texts, kept as long as the process lives: a run asks at each stage."""
         kept = _phrases_of(self.reward.model, self.reward.max_tokens)

@@ -7,7 +7,7 @@ takes what `emojax.text` gives.
 
 import functools
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -174,6 +174,18 @@ def embed(params: Sentence, settings: SentenceConfig, ids: Array, mask: Array) -
 
 def _embed_all(params: Sentence, ids: Array, mask: Array, *, settings: SentenceConfig, tokens: int) -> Array:
     """`embed` at one length: the first `tokens` tokens of each text."""
+    x, mask = _vectors(params, ids, mask, settings=settings, tokens=tokens)
+    x = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in settings.pooling], -1)
+    dense = iter(params.dense)
+    for step in settings.head:
+        x = unit(x) if step == "normalize" else _dense(next(dense), x, step)
+    return x
+
+
+def _vectors(
+    params: Sentence, ids: Array, mask: Array, *, settings: SentenceConfig, tokens: int
+) -> tuple[Array, Array]:
+    """The encoder's vectors of the first `tokens` tokens of each text and the special ones, [N S D], and their mask."""
     before = settings.special - 1
     position = jnp.arange(tokens + settings.special)[None]
     end = mask[:, :tokens].sum(-1, keepdims=True) + before  # where the last special token stands
@@ -181,11 +193,7 @@ def _embed_all(params: Sentence, ids: Array, mask: Array, *, settings: SentenceC
     ids = jnp.where(position == end, settings.sep, jnp.where(position > end, 0, ids))
     mask = position <= end
     x = modules.family(settings.encoder).encode(params.encoder, ids, mask, settings.encoder).astype(jnp.float32)
-    x = jnp.concatenate([_pool(mode, x, mask[..., None]) for mode in settings.pooling], -1)
-    dense = iter(params.dense)
-    for step in settings.head:
-        x = unit(x) if step == "normalize" else _dense(next(dense), x, step)
-    return x
+    return x, mask
 
 
 def _dense(p: Linear, x: Array, step: Dense) -> Array:
@@ -230,22 +238,45 @@ def tokenize(tokenizer: "Tokenizer", texts: Sequence[str], max_tokens: int) -> t
 
 _BATCH_TOKENS = 2048
 _compiled = jax.jit(_embed_all, static_argnames=("settings", "tokens"))
+_compiled_vectors = jax.jit(_vectors, static_argnames=("settings", "tokens"))
 
 
 def embed_texts(params: Sentence, settings: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]) -> np.ndarray:
     """f32[N E]: what `embed` gives, for any number of texts of any length; one program per power of two of length."""
-    ids, mask = tokenize(tokenizer, texts, settings.text_tokens)
-    params, length = jax.device_put(params), mask.sum(-1) + settings.special
-    size = np.minimum(np.maximum(16, 2 ** np.ceil(np.log2(length))), settings.max_tokens).astype(int)
+    params = jax.device_put(params)
     out = np.zeros((len(texts), settings.width), np.float32)
+    for rows, ids, mask, tokens in _by_length(settings, tokenizer, texts):
+        with jax.default_matmul_precision("float32"):
+            embedding = _compiled(params, ids, mask, settings=settings, tokens=tokens)
+        out[rows] = embedding[: len(rows)]
+    return out
+
+
+def token_vectors(
+    params: Sentence, settings: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]
+) -> list[np.ndarray]:
+    """The encoder's last vectors of each text's tokens, the special ones included: f32[tokens D] of unit length."""
+    params = jax.device_put(params)
+    out = [np.zeros((0, settings.encoder.width), np.float32)] * len(texts)
+    for rows, ids, mask, tokens in _by_length(settings, tokenizer, texts):
+        with jax.default_matmul_precision("float32"):
+            found = _compiled_vectors(params, ids, mask, settings=settings, tokens=tokens)
+        for row, x, valid in zip(rows, *map(np.asarray, found), strict=False):
+            x = x[valid]
+            out[row] = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    return out
+
+
+def _by_length(
+    settings: SentenceConfig, tokenizer: "Tokenizer", texts: Sequence[str]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    """Rows of texts of about one length, their tokens and mask, and how many tokens to read of each."""
+    ids, mask = tokenize(tokenizer, texts, settings.text_tokens)
+    length = mask.sum(-1) + settings.special
+    size = np.minimum(np.maximum(16, 2 ** np.ceil(np.log2(length))), settings.max_tokens).astype(int)
     for tokens in np.unique(size):
         every, batch = np.flatnonzero(size == tokens), max(1, _BATCH_TOKENS // int(tokens))
         for start in range(0, len(every), batch):
             rows = every[start : start + batch]
             padded = np.resize(rows, batch)  # one shape a length: the last batch repeats its rows
-            with jax.default_matmul_precision("float32"):
-                embedding = _compiled(
-                    params, ids[padded], mask[padded], settings=settings, tokens=int(tokens) - settings.special
-                )
-            out[rows] = embedding[: len(rows)]
-    return out
+            yield rows, ids[padded], mask[padded], int(tokens) - settings.special
