@@ -69,7 +69,6 @@ LONG = {
     "test_projectors::test_what_a_file_holds_off_the_mask_reaches_nothing",
     "test_qwen_rewards::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts",
     "test_retokenize::test_every_code_point_between_letters_and_between_marks[characters, accents stripped]",
-    "test_retokenize::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[trained-characters, no cleaning]",
     "test_retokenize::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[trained-minilm]",
     "test_reward_pairs",
     "test_serve::test_requests_at_once_are_answered_each_with_its_own",
