@@ -49,6 +49,8 @@ def config() -> Config:
             group=6,
             beta=0.1,
             scale="none",
+            stream_dropout=0.15,
+            transcript_dropout=0.15,
             sampling=Sampling(temperature=0.7),
             optimizer=Optimizer(learning_rate=2e-4, weight_decay=0.0),
         ),

@@ -162,9 +162,10 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     "sft.micro_batch": ("4", sft),
     **{f"{stage}.freeze": ("decoder.embed", frozen) for stage in ("sft", "grpo", "dpo")},
     **{f"{stage}.train": ("encoders.audio", frozen) for stage in ("grpo", "dpo")},
-    "sft.stream_dropout": ("0.1", "test_views.py::test_every_subset_comes_as_often_as_said"),
-    "sft.media_dropout": ("0.1", "test_views.py::test_every_subset_comes_as_often_as_said"),
-    "sft.transcript_dropout": ("0.1", "test_views.py::test_every_subset_comes_as_often_as_said"),
+    **{
+        f"{name}_dropout": ("0.1", "test_views.py::test_every_subset_comes_as_often_as_said")
+        for name in ("sft.stream", "sft.media", "sft.transcript", "grpo.stream", "grpo.transcript")
+    },
     **{f"sft.{name}": ("0.3", sft) for name in ("words_weight", "emotion_weight")},
     "grpo.batch": ("4", batches),
     **{f"grpo.{name}": (value, grpo) for name, value in {"micro_batch": "4", "group": "3", "updates": "2"}.items()},

@@ -40,6 +40,8 @@ class Grpo:
     group: int = 8  # G, captions sampled of each
     # clips rolled out for each one that is learnt from: those whose rewards differ most (dynamic sampling)
     oversample: int = 1
+    stream_dropout: float = 0.0  # probability that a clip comes without its audio, and likewise its video
+    transcript_dropout: float = 0.0  # and without its transcript
     rollout_batch: int = 0  # clips that are sampled and scored at once; 0: all
     micro_batch: int = 0  # clips whose gradients are computed at once; 0: all of an optimizer update
     mini_batch: int = 0  # clips of an optimizer update; 0: the whole batch
@@ -82,6 +84,9 @@ class Grpo:
         for name in (*weights, "clip_high", "temperature_last"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"grpo.{name} wants 0 or more, got {value}")
+        for name, most in (("stream_dropout", 0.5), ("transcript_dropout", 1)):
+            value = getattr(self, name)
+            require(0 <= value <= most, f"grpo.{name} wants a probability in [0, {most}], got {value}")
         require(0 <= self.clip_low <= 1, f"grpo.clip_low wants a number in [0, 1], got {self.clip_low}")
         require(
             self.clip_dual == 0 or 1 + self.clip_high <= self.clip_dual < math.inf,

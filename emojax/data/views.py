@@ -1,4 +1,4 @@
-"""What a cold start hides of a clip, so that the captioner learns to do with less, and the captions that then hold.
+"""What training hides of a clip, so that the captioner learns to do with less, and the captions that then hold.
 
 Numpy alone, named by (seed, batch, clip): neither the mesh nor the workers change who loses what.
 """

@@ -185,6 +185,17 @@ def _kept(tree: Tree, wanted: Tree, cfg: Config) -> Tree:
     return jax.jit(lambda tree: freeze.kept(tree, cfg), out_shardings=jax.tree.map(lambda x: x.sharding, wanted))(tree)
 
 
+def _hiding(job: Job) -> Hiding:
+    sft, grpo = job.cfg.sft, job.cfg.grpo
+    match job.stage:
+        case "sft":
+            return Hiding(sft.stream_dropout, sft.media_dropout, sft.transcript_dropout)
+        case "grpo":
+            return Hiding(grpo.stream_dropout, transcript=grpo.transcript_dropout)
+        case "dpo":
+            return Hiding()
+
+
 def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rewards.Reader | None = None) -> None:
     if int(state.step) >= job.last:
         return
@@ -200,9 +211,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
         end_token=cfg.model.decoder.end_token,
         start=int(state.step),
         rows=sharding.rows_here(program.mesh, job.batch),
-        hiding=Hiding(cfg.sft.stream_dropout, cfg.sft.media_dropout, cfg.sft.transcript_dropout)
-        if job.stage == "sft"
-        else Hiding(),
+        hiding=_hiding(job),
         drawn=job.stage != "dpo",
     )
     references = None
