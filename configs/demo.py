@@ -47,7 +47,7 @@ def config() -> Config:
         grpo=Grpo(
             batch=16,
             group=6,
-            beta=0.1,
+            beta=0.15,
             scale="none",
             stream_dropout=0.15,
             transcript_dropout=0.15,
