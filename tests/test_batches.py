@@ -16,7 +16,7 @@ from emojax.config import Data
 from emojax.data import order as batch_order
 from emojax.data import reader
 from emojax.data.audio import decode_audio
-from emojax.data.batches import Batching, rows_read, training_batches
+from emojax.data.batches import Batching, training_batches
 from emojax.data.clips import Clip
 from emojax.data.container import MediaError
 from emojax.data.order import clips_in, make_order
@@ -204,13 +204,6 @@ def test_the_target_depends_on_the_clip_not_on_its_row(clips: list[Clip]) -> Non
     assert drawn == reference
 
 
-def test_the_clips_of_coming_batches_are_known_before_they_are_read(clips: list[Clip]) -> None:
-    for start, count in ((0, 1), (3, 2), (0, 40)):
-        batching = Batching(4, 7, 16, start=start)
-        read = {name_of(clips[row]) for row in rows_read(clips, CFG, batching, count)}
-        assert read == {int(name) for batch in take(count, clips, start=start) for name in batch.clip_id}
-
-
 def test_a_host_decodes_the_clips_of_its_rows_alone(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     whole, decoded = list(take(5, clips)), []
     read = reader.load
@@ -227,11 +220,9 @@ def test_references_and_labels_follow_their_clips(clips: list[Clip]) -> None:
     references = References(table[..., 0] > 9, Text(table, table > 4), table / 7, own={"facts": table[:, 0]})  # pyright: ignore[reportArgumentType]  # numpy on the host
     labels = np.eye(7, dtype=np.float32)[np.arange(21) % 7] * 0.5
     values = np.arange(42, dtype=np.int32).reshape(21, 2)
-
-    def of(rows: np.ndarray) -> References:
-        return jax.tree.map(lambda x: x[rows], references)
-
-    for batch in take(6, clips, replace(CFG, workers=1), emotions=labels, attributes=values, references=of):
+    extra = {"emotions": labels, "attributes": values}
+    extra["references"] = lambda rows: jax.tree.map(lambda x: x[rows], references)
+    for batch in take(6, clips, replace(CFG, workers=1), **extra):
         assert batch.references is not None
         rows = [int(np.flatnonzero(names == c)[0]) for c in np.asarray(batch.clip_id)]
         np.testing.assert_array_equal(batch.emotion, labels[rows])

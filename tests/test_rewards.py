@@ -9,10 +9,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from emojax import rewards, text
-from emojax.config import Config, ConfigError, Reward, concepts
+from emojax.config import ConfigError, Reward, concepts
 from emojax.data.clips import Clip
 from emojax.data.text import END
-from emojax.parallel.sharding import make_mesh
 from emojax.rewards import Captions, RewardModel, RewardStatic, emotion, rouge, sentence
 from emojax.rewards.part import scorer
 from emojax.rewards.score import compare
@@ -191,29 +190,6 @@ def built(policy):
     """The reward with the real sentence model."""
     reader = judge(policy, parts=("emotion*0.5", "sentence*0.5", "facts*0.5", "rouge_l(tokens=reward)*0"))
     return *rewards.build(reader), reader
-
-
-def test_references_asked_for_in_parts_are_those_asked_for_at_once_and_no_text_is_embedded_twice(built, monkeypatch):
-    _, _, reader = built
-    clips = [Clip(name, captions=captions[:2], emotion=name) for name, captions in CAPTIONS.items()]
-    clips.append(Clip("again", captions=CAPTIONS["sad"][1:], emotion="sad"))
-    whole = rewards.references(reader, clips, limit=2)
-    embedded = []
-
-    def embed(read, texts):
-        assert jax.sharding.get_mesh().size == 1, "one process alone may ask"
-        embedded.extend(texts)
-        return sentence.embed_texts(read.weights, read.sentence, read.tokenizer, texts)
-
-    monkeypatch.setattr(rewards.Reader, "embed", embed)
-    of = rewards.lookup(reader, clips, 2, ahead=np.array([3, 1]))
-    assert sorted(embedded) == sorted([*CAPTIONS["fearful"][:2], *CAPTIONS["sad"][:2]])
-    for rows in ([1, 3, 1], [4, 0], [2, 0, 4]):
-        wanted = jax.tree.map(lambda x, rows=rows: x[rows], whole)
-        with jax.set_mesh(make_mesh(Config("eight"), stage="grpo")), jax.transfer_guard("disallow"):  # as the loop does
-            found = of(np.array(rows))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, wanted)
-    assert len(embedded) == len(set(embedded)) == 9
 
 
 def test_the_reward_of_ids_equals_that_of_the_text_they_spell(built, policy):
