@@ -14,6 +14,7 @@ import pytest
 from emojax import rewards
 from emojax.config import ConfigError, presets
 from emojax.decoder.captioner import Params, sample
+from emojax.decoder.sample import Drawing
 from emojax.training import checkpoint, held_out, stages
 from emojax.training.held_out import HeldOut
 from emojax.training.job import Job, silent
@@ -36,11 +37,11 @@ def test_the_metrics_are_those_of_captions_made_by_hand() -> None:
     params = made_up.params(CFG).decoder
     with jax.set_mesh(program.mesh):
         found = evaluation(params, frozen)
-    draw = jax.jit(sample, static_argnames=("cfg", "group", "sampling"))
+    draw = jax.jit(sample, static_argnames=("cfg", "group"))
     score = jax.jit(rewards.score, static_argnums=1)
     rewarded, lengths, written = [], [], set()
     for batch in batches:
-        _, out = draw(Params(frozen.encoders, params), batch, key, cfg=CFG, group=1, sampling=None)
+        _, out = draw(Params(frozen.encoders, params), batch, key, cfg=CFG, group=1, how=Drawing(None))
         total, _ = score(model, static, out.ids, out.mask, batch.references)
         rewarded += np.asarray(total).ravel().tolist()
         lengths += np.asarray(out.mask).sum(-1).ravel().tolist()
