@@ -111,6 +111,12 @@ def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
         raise ValueError(f"{what}: {str(e).split(';')[0]}") from None
 
 
+def json_lines(path: Path, halves: bool = False) -> Iterator[tuple[str, Any]]:
+    """What each line of a JSONL file holds, after its place for messages. Raises ValueError as `parse_json`."""
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        yield (what := f"{path}: line {number}"), parse_json(line, what, halves)
+
+
 def refuse_pointer(data: bytes, what: object) -> None:
     """Raises ValueError for what Git leaves in place of a large file where Git LFS is not installed."""
     if data.startswith(b"version https://git-lfs"):

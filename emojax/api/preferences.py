@@ -8,7 +8,7 @@ from emojax.config import ConfigError, presets
 from emojax.data.clips import read_manifest
 from emojax.errors import shown
 from emojax.evaluation.ranking import Preference, by_score
-from emojax.storage import parse_json
+from emojax.storage import json_lines
 
 
 def read(path: Path) -> list[Preference]:
@@ -18,8 +18,7 @@ def read(path: Path) -> list[Preference]:
       ValueError: a line that is none.
     """
     found = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        record = parse_json(line, what := f"{path}: line {number}")
+    for number, (what, record) in enumerate(json_lines(path), 1):
         match record:
             case {"pair": [str(a), str(b)], "preferred": preferred} if a != b and preferred in (a, b, None):
                 found.append(Preference(str(record.get("id", f"line {number}")), (a, b), preferred))

@@ -24,7 +24,7 @@ from emojax.evaluation.by_clip import Places, Scored, scored
 from emojax.evaluation.report import evaluate_clips
 from emojax.evaluation.statements import judgement, paired, statements
 from emojax.rewards.facts import known_facts
-from emojax.storage import parse_json, read_object
+from emojax.storage import json_lines, read_object
 
 Rows = dict[str, dict[str, Any]]
 
@@ -257,9 +257,7 @@ def captions_of(path: Path) -> dict[str, str]:
 
 def records_of(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a JSONL file of captions. Raises ValueError for a line that is none."""
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        what = f"{path}: line {number}"
-        record = parse_json(line, what, halves=True)
+    for what, record in json_lines(path, halves=True):
         told = [record.get(name) for name in ("id", "caption")] if isinstance(record, dict) else [None]
         broken = isinstance(record, dict) and "error" in record and isinstance(record.get("id"), str)
         if not all(isinstance(text, str) for text in told) and not (broken and "caption" not in record):

@@ -17,8 +17,9 @@ from emojax.data.clips import record
 from emojax.errors import RunError, shown
 from emojax.evaluation.emotion_words import emotion_of
 from emojax.evaluation.facts import wrong
+from emojax.evaluation.modalities import named_by
 from emojax.evaluation.report import ByClip
-from emojax.rewards.facts import EMOTION, values_of
+from emojax.rewards.facts import values_of
 from emojax.rewards.lexicon import stated
 from emojax.storage import parse_json, write_atomically
 
@@ -85,12 +86,8 @@ def _said(
 
 
 def _told(clip: Clip, emotion: Attribute) -> dict[str, str]:
-    told = {}
-    for stream, texts in clip.captions_of.items():
-        named = {value for text in texts for value in stated(text, (emotion,)).get(EMOTION, ())}
-        if len(named) == 1:
-            told[stream] = named.pop()
-    return told
+    named = {stream: named_by(stream, clip, emotion) for stream in clip.captions_of}
+    return {stream: name for stream, name in named.items() if name is not None}
 
 
 def renamed(one: Scored, old: str, new: str) -> Scored:

@@ -93,8 +93,8 @@ def score_texts(
     """
     once = list({id(clip): clip for clip in clips}.values())  # floors ask of the same clips again and again
     row = {id(clip): n for n, clip in enumerate(once)}
-    of_once = references(read, once, max((len(clip.captions) for clip in clips), default=0))
-    refs = jax.tree.map(lambda x: x[[row[id(clip)] for clip in clips]], of_once)
+    limit = max((len(clip.captions) for clip in clips), default=0)
+    refs = lookup(read, once, limit)(np.array([row[id(clip)] for clip in clips], int))
     captions = [text.encode(errors="replace")[: static.max_bytes].decode(errors="replace") for text in captions]
     texts, index = _once(captions)
     found = jax.tree.map(lambda x: x[index][:, None], _read(read, texts))
