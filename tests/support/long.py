@@ -91,7 +91,6 @@ LONG = {
     "test_retokenize::test_every_way_to_break_utf_8",
     "test_retokenize::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[added-minilm]",
     "test_retokenize::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[trained-minilm]",
-    "test_retokenize::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[trained-no cleaning, no prefix]",
     "test_reward_mix::test_a_model_that_cannot_tell_opposites_in_its_language_is_refused",
     "test_reward_pairs",
     "test_reward_parts::test_likeness_to_the_references_is_that_of_the_reference_implementation[rouge_l-plain_rouge]",
