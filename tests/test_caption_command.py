@@ -104,16 +104,17 @@ def test_the_best_of_several_is_the_one_of_the_most_probable_tokens() -> None:
     assert any(record["logprob"] < max(s["logprob"] for s in record["samples"]) for record in records)
 
 
-def test_every_device_captions_and_no_caption_depends_on_how_many_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampling", [None, Sampling()], ids=["greedy", "drawn"])
+def test_every_device_captions_and_no_caption_depends_on_how_many_there_are(
+    sampling: Sampling | None, tmp_path: Path
+) -> None:
     clips = make_clips(tmp_path, 20)
     mesh = captioning.loading.make_mesh(CFG, jax.devices())
     assert dict(mesh.shape) == {"data": 8, "fsdp": 1, "model": 1}
     params = jax.device_put(model().params, sharding.replicated(mesh))
     many = dataclasses.replace(model(), mesh=mesh, params=params)
-    found = [
-        {r["id"]: r.get("caption") for r in one.records(clips, Decoding(batch_size=4, workers=0))}
-        for one in (model(), many)
-    ]
+    decoding = Decoding(batch_size=4, sampling=sampling, workers=0)
+    found = [{r["id"]: r.get("caption") for r in one.records(clips, decoding)} for one in (model(), many)]
     assert found[0] == found[1]
 
 

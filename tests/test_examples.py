@@ -59,7 +59,7 @@ def test_one_step_is_looked_at(run: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert shown.count("advantage") == seen.reward.size == 32
     assert {"emotion", "sentence"} <= seen.parts.keys()
-    assert seen.norms()["decoder.layers"] > 0
+    assert seen.norms()["layers.mlp"] > 0
 
 
 @pytest.mark.slow

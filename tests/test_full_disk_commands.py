@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 TRIALS = 6  # of each of five commands
 MARGIN = 4096
 # no sentence model: what it computes takes most of a command's time, and it writes nothing
-TINY = ("--config", "tiny", "--set", "steps=2", "--set", "checkpoint_every=1", "--set", "reward.kind=rouge_l")
+TINY = ("--config", "tiny", "--set", "steps=2", "--set", "checkpoint_every=1", "--set", "reward.parts=rouge_l")
 
 
 def emojax(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def asked(command: str, at: Path) -> list[str | Path]:
     """The command without its output; what it reads is made in the folder `at`."""
     run, manifest = at / "run", at / "corpus" / "manifest.jsonl"
     if command in ("caption", "encode"):
-        make_corpus(at / "corpus", Corpus(clips=24, speakers=6, seconds=1.0, frame_size=32, fps=6), 0, processes=1)
+        make_corpus(at / "corpus", Corpus(clips=24, speakers=6, seconds=1.0, frame_size=32, fps=6), processes=1)
     if command in ("caption", "export"):
         done = emojax("sft", *TINY, "--out", run)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -187,7 +187,7 @@ class Captioner:
             caption,
             self.params,
             self.reward,
-            key=jax.random.key(decoding.seed),
+            key=sharding.everywhere(jax.random.key(decoding.seed), self.mesh),
             cfg=self.cfg,
             static=self.static,
             samples=decoding.samples,

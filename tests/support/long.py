@@ -20,6 +20,7 @@ LONG = {
     "test_bpe::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[no prefix]",
     "test_bpe::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts[prefix]",
     "test_bulk::test_every_clip_once_in_the_shortest_bucket_that_holds_it[3-7-None]",
+    "test_caption_command::test_every_device_captions_and_no_caption_depends_on_how_many_there_are[drawn]",
     "test_caption_file::test_a_caption_depends_on_its_clip_alone[drawn]",
     "test_caption_file::test_a_file_is_not_gone_on_with_by_another_model",
     "test_caption_file::test_only_the_lengths_that_occur_are_compiled",
