@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import inspect
-import io
 import json
 import subprocess
 import sys
@@ -14,11 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
-from rich.progress import Progress
 
 import emojax
-from emojax.api import progress, scoring
+from emojax.api import scoring
 from emojax.api.step import remembering
 from emojax.commands import use
 from emojax.config import Reward, presets
@@ -141,17 +138,3 @@ def test_captions_are_scored_by_the_reward_that_is_written_beside_them(tmp_path:
     assert other["captions"]["reward_by"] == "1 rouge_l (of demo)"
     scores = emojax.score(["a calm voice", "no"], [["a calm voice"]] * 2, found)
     assert scores["reward"].tolist() == [1, 0]
-
-
-def test_a_bar_keeps_its_numbers_in_a_terminal_of_eighty_columns() -> None:
-    screen = io.StringIO()
-    bars = Progress(*progress.columns(), console=Console(file=screen, width=80, force_terminal=True, color_system=None))
-    for title in ("cold start", "Emo-GRPO", "captions grpo"):
-        numbers = {"loss": -0.0123, "reward": -0.456, "eval_greedy_reward": -0.789, "reward_facts": -2.345}
-        numbers = {} if "captions" in title else numbers
-        bars.add_task(title, total=20_000, completed=19_999, numbers=progress.told(numbers))
-    bars.console.print(bars.get_renderable())
-    lines = screen.getvalue().splitlines()
-    assert len(lines) == 3
-    assert all("…" not in line and "19999/20000" in line for line in lines)
-    assert lines[0].rstrip().endswith("reward -0.456 held -0.789 facts -2.345")

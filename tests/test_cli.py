@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from emojax.api import experiment
+from emojax.api import scoring
 from emojax.config import Config, ConfigError, presets
 from emojax.errors import RunError
 from emojax.planning import flops
@@ -275,10 +275,10 @@ def test_an_error_of_the_user_is_one_line(tmp_path: Path) -> None:
 def test_a_line_that_is_no_caption_is_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "captions.jsonl"
     path.write_text('{"id": "a", "caption": "sad"}\n{"id": "c", "error": "cut off", "file": "c.wav"}\n')
-    assert experiment.captions_of(path) == {"a": "sad"}
+    assert scoring.captions_of(path) == {"a": "sad"}
     path.write_text(path.read_text() + line)
     with pytest.raises(ValueError, match=r"line 3: (wanted an object|not JSON)"):
-        experiment.captions_of(path)
+        scoring.captions_of(path)
 
 
 def test_the_configuration_is_hashable_and_frozen() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from emojax.api import experiment
+from emojax.api import scoring
 from emojax.captioning import caption_file
 from emojax.config import presets
 from emojax.evaluation import by_clip
-from emojax.export import card
+from emojax.export import card_scores
 from emojax.report import run_page
 from emojax.report.runs import read_run
 from emojax.storage import parse_json, read_object
@@ -29,7 +29,14 @@ def mark(folder: Path) -> bytes:
 def report(_: Path) -> bytes:
     row = dict.fromkeys(("reward", "bleu1", "bleu4", "rouge_l", "meteor", "sbert", "emotion_similarity"), 0.5)
     row |= {"emotion_accuracy": None, "vocabulary": 7, "distinct2": 0.1, "clips": 3, "tokenization": "en: words"}
+    row["calibration"] = calibration([0.2, 0.9, 0.95], [False, True, True])
     return json.dumps({"seed": 0, "grpo": row, "sft": row}).encode()
+
+
+def carded(folder: Path) -> None:
+    """All that is made of a report."""
+    run_page.page_of(read_run(folder))
+    card_scores.sections(card_scores.read_evaluation(folder), "grpo", made_run.ABOUT, ())
 
 
 def scores(folder: Path) -> bytes:
@@ -51,7 +58,7 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
     ),
     "run": ("run.json", lambda _: b'{"stage": "sft"}', run.stage_of),
     "sessions": ("sessions.jsonl", mark, session.marks),
-    "report": ("report.json", report, card.read_report),
+    "report": ("report.json", report, carded),
     "scores": (by_clip.FILE, scores, lambda folder: run_page.page_of(read_run(folder))),
     "captions to go on with": (
         "captions.jsonl",
@@ -61,7 +68,7 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
     "captions to score": (
         "captions.jsonl",
         lambda _: b'{"id": "a", "caption": "sad"}',
-        lambda folder: experiment.captions_of(folder / "captions.jsonl"),
+        lambda folder: scoring.captions_of(folder / "captions.jsonl"),
     ),
     "compiled programs": ("programs", programs, lambda folder: executable.check(folder / "programs", "sft")),
 }

@@ -191,7 +191,7 @@ def test_from_published_directories_to_an_exported_captioner(kind: str, tmp_path
     clips = source.split(source.manifest(cfg), "test")[:3]
     files = [path for c in clips for path in (c.video,) if path]
     captions = learnt.caption(files, batch_size=4)
-    text = card.model_card(learnt.cfg, "grpo", None, "cc-by-4.0")
+    text = card.model_card(learnt.cfg, "grpo", "cc-by-4.0")
     directory.write(learnt.cfg, learnt.params, learnt.tokenizer, text, tmp_path / "out")
     again = captioning.load(tmp_path / "out")
     assert again.caption(files, batch_size=4) == captions

@@ -80,7 +80,7 @@ def data(at: Path) -> Path:
 
 def train(manifest: Path, out: Path) -> None:
     cfg = presets.override(TINY, [f"data.manifest={manifest}"])
-    experiment.train(cfg, out, lambda title: lambda done, total, numbers: None, overwrite=True)
+    experiment.train(cfg, out, lambda *_: lambda *_: None, overwrite=True)
 
 
 COMMANDS: dict[str, Callable[[Path, Path], None]] = {
@@ -187,7 +187,7 @@ def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
     monkeypatch.setattr(directory, "_fill", fill)
     directory.write(TINY, params, train_tokenizer(["calm"], 300), "card", tmp_path / "cap")
     theirs = ["cap.new/notes", "cap/.git/config.json", "cap/decoder/notes", "cap/figure.png"]
-    for name in [*theirs, "cap/audio/model.safetensors"]:
+    for name in [*theirs, "cap/audio/model.safetensors", "cap/plot-scores.svg"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("theirs")
     says[:] = ["new"]

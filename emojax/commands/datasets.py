@@ -23,6 +23,7 @@ def import_(
     split: str | None = None,
     also: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     split_file: Path | None = None,
+    cut_video: Path | None = None,
     labels: Literal["mapped", "raw"] = "mapped",
     captions: Path | None = None,
     keep_uncaptioned: bool = False,
@@ -43,6 +44,7 @@ def import_(
         split: one that is not the authors', by its name.
         also: a part that is left out without it; may be repeated.
         split_file: a split of your own, `ID SPLIT` a line.
+        cut_video: folder to write films of the clips to, where the dataset has films of whole scenes.
         labels: mapped to the names of reward.concepts, or raw, in the dataset's words.
         captions: file with captions from elsewhere, as of `emojax manifest merge`.
         keep_uncaptioned: of a dataset of captions, keep training clips that have none.
@@ -67,6 +69,7 @@ def import_(
         split=split,
         also=also,
         split_file=split_file,
+        cut_video=cut_video,
         labels=labels,
         captions=captions,
         keep_uncaptioned=keep_uncaptioned,

@@ -248,7 +248,16 @@ def _train_and_report(run: Run, ablate: bool, init: str | None = None) -> None:
         cfg = _configuration(run, "train", init)
         options, out = run_options(run, began), run.out or Path("runs", cfg.name)
         with lock.run(out), bars(hosts.first()) as track:
-            experiment.train(cfg, out, track, init=init, resume=run.resume, overwrite=run.overwrite, options=options)
+            experiment.train(
+                cfg,
+                out,
+                track,
+                init=init,
+                resume=run.resume,
+                overwrite=run.overwrite,
+                options=options,
+                ablate=ablate,
+            )
             with closing(Session(out, time.time(), 0)) as session:  # that counts as one step
                 with session.doing("evaluation"):
                     rows = experiment.report(cfg, out, track, ablate=ablate, began=began)

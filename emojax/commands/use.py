@@ -205,8 +205,9 @@ def export(
 
     from emojax import captioning, storage
     from emojax.errors import RunError
-    from emojax.export import card
+    from emojax.export import card, card_scores
     from emojax.export import directory as exporting
+    from emojax.report import card_pictures
     from emojax.training.run import stage_of, trained
     from emojax.training.run_files import reads, require_apart
 
@@ -218,7 +219,9 @@ def export(
     require_apart(out, reads(cfg))
     if adapter and not cfg.lora.targets:
         raise RunError(f"{run} trained no adapters (lora.targets is empty); export it without --adapter")
-    told, clips = card.read_report(storage.path_of(run)), card.read_clips(storage.path_of(run))
-    text = card.model_card(cfg, stage, told, license, clips)
-    exporting.write(cfg, params, tokenizer, text, out, overwrite=overwrite)
+    folder = card_scores.folder_of(storage.path_of(run))
+    shown = card_pictures.pictures(folder, stage)
+    text = card.model_card(cfg, stage, license, card_scores.read_evaluation(folder), shown)
+    files = {card_scores.picture_file(name): picture for name, picture in shown.items()}
+    exporting.write(cfg, params, tokenizer, text, out, pictures=files, overwrite=overwrite)
     print(f"{out}: complete README.md (data, licence) before you share it", file=sys.stderr)

@@ -57,7 +57,7 @@ def listing() -> list[str]:
         asked += [
             f"--{name} {'|'.join(known)}" for name, known in (*values, ("language", d.caption_languages)) if known
         ]
-        asked += [f"--{name.replace('_', '-')} FILE" for name in d.takes]
+        asked += [f"--{name.replace('_', '-')} PATH" for name in d.takes]
         out.append(f"{d.name:<12} {d.title}: {d.task}; {d.languages}; {d.streams}; {d.licence}; {d.where}")
         out += [f"{'':<12} {' '.join(asked)}"] if asked else []
     return out

@@ -20,6 +20,7 @@ class Options:
     split: str | None = None  # of a split that somebody else made, its name
     also: tuple[str, ...] = ()  # parts that are left out without it
     split_file: Path | None = None  # of somebody's own split: `ID SPLIT` a line
+    cut_video: Path | None = None  # folder that parts of long films are written to
     labels: Literal["mapped", "raw"] = "mapped"
     captions: Path | None = None  # from elsewhere, by id
     keep_uncaptioned: bool = False
@@ -72,3 +73,5 @@ def check(dataset: Dataset, options: Options) -> None:
                 raise DatasetError(f"--{name} {value}: {dataset.name} wants {wanted}")
     if options.split_file is not None and "split_file" not in dataset.takes:
         raise DatasetError(f"--split-file: {dataset.name} has its own split; leave it out")
+    if options.cut_video is not None and "cut_video" not in dataset.takes:
+        raise DatasetError(f"--cut-video: the films of {dataset.name} are cut as they are; leave it out")

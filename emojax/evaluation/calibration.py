@@ -5,8 +5,8 @@ label of its clip. The expected calibration error (Naeini et al. 2015; Guo et al
 distance of the two over bins of equal width, weighed by the captions in each.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,3 +33,24 @@ def calibration(confidence: Sequence[float], right: Sequence[bool], bins: int = 
 
 def _means(p: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"confidence": float(p.mean()), "right": float(truth.mean()), "clips": len(p)}
+
+
+class Bin(NamedTuple):
+    confidence: float
+    right: float
+    clips: int
+
+
+def bins_of(row: Mapping[str, Any]) -> list[Bin]:
+    """The bins in a report's row; none where its calibration is not known.
+
+    Raises KeyError, TypeError, ValueError where it is none.
+    """
+    told = row.get("calibration")
+    if not told:
+        return []
+    found = [Bin(float(b["confidence"]), float(b["right"]), int(b["clips"])) for b in told["bins"]]
+    shares = [told[name] for name in ("ece", "brier", "confidence", "right")] + [x for b in found for x in b[:2]]
+    if not all(0 <= share <= 1 for share in shares) or int(told["clips"]) != sum(b.clips for b in found):
+        raise ValueError("calibration: wanted shares from 0 to 1, and as many clips as its bins have")
+    return found

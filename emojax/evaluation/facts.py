@@ -62,9 +62,6 @@ def grid(rows: Mapping[str, Row]) -> list[list[str]]:
         return []
     names = [name for name in next(iter(found.values())) if name != "none_wrong"]
 
-    def cell(fact: Mapping[str, Any]) -> str:
-        return f"{_percent(fact['stated'])} / {_percent(fact['right'])}"
-
     lines = [["facts", *names, "none wrong"]]
     lines += [[name, *(cell(row[fact]) for fact in names), _percent(row["none_wrong"])] for name, row in found.items()]
     any_row = next(iter(found.values()))
@@ -74,6 +71,11 @@ def grid(rows: Mapping[str, Row]) -> list[list[str]]:
             told = (f"100 / {_percent(row[fact].get('probe'))}" for fact in names)
             lines.append([f"probe of {name}", *told, "–"])
     return lines
+
+
+def cell(fact: Mapping[str, Any]) -> str:
+    """What of a fact is stated / of that right, in percent."""
+    return f"{_percent(fact['stated'])} / {_percent(fact['right'])}"
 
 
 def grid_with_less(rows: Mapping[str, Row]) -> list[list[str]]:

@@ -2,14 +2,17 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from emojax.config.concepts import Attribute
 from emojax.evaluation.bootstrap import Interval, mean_interval
 from emojax.evaluation.by_clip import Scored
+from emojax.evaluation.facts import facts
 
 _SPANS = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0)  # seconds, where one length ends and the next begins
 Key = Callable[[Scored], str | None]
@@ -23,16 +26,21 @@ class Group:
     interval: Interval | None  # of the reward
     right: float | None  # share of captions that name the label, of clips that have one
     none_wrong: float | None  # share of captions that state nothing wrong
+    facts: Mapping[str, Any] = field(default_factory=dict)  # as of `facts.facts`
 
 
-def by_kind(clips: Sequence[Scored], captions: str) -> dict[str, list[Group]]:
-    """The groups of each kind that there are at least two of, those of a set of captions, in their order."""
+def by_kind(clips: Sequence[Scored], captions: str, about: Sequence[Attribute] = ()) -> dict[str, list[Group]]:
+    """The groups of each kind that there are at least two of, those of a set of captions, in their order.
+
+    Args:
+      about: the facts that are counted in each group, as of `facts.facts`.
+    """
     attributes = dict.fromkeys(fact for one in clips for fact in one.clip.attributes)
     keys: dict[str, Key] = {"emotion": lambda one: one.clip.emotion, "streams": streams}
     keys |= {fact: functools.partial(_attribute, fact) for fact in attributes}
     keys |= {"length": _length, "language": lambda one: one.clip.language, "source": lambda one: one.clip.source}
     keys["speaker"] = lambda one: one.clip.speaker
-    return {kind: found for kind, key in keys.items() if len(found := _groups(clips, captions, key)) > 1}
+    return {kind: found for kind, key in keys.items() if len(found := _groups(clips, captions, key, about)) > 1}
 
 
 def streams(one: Scored) -> str | None:
@@ -57,12 +65,12 @@ def _length(one: Scored) -> str | None:
     return f"{low:g} s and more" if high == math.inf else f"{low:g} to {high:g} s"
 
 
-def _groups(clips: Sequence[Scored], captions: str, key: Key) -> list[Group]:
+def _groups(clips: Sequence[Scored], captions: str, key: Key, about: Sequence[Attribute]) -> list[Group]:
     found: dict[str, list[Scored]] = {}
     for one in clips:
         if (name := key(one)) is not None:
             found.setdefault(name, []).append(one)
-    return [_group(name, found[name], captions) for name in sorted(found, key=_order)]
+    return [_group(name, found[name], captions, about) for name in sorted(found, key=_order)]
 
 
 def _order(name: str) -> tuple[float, str]:
@@ -71,9 +79,10 @@ def _order(name: str) -> tuple[float, str]:
     return float(first) if first.replace(".", "", 1).isdecimal() else -1.0, name
 
 
-def _group(name: str, clips: Sequence[Scored], captions: str) -> Group:
+def _group(name: str, clips: Sequence[Scored], captions: str, about: Sequence[Attribute]) -> Group:
     reward, right, sound = (values(clips, captions, key) for key in ("reward", "emotion_accuracy", "none_wrong"))
-    return Group(name, len(clips), mean(reward), mean_interval(reward), mean(right), mean(sound))
+    told = facts([one.said[captions].caption for one in clips], [one.clip for one in clips], about) if about else {}
+    return Group(name, len(clips), mean(reward), mean_interval(reward), mean(right), mean(sound), told)
 
 
 def values(clips: Sequence[Scored], captions: str, key: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from emojax.config import ConfigError
 from emojax.config.concepts import Attribute
 from emojax.errors import RunError
 from emojax.evaluation import asked_table
+from emojax.evaluation.calibration import bins_of
 from emojax.evaluation.emotion_words import emotion_accuracy
 from emojax.evaluation.facts import facts, grid, grid_with_less
 from emojax.evaluation.floors import Reward
@@ -240,6 +241,8 @@ def read(folder: Path) -> dict[str, Any] | None:
     try:
         markdown(rows_of(report))
         grid_with_less(report.get("subsets") or {})
+        for row in rows_of(report).values():
+            bins_of(row)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise ValueError(f"{path}: no report of an evaluation ({e!r}); take it away, or evaluate again") from e
     return report

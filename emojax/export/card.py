@@ -1,19 +1,15 @@
 """The model card of an exported captioner: what it is, what it learnt from, how it scored, what it cannot do."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from emojax import __version__
 from emojax.config import Config, FeatureFilesConfig
-from emojax.evaluation import report
-from emojax.evaluation.by_clip import Scored, read_scores
-from emojax.evaluation.groups import Group, by_kind
-from emojax.evaluation.report import markdown, rows_of, ruled
+from emojax.export.card_scores import Evaluation, sections
 from emojax.hub.locate import is_path
+from emojax.rewards.facts import known_facts
 
-_GROUP = ("clips", "reward", "emotion right, %", "none wrong, %")
 INTENDED = """\
 - To describe in words how the emotion of a clip sounds and looks: for search, for reading along, for research on speech
   and faces.
@@ -31,15 +27,15 @@ LIMITS = """\
 
 
 def model_card(
-    cfg: Config, stage: str, told: Mapping[str, Any] | None, licence: str, clips: Sequence[Scored] = ()
+    cfg: Config, stage: str, licence: str, found: Evaluation = Evaluation({}), pictures: Collection[str] = ()
 ) -> str:
     """Markdown with the front matter that the Hugging Face hub reads.
 
     Args:
       stage: "sft", "grpo" or "dpo", what the captioner was trained by last.
-      told: the report of the run (`report.json`), where it was evaluated.
-      clips: the test clips with their scores (`read_scores`), where they were kept.
       licence: an identifier such as "apache-2.0"; empty: the card says that none is named.
+      found: what it scored, where it was evaluated.
+      pictures: that lie beside the card, by the names of PICTURES.
     """
     parts = {"audio": cfg.model.audio, "video": cfg.model.video, "decoder": cfg.model.decoder}
     sources = {name: part.weights for name, part in parts.items() if part and part.weights}
@@ -47,67 +43,14 @@ def model_card(
     front = ["library_name: emojax", "pipeline_tag: video-text-to-text", f"license: {licence or 'other'}"]
     front += ["base_model:", *(f"- {name}" for name in ids)] if ids else []
     front += ["tags:", "- emotion-captioning", "- jax", f"- {stage}"]
-    rows = rows_of(told or {})
     lines = ["---", *front, "---", "", f"# {cfg.name}: an emotion captioner", ""]
     lines += [_what(cfg, stage), "", "```", "emojax caption --model DIRECTORY CLIP.mp4", "```", ""]
     lines += ["## Made of", "", *(f"- {name}: {_part(part)}" for name, part in parts.items()), ""]
-    lines += ["## Data", "", _data(cfg), "", "## Metrics and floors", ""]
-    if rows:
-        lines += [
-            "On the test clips; `constant` is the best single caption for all of them, `nearest` that of the most like "
-            "training clip: captions that understood nothing.",
-            "",
-            markdown(rows),
-        ]
-    else:
-        lines += ["Not evaluated when it was exported: `emojax evaluate` does it."]
-    lines += _by_group(clips, stage)
-    lines += ["", "## Intended use", "", INTENDED, "", "## Limits", "", LIMITS]
+    lines += ["## Data", "", _data(cfg), ""]
+    lines += sections(found, stage, known_facts(cfg.reward), pictures)
+    lines += ["## Intended use", "", INTENDED, "", "## Limits", "", LIMITS]
     lines += ["", "## Licence", "", _licence(licence, sources)]
     return "\n".join(lines) + "\n"
-
-
-def read_report(run: Path) -> dict[str, Any] | None:
-    """The report of a run of `emojax train` or `emojax demo`, or of the one that a stage's directory lies in."""
-    found = (report.read(folder) for folder in (run, run.parent))
-    return next((one for one in found if one is not None), None)
-
-
-def read_clips(run: Path) -> list[Scored]:
-    """The scores of the test clips, of where `read_report` finds the report. Raises RunError."""
-    return next((found for folder in (run, run.parent) if (found := read_scores(folder))), [])
-
-
-def _by_group(clips: Sequence[Scored], stage: str) -> list[str]:
-    """Tables of those kinds of groups that its users belong to, and of emotions; speakers are not named."""
-    found = by_kind(clips, stage) if clips and stage in clips[0].said else {}
-    lines = []
-    for kind, groups in found.items():
-        if kind != "speaker":
-            lines.append(ruled([[_plain(kind), *_GROUP], *map(_cells, groups)]))
-    about = "Reward with its 95 % interval over clips; none wrong: captions that state nothing wrong."
-    return ["", "### By group", "", about, "", *lines] if lines else []
-
-
-def _cells(group: Group) -> list[str]:
-    shares = (_percent(share) for share in (group.right, group.none_wrong))
-    return [_plain(group.name), str(group.clips), _of_reward(group), *shares]
-
-
-def _of_reward(group: Group) -> str:
-    if group.reward is None:
-        return "–"
-    between = f" ({group.interval[0]:.2f} to {group.interval[1]:.2f})" if group.interval else ""
-    return f"{group.reward:.2f}{between}"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f}"
-
-
-def _plain(name: str) -> str:
-    """A name of the manifest's in a cell of a table."""
-    return re.sub(r"[|\n\r`<>\[\]\\]", " ", name)
 
 
 def _what(cfg: Config, stage: str) -> str:

@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,19 +35,26 @@ PARTS = ("audio", "video", "decoder")
 OURS = (
     *(CONFIG, OWN, "README.md", "config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"),
     *("tokenizer_config.json", "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
-    *(peft_files.CONFIG, peft_files.MODEL),
+    *(peft_files.CONFIG, peft_files.MODEL, "plot-*.svg"),
 )
 """What an export writes into its directory and its folders; all else in them is the user's."""
 
 
 def write(
-    cfg: Config, params: captioner.Params, tokenizer: "Tokenizer", card: str, out: Path, *, overwrite: bool = False
+    cfg: Config,
+    params: captioner.Params,
+    tokenizer: "Tokenizer",
+    card: str,
+    out: Path,
+    *,
+    pictures: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes the directory; it is there whole or not at all.
 
     Args:
       params: merged; or with their adapters, which are then written instead of the parts that have them.
-      card: the text of README.md (`emojax.card`).
+      card: the text of README.md, of `card.model_card`. pictures: that it shows, SVG by the name of the file.
       overwrite: replace an export that is there.
     Raises:
       RunError: `out` holds something, and it is no export or `overwrite` is not asked for; another process exports to
@@ -64,7 +71,7 @@ def write(
             if not overwrite:
                 raise RunError(f"{out} already holds an exported captioner; replace it by --overwrite")
         with storage.writing(out), _new_folder(out) as new:
-            _fill(new, cfg, params, tokenizer, card, adapted)
+            _fill(new, cfg, params, tokenizer, {"README.md": card, **(pictures or {})}, adapted)
             if out.exists():
                 shutil.copytree(
                     out,
@@ -113,7 +120,7 @@ def _fill(
     cfg: Config,
     params: captioner.Params,
     tokenizer: "Tokenizer",
-    card: str,
+    told: Mapping[str, str],
     adapted: Sequence[str],
 ) -> None:
     for path, part in pretrained.backbones(cfg).items():
@@ -135,7 +142,8 @@ def _fill(
     weights.write(new / OWN, own, exported.identity(own))
     _write_tokenizer(tokenizer, cfg, new / "decoder")
     (new / CONFIG).write_text(presets.dumps(_portable(cfg, adapted)) + "\n", encoding="utf-8")
-    (new / "README.md").write_text(card, encoding="utf-8")
+    for name, text in told.items():
+        (new / name).write_text(text, encoding="utf-8")
 
 
 def _require_published(cfg: Config, params: captioner.Params, path: str) -> None:

@@ -78,7 +78,7 @@ def curves(title: str, found: Sequence[Curve], note: str = "", log: bool = False
     at = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": told}
     at |= {"data-x": f"{frame.x[0]!r} {frame.x[1]!r}", "data-y": f"{frame.y[0]!r} {frame.y[1]!r}"}
     lines = [_line(curve, n % KINDS, frame) for n, curve in enumerate(drawn)]
-    picture = element("svg", _axes(frame), *lines, _names(drawn, frame), _strips(drawn, frame), at=at)
+    picture = element("svg", axes(frame), *lines, _names(drawn, frame), _strips(drawn, frame), at=at)
     thinned = any(len(curve.xs) > POINTS for curve in whole)
     caption = element("figcaption", title, element("span", f" {note}" if note else "", at={"class": "soft"}))
     summary = f"Numbers, of {POINTS} steps" if thinned else "Numbers"
@@ -102,7 +102,8 @@ def _sentence(curve: Curve) -> str:
     return first + (f", {curve.ys[-1]:.3g} at step {curve.xs[-1]}" if len(curve.xs) > 1 else "")
 
 
-def _axes(frame: Frame) -> Html:
+def axes(frame: Frame) -> Html:
+    """Lines and numbers of both axes."""
     if frame.log:
         every = max(1, math.ceil((frame.y[1] - frame.y[0]) / 5))
         levels = [(10.0**n, f"1e{n}") for n in range(int(frame.y[0]), int(frame.y[1]) + 1, every)]

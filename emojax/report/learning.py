@@ -49,6 +49,12 @@ def learning(run: Run) -> Html:
     return joined(*(section(f"Learning curves: {stage.title}", _grid(_charts(stage))) for stage in run.stages))
 
 
+def first(stage: Stage) -> Html:
+    """The curve that a stage learns by: its reward, else its loss."""
+    found = {chart.title: figure for chart, figure in _charts(stage)}
+    return found.get("Reward") or found.get("Loss") or Html()
+
+
 def _charts(stage: Stage) -> Iterable[tuple[Chart, Html]]:
     for chart, named in _assigned(stage.curves):
         lines = [replace(stage.curves[name], name=label) for name, label in named.items()]

@@ -61,6 +61,16 @@ def details(summary: str, *inside: str) -> Html:
     return element("details", element("summary", summary), *inside)
 
 
+def picture(figure: Html) -> str:
+    """The picture in a figure as a file of its own, SVG, without what hovers; Markdown shows it."""
+    found = re.search(r'<svg viewBox="0 0 (\d+) (\d+)"([^>]*)>(.*)</svg>', figure, re.DOTALL)
+    assert found, "a figure has a picture, whose attributes begin with its size"
+    width, height, attributes, inside = found.groups()
+    style = f"{_STYLE}svg{{width:{width}px;height:{height}px;background:var(--paper)}}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"{attributes}>'
+    return f"{head}<style>{style}</style>{re.sub('<title>.*?</title>', '', inside, flags=re.DOTALL)}</svg>\n"
+
+
 def whole(title: str, *body: str) -> str:
     """A page of these parts, with links to its sections where there are several."""
     inside = joined(*body)

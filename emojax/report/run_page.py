@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from emojax.report import about, examples, groups, learning, page, plane, scores
+from emojax.report import about, examples, groups, learning, page, plane, reliability, scores
 from emojax.report.page import Html, element
 from emojax.report.runs import Run, read_run
 
@@ -30,6 +30,7 @@ def page_of(run: Run) -> str:
         plane.plane(run),
         groups.confusion(run),
         groups.by_group(run),
+        reliability.calibration(run.rows),
         examples.ends(run),
         examples.samples(run),
         about.seconds(run),

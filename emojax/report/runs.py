@@ -17,12 +17,12 @@ from emojax.training.run_files import STAGES
 
 _MOST_STEPS = 1 << 53  # beyond it floats skip
 FLOORS = ("constant", "nearest")
-_STAGE_NAMES = {"sft": "Cold start", "grpo": "Emo-GRPO"}
+_STAGE_NAMES = {"sft": "Cold start", "grpo": "Emo-GRPO", "dpo": "DPO"}
 
 
 @dataclass(frozen=True)
 class Stage:
-    name: str  # sft or grpo
+    name: str  # sft, grpo or dpo
     curves: Mapping[str, Curve]  # by the metric
     steps: int | None  # that it is to have; None: not known
     samples: Sequence[Mapping[str, Any]]  # lines of samples.jsonl
@@ -79,11 +79,11 @@ def read_run(path: Path) -> Run:
         about = read_object(path / "run.json") if (path / "run.json").exists() else {}
         report = reports.read(path) or {}
         own = str(about.get("stage", ""))
-        folders = {own: path} if own in STAGES else {name: path / name for name in STAGES}
+        folders = {own: path} if own in _STAGE_NAMES else {name: path / name for name in STAGES}
         stages = [_stage(name, at, settings) for name, at in folders.items() if (at / "run.json").exists()]
     except ValueError as e:
         raise RunError(str(e)) from None
-    marks = session.marks(path) if own not in STAGES else []
+    marks = session.marks(path) if own not in _STAGE_NAMES else []
     return Run(path, settings, stages, marks, report, reports.rows_of(report), read_scores(path))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from emojax.evaluation import asked_table
 from emojax.evaluation.bootstrap import Interval, mean_interval, percentiles, resampled
 from emojax.evaluation.facts import grid, grid_with_less
 from emojax.evaluation.groups import values
@@ -20,8 +21,6 @@ def table_of_scores(run: Run) -> Html:
     """The report's table, each number with its interval."""
     if not run.rows:
         return Html()
-    spans = {name: _score(run, name, "reward") for name in run.rows}
-    rows = [Between(name, run.rows[name]["reward"], *found) for name, found in spans.items() if found]
     speakers = {one.clip.speaker for one in run.clips}
     over_speakers = Html()
     if len(speakers) > 1 and None not in speakers:
@@ -30,11 +29,24 @@ def table_of_scores(run: Run) -> Html:
     told = "Below each number its 95 % interval: clips drawn again, 1,000 times. " if run.clips else ""
     return section(
         "Scores",
-        whiskers("Reward", rows),
+        rewards(run),
         _numbers(run, None),
         element("p", told + note(run.rows), at={"class": "soft"}),
         over_speakers,
+        *map(_asked, asked_table.tables(run.rows)),
     )
+
+
+def rewards(run: Run) -> Html:
+    """The rewards of the sets of captions with their intervals, as a figure."""
+    spans = {name: _score(run, name, "reward") for name in run.rows}
+    return whiskers("Reward", [Between(name, run.rows[name]["reward"], *s) for name, s in spans.items() if s])
+
+
+def _asked(found: tuple[Sequence[Sequence[str]], str]) -> Html:
+    """A table of metrics that were asked for, with the line below it."""
+    lines, told = found
+    return joined(table(lines[0], lines[1:]), element("p", told, at={"class": "soft"}))
 
 
 def _numbers(run: Run, groups: Sequence[Any] | None) -> Html:

@@ -15,7 +15,6 @@ from emojax.report.page import Html, element, joined, section
 from emojax.report.runs import Run, read_run
 from emojax.report.scores import cell
 from emojax.report.tables import pairs, table
-from emojax.training.run_files import STAGES
 
 _COMPARED = ("reward", "rouge_l", "meteor", "sbert", "emotion_similarity", "emotion_accuracy", "none_wrong")
 _OF_A_HUNDRED = ("rouge_l", "meteor")  # no picture holds these beside the others
@@ -26,9 +25,8 @@ def page_of(paths: Sequence[Path]) -> str:
     """The page of several runs, finished or still going. Raises RunError."""
     runs = dict(zip(names_of(paths), map(read_run, paths), strict=True))
     states = {name: f"{run.path}: {run.state}" for name, run in runs.items()}
-    stages = [name for name in STAGES if any(one.name == name for run in runs.values() for one in run.stages)]
-    titles = {one.name: one.title for run in runs.values() for one in run.stages}
-    curves = [section(f"Learning curves: {titles[name]}", learning.beside(runs, name)) for name in stages]
+    stages = {one.name: one.title for run in runs.values() for one in run.stages}
+    curves = [section(f"Learning curves: {title}", learning.beside(runs, name)) for name, title in stages.items()]
     title = f"{len(runs)} runs: {', '.join(runs)}"
     return page.whole(title, pairs(states), _scores(runs), *differences(runs), *curves, _settings(runs))
 

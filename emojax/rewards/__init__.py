@@ -2,7 +2,7 @@
 
 from emojax.rewards.inputs import Captions, RewardModel, RewardStatic
 from emojax.rewards.reader import Reader, abstract_reader, make_reader
-from emojax.rewards.score import abstract, build, coordinates, only_emotions, score
+from emojax.rewards.score import abstract, build, coordinates, only_emotions, score, static_of
 from emojax.rewards.texts import coordinates_of_texts, lookup, references, score_texts
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "references",
     "score",
     "score_texts",
+    "static_of",
 ]

@@ -164,6 +164,12 @@ def sentence_of(reward: Reward) -> SentenceConfig:
     return _cut(reward, sentence.settings(reward.model)[0])
 
 
+def unloaded(reward: Reward, end: int = END) -> Reader:
+    """A reader that has loaded nothing: what is asked for, and the sizes of the sentence model."""
+    found = Reader(reward, _scorers(reward), None, end)
+    return dataclasses.replace(found, sentence=sentence_of(reward)) if found.needs & {"tokens", "embedding"} else found
+
+
 def abstract_reader(reward: Reward, end: int = END) -> Reader:
     """A reader of shapes, where files are not at hand: `reward.sizes` is given."""
     assert reward.sizes is not None, "the caller asks for shapes only where there are sizes"

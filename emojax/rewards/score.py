@@ -12,7 +12,7 @@ from emojax.config import Reward
 from emojax.rewards import combine, inputs
 from emojax.rewards import emotion as space
 from emojax.rewards.inputs import Captions, RewardModel, RewardStatic
-from emojax.rewards.reader import Reader
+from emojax.rewards.reader import Reader, unloaded
 from emojax.text.policy import Policy, build_policy
 from emojax.types import Array, References, Tree
 
@@ -52,6 +52,11 @@ def abstract(read: Reader, vocab: int) -> tuple[RewardModel, RewardStatic]:
 
 def _static(read: Reader) -> RewardStatic:
     return RewardStatic(read.parts, read.sentence, read.reward.max_bytes, read.end)
+
+
+def static_of(reward: Reward, end: int) -> RewardStatic:
+    """What the program of a reward is compiled for; its weights are not read."""
+    return _static(unloaded(reward, end))
 
 
 def score(
