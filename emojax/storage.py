@@ -92,7 +92,8 @@ def parse_json(data: bytes, what: object, halves: bool = False) -> Any:
 
     refuse_pointer(data, what)
     try:
-        found = _JSON.decode(data.decode("utf-8-sig"))
+        text = data.decode()
+        found = _JSON.decode(text[1:] if text.startswith("\ufeff") else text)
         if not halves and _SURROGATE.search(data):
             json.dumps(found, ensure_ascii=False).encode()
         return found

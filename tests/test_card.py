@@ -13,7 +13,7 @@ from emojax.evaluation.by_clip import read_scores
 from emojax.evaluation.calibration import calibration
 from emojax.export import card, card_scores
 from emojax.report import card_pictures, run_page
-from support.made_run import captions, clips, write_run, write_stage, metrics
+from support.made_run import captions, clips, metrics, write_run, write_stage
 from support.pages import table, tree
 
 KNOWN = clips(60)
@@ -23,7 +23,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("card") / "run"
-    write_run(folder, KNOWN, {"constant": captions(KNOWN, 0.0, 1), "sft": captions(KNOWN, 0.6, 2), "grpo": captions(KNOWN, 0.9, 3)})
+    right = {"constant": (0.0, 1), "sft": (0.6, 2), "grpo": (0.9, 3)}
+    write_run(folder, KNOWN, {name: captions(KNOWN, *how) for name, how in right.items()})
     report = json.loads((folder / "report.json").read_text())
     for n, stage in enumerate(("sft", "grpo")):
         right = [one.said[stage].named == one.clip.emotion for one in read_scores(folder)]

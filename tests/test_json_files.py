@@ -12,6 +12,7 @@ from emojax.api import scoring
 from emojax.captioning import caption_file
 from emojax.config import presets
 from emojax.evaluation import by_clip
+from emojax.evaluation.calibration import calibration
 from emojax.export import card_scores
 from emojax.report import run_page
 from emojax.report.runs import read_run

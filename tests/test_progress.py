@@ -17,7 +17,9 @@ from emojax.data.clips import Clip
 
 def test_a_bar_keeps_its_numbers_in_a_terminal_of_eighty_columns() -> None:
     screen = io.StringIO()
-    shown = Progress(*progress.columns(), console=Console(file=screen, width=80, force_terminal=True, color_system=None))
+    shown = Progress(
+        *progress.columns(), console=Console(file=screen, width=80, force_terminal=True, color_system=None)
+    )
     for title in ("cold start", "Emo-GRPO", "captions grpo"):
         numbers = {"loss": -0.0123, "reward": -0.456, "eval_greedy_reward": -0.789, "reward_facts": -2.345}
         numbers = {} if "captions" in title else numbers

@@ -1,4 +1,4 @@
-"""Progress on the screen: a bar a part of a command, with the time left for the whole command and the latest numbers."""
+"""Progress on the screen: a bar a part of a command, the time left for the whole command, the latest numbers."""
 
 import contextlib
 import math

@@ -83,9 +83,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def probed(
-    model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int
-) -> dict[str, float]:
+def probed(model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int) -> dict[str, float]:
     """What a linear probe of the media's prefix, fitted to `most` training clips, knows of the facts of the test."""
     some = training[:: max(1, len(training) // most)][:most]
     prefixes = media_prefixes(model, [*some, *test])

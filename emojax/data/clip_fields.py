@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emojax.data.clip import Clip
+from emojax.data.present import Files
 from emojax.data.records import Stored
 from emojax.storage import parse_json
 
@@ -27,11 +28,11 @@ _NOTHING: Mapping[str, Any] = {}  # one for all clips
 _EMPTY: dict[str, Any] = dict.fromkeys(("attributes", "captions_of", "captions_in", "soft_labels", "extra"), _NOTHING)
 
 
-def read_clip(line: bytes, folder: str, media: Mapping[str, Stored] = _NOTHING) -> tuple[Clip | None, list[str]]:
+def read_clip(line: bytes, files: Files, media: Mapping[str, Stored] = _NOTHING) -> tuple[Clip | None, list[str]]:
     """One line's clip (None: nothing can be made of it) and what is wrong with it.
 
     Args:
-      folder: that its paths are relative to.
+      files: that its paths lead to.
       media: streams that do not stand in the line.
     """
     try:
@@ -41,14 +42,14 @@ def read_clip(line: bytes, folder: str, media: Mapping[str, Stored] = _NOTHING) 
     if not isinstance(record, dict):
         return None, [f"a clip is a JSON object, got {_kind(record)}"]
     wrong: list[str] = []
-    found: dict[str, Any] = dict(media)
+    found: dict[str, Any] = {**_EMPTY, **media}
     for name, value in record.items():
         if value is None:
             continue
-        if name in _MEDIA:
-            value = _file(name, value, folder, wrong)
-        elif read := _READERS.get(name):
+        if read := _READERS.get(name):
             value = read(name, value, wrong)
+        elif name in _MEDIA:
+            value = _file(name, value, files, wrong)
         else:
             wrong.append(_unknown(name[:_LONGEST]))
             continue
@@ -64,7 +65,7 @@ def read_clip(line: bytes, folder: str, media: Mapping[str, Stored] = _NOTHING) 
         wrong.append('no stream: give at least one of "audio", "video", "transcript"')
     if "id" not in found:
         return None, wrong if record.get("id") is not None else [*wrong, '"id" is missing']
-    return Clip(**_EMPTY | found), wrong
+    return Clip(**found), wrong
 
 
 def _unknown(name: str) -> str:
@@ -85,16 +86,14 @@ def _text(name: str, value: Any, wrong: list[str]) -> str | None:
 
 def _word(name: str, value: Any, wrong: list[str]) -> str | None:
     """Of which many clips have the same, kept once."""
-    text = _text(name, value, wrong)
-    return None if text is None else sys.intern(text)
+    return None if _text(name, value, wrong) is None else sys.intern(value)
 
 
-def _file(name: str, value: Any, folder: str, wrong: list[str]) -> Path | None:
-    value = _text(name, value, wrong)
-    if value is None:
+def _file(name: str, value: Any, files: Files, wrong: list[str]) -> Path | None:
+    if _text(name, value, wrong) is None:
         return None
-    path = value if value[0] == "/" else f"{folder}/{value}"  # what os.path.join makes of them, in less time
-    if not os.path.isfile(path):
+    path, there = files.find(value)
+    if not there:
         try:
             os.stat(path)
         except OSError as e:
@@ -104,7 +103,7 @@ def _file(name: str, value: Any, folder: str, wrong: list[str]) -> Path | None:
         except ValueError:
             pass  # a name that no file can have
         wrong.append(f'"{name}" names a file that is not there: {value[:_LONGEST]}')
-    return Path(path)
+    return path
 
 
 def _number(name: str, value: Any, wrong: list[str]) -> float | None:

@@ -22,11 +22,13 @@ from typing import Any
 from emojax.data import tfds
 from emojax.data.clip import Clip, label_numbers, label_shares
 from emojax.data.clip_fields import read_clip
+from emojax.data.present import Files
 from emojax.storage import refuse_pointer
 
 __all__ = ["Clip", "Fault", "ManifestError", "check_manifest", "label_numbers", "label_shares", "read_manifest"]
 __all__ += ["shared_speakers", "write_manifest"]
 log = logging.getLogger(__name__)
+_MANY = 100_000  # clips
 _SHOWN = 20  # faults that an error prints; check_manifest gives them all
 
 
@@ -142,7 +144,10 @@ def _read(path: Path) -> tuple[list[Clip], list[Fault]]:
                 return [], [Fault(0, f"is UTF-16, wanted UTF-8: iconv -f utf-16 -t utf-8 {path.name}")]
             file.seek(3 if head.startswith(b"\xef\xbb\xbf") else 0)
             with _no_collector():
-                return _lines(file, str(path.resolve().parent))
+                found = _lines(file, Files(str(path.resolve().parent)))
+                if len(found[0]) > _MANY:
+                    gc.freeze()  # they stay, and would be looked through again and again while a run goes on
+                return found
     except OSError as e:
         return [], [Fault(0, f"cannot be read: {e.strerror or e}")]
     except ValueError as e:
@@ -161,14 +166,14 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _lines(file: Iterable[bytes], folder: str) -> tuple[list[Clip], list[Fault]]:
+def _lines(file: Iterable[bytes], files: Files) -> tuple[list[Clip], list[Fault]]:
     clips: list[Clip] = []
     faults: list[Fault] = []
     first: dict[str, int] = {}  # line of an id
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
-        clip, wrong = read_clip(line, folder)
+        clip, wrong = read_clip(line, files)
         if clip is not None:
             if (before := first.setdefault(clip.id, number)) != number:
                 wrong.append(f'id "{clip.id}" is taken by line {before}')

@@ -16,6 +16,7 @@ import numpy as np
 from emojax.data.clip import Clip
 from emojax.data.clip_fields import read_clip
 from emojax.data.emotion_names import canonical
+from emojax.data.present import Files
 from emojax.data.records import Stored, Value, count_records, parse_example, read_record
 from emojax.storage import read_object
 
@@ -127,7 +128,7 @@ def _clip(layout: _Layout, split: str, place: Stored, number: int) -> Clip:
     if example.get("audio_format") == [SOUND_OF_FILM] and "video" in media:
         media["audio"] = media["video"]
     if RECORD in example:
-        clip, wrong = read_clip(_text(example[RECORD]).encode(), str(layout.folder), media)
+        clip, wrong = read_clip(_text(example[RECORD]).encode(), Files(str(layout.folder)), media)
         if clip is None or wrong:
             raise ValueError(f"{place.shard}: record {place.index}: {'; '.join(wrong)}")
         return clip

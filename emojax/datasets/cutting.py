@@ -49,7 +49,8 @@ def _part(film: Path, side: Side, start: float, end: float) -> bytes:
                 if frame.time - first >= end:
                     break
                 picture = av.VideoFrame.from_ndarray(_half(frame.to_ndarray(format="rgb24"), side), format="rgb24")
-                made.width, made.height = picture.width, picture.height
+                if not count:
+                    made.width, made.height = picture.width, picture.height
                 picture.pts, picture.time_base = count, 1 / rate
                 written.mux(made.encode(picture))
                 count += 1

@@ -14,6 +14,7 @@ from emojax.config.concepts import Attribute
 from emojax.data.clip import Clip
 from emojax.data.clip_fields import read_clip
 from emojax.data.clips import record
+from emojax.data.present import Files
 from emojax.errors import RunError, shown
 from emojax.evaluation.emotion_words import emotion_of
 from emojax.evaluation.facts import wrong
@@ -135,7 +136,7 @@ def _shape(one: Scored) -> tuple[list[str], int]:
 
 
 def _read(line: Mapping[str, Any]) -> Scored:
-    clip, faults = read_clip(json.dumps(line["clip"]).encode(), "")
+    clip, faults = read_clip(json.dumps(line["clip"]).encode(), Files(""))
     if clip is None or not clip.captions:
         raise ValueError(faults[0] if faults else "a clip without a reference")
     place = _place(line["place"], None)

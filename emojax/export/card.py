@@ -27,14 +27,14 @@ LIMITS = """\
 
 
 def model_card(
-    cfg: Config, stage: str, licence: str, found: Evaluation = Evaluation({}), pictures: Collection[str] = ()
+    cfg: Config, stage: str, licence: str, found: Evaluation | None = None, pictures: Collection[str] = ()
 ) -> str:
     """Markdown with the front matter that the Hugging Face hub reads.
 
     Args:
       stage: "sft", "grpo" or "dpo", what the captioner was trained by last.
       licence: an identifier such as "apache-2.0"; empty: the card says that none is named.
-      found: what it scored, where it was evaluated.
+      found: what it scored; None, or without rows: it was not evaluated.
       pictures: that lie beside the card, by the names of PICTURES.
     """
     parts = {"audio": cfg.model.audio, "video": cfg.model.video, "decoder": cfg.model.decoder}
@@ -47,7 +47,7 @@ def model_card(
     lines += [_what(cfg, stage), "", "```", "emojax caption --model DIRECTORY CLIP.mp4", "```", ""]
     lines += ["## Made of", "", *(f"- {name}: {_part(part)}" for name, part in parts.items()), ""]
     lines += ["## Data", "", _data(cfg), ""]
-    lines += sections(found, stage, known_facts(cfg.reward), pictures)
+    lines += sections(found or Evaluation({}), stage, known_facts(cfg.reward), pictures)
     lines += ["## Intended use", "", INTENDED, "", "## Limits", "", LIMITS]
     lines += ["", "## Licence", "", _licence(licence, sources)]
     return "\n".join(lines) + "\n"

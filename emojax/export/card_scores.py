@@ -11,7 +11,7 @@ from emojax.evaluation import report
 from emojax.evaluation.by_clip import Scored, read_scores
 from emojax.evaluation.facts import cell
 from emojax.evaluation.groups import Group, by_kind
-from emojax.evaluation.report import FACTS, markdown, rows_of, ruled
+from emojax.evaluation.report import markdown, rows_of, ruled
 
 PICTURES = {  # name -> what it shows
     "scores": "Reward of each set of captions, with 95 % intervals over clips",
@@ -20,13 +20,14 @@ PICTURES = {  # name -> what it shows
     "emotions": "Captions and references in the emotion coordinates, along the two directions that they vary most in",
 }
 _GROUP = ("clips", "reward", "none wrong, %")
+_NOT_YET = "Not evaluated when it was exported: `emojax evaluate` does it."
 _FLOORS = (
-    "On the test clips; `constant` is the best single caption for all of them, `nearest` that of the most like training "
-    "clip: captions that understood nothing."
+    "On the test clips; `constant` is the best single caption for all of them, `nearest` that of the most like "
+    "training clip: captions that understood nothing."
 )
 _BY_GROUP = (
-    f"Reward with its 95 % interval over clips; none wrong: captions that state nothing wrong. Of each fact: {FACTS[0].lower()}"
-    f"{FACTS[1:]}"
+    "Reward with its 95 % interval over clips; none wrong: captions that state nothing wrong. Of each fact: percent of "
+    "captions that state it / of those, how many are right."
 )
 
 
@@ -61,7 +62,11 @@ def sections(found: Evaluation, stage: str, about: Sequence[Attribute], pictures
       about: the facts, as of `facts.facts`. pictures: as of `card.model_card`.
     """
     rows = rows_of(found.report)
-    scores = [_FLOORS, "", markdown(rows)] if rows else ["Not evaluated when it was exported: `emojax evaluate` does it.", ""]
+    scores = (
+        [_FLOORS, "", markdown(rows)]
+        if rows
+        else ["Not evaluated when it was exported: `emojax evaluate` does it.", ""]
+    )
     lines = ["## Metrics and floors", "", *scores, *_picture("scores", pictures), *_picture("emotions", pictures)]
     lines += _calibration(rows.get(stage) or {}, pictures)
     lines += _by_group(found.clips, stage, about)
@@ -78,9 +83,9 @@ def _calibration(row: Mapping[str, Any], pictures: Collection[str]) -> list[str]
     if not told:
         return []
     text = (
-        f"Expected calibration error {told['ece']:.3f}, Brier score {told['brier']:.3f}: the captions' probability (the "
-        f"geometric mean of their tokens') is {told['confidence']:.2f} in the mean, and {100 * told['right']:.0f} % of "
-        f"{told['clips']} captions name the label."
+        f"Expected calibration error {told['ece']:.3f}, Brier score {told['brier']:.3f}: the captions' probability "
+        f"(the geometric mean of their tokens') is {told['confidence']:.2f} in the mean, and "
+        f"{100 * told['right']:.0f} % of {told['clips']} captions name the label."
     )
     return ["### Calibration", "", text, "", *_picture("calibration", pictures)]
 

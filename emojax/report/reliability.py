@@ -31,7 +31,9 @@ def picture(rows: Rows) -> Html:
     drawn = [_set(frame, name, bins, n) for n, (name, bins) in enumerate(sets.items())]
     told = f"Calibration. {'; '.join(_sentence(name, b) for name, bins in sets.items() for b in bins)}"
     at = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": told}
-    numbers = [[name, *(repr(x) for x in (b.clips, b.confidence, b.right))] for name, bins in sets.items() for b in bins]
+    numbers = [
+        [name, *(repr(x) for x in (b.clips, b.confidence, b.right))] for name, bins in sets.items() for b in bins
+    ]
     return element(
         "figure",
         element("figcaption", "Right by confidence"),
