@@ -39,11 +39,14 @@ def test_captions_of_one_and_labels_of_the_other_teach_in_one_step(
     capsys.readouterr()
     emojax(monkeypatch, "manifest", "stats", tmp_path / "both.jsonl", "--json")
     train = json.loads(capsys.readouterr().out)["splits"]["train"]
-    assert (train["clips"], train["captions"], train["emotions"]) == (5, 2, {"angry": 1, "neutral": 1, "sad": 1})
+    assert (train["clips"], train["captions"]) == (5, 2)
+    assert train["emotions"] == {"none": 2, "angry": 1, "neutral": 1, "sad": 1}
 
-    settings = [f"data.manifest={tmp_path / 'both.jsonl'}", "sft.batch=5", "steps=1", "decoder.layers=1"]
+    settings = [f"data.manifest={tmp_path / 'both.jsonl'}", "sft.batch=8", "steps=1", "decoder.layers=1"]
     stages.sft(presets.load("tiny", settings), tmp_path / "run")
     (line,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
-    assert (line["captioned"], line["labelled"], line["skipped"]) == (2, 3, 0)
+    assert (line["captioned"] + line["labelled"], line["skipped"]) == (8, 0)
+    assert line["captioned"] >= 2
+    assert line["labelled"] >= 3
     assert line["loss"] > 0
     assert line["emotion_loss"] > 0

@@ -20,20 +20,8 @@ def test_a_listed_folder_says_what_a_look_at_each_file_says(
     (tmp_path / "in" / "link.wav").symlink_to(tmp_path / "b.wav")
     (tmp_path / "in" / "gone.wav").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "in" / "pipe.wav")
-    names = [
-        "a.wav",
-        "folder.wav",
-        "link.wav",
-        "gone.wav",
-        "pipe.wav",
-        "none.wav",
-        "../b.wav",
-        "./a.wav",
-        "",
-        ".",
-        "a\0",
-    ]
-    paths = [f"in/{name}" for name in names] + ["b.wav", "no/a.wav", "b.wav/a.wav", f"{tmp_path}/in/a.wav", "/", "//a"]
+    names = ["a.wav", "folder.wav", "link.wav", "gone.wav", "pipe.wav", "none.wav", "../b.wav", "./a.wav", "", "."]
+    paths = [f"in/{name}" for name in names] + ["b.wav", "no/a.wav", "b.wav/a.wav", f"{tmp_path}/in/a.wav", "/", "a\0"]
     files = Files(str(tmp_path))
     for path in paths * 3:
         found, there = files.find(path)
