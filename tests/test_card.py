@@ -10,10 +10,11 @@ import pytest
 
 from emojax.config import presets
 from emojax.evaluation.by_clip import read_scores
-from emojax.evaluation.calibration import calibration
+from emojax.evaluation.calibration import bins_of, calibration
+from emojax.evaluation.groups import by_kind
 from emojax.export import card, card_scores
 from emojax.report import card_pictures, run_page
-from support.made_run import captions, clips, metrics, write_run, write_stage
+from support.made_run import ABOUT, captions, clips, metrics, write_run, write_stage
 from support.pages import table, tree
 
 KNOWN = clips(60)
@@ -45,6 +46,9 @@ def test_the_card_has_the_facts_of_every_group_and_names_no_speaker(run: Path) -
         own = [one.said["grpo"].scores["emotion_accuracy"] for one in read_scores(run) if one.clip.emotion == emotion]
         row = rf"^\| {emotion} \| {len(own)} \| .* to .* \| .* \| 100 / {100 * np.mean(own):.0f} \|"
         assert re.search(row, text, re.MULTILINE), text
+    for groups in by_kind(read_scores(run), "grpo", ABOUT).values():
+        for group in groups:
+            assert group.facts["emotion"]["right"] == pytest.approx(group.right), "all captions state one"
     assert "| streams |" in text
     assert "| s1 |" not in text
     assert "## Intended use" in text
@@ -80,6 +84,7 @@ def test_its_pictures_are_there_are_whole_and_run_nothing(run: Path, stage: str)
             *("svg", "style", "g", "path", "polyline", "text", "circle", "rect")
         }
         assert len(root.attrib["aria-label"]) > 20
+        assert not re.search("@import|url|href", picture)
     assert ("grpo:" in found["scores"]) == (stage == "grpo"), "what came after a stage is not of its card"
     page = run_page.write(run).read_text("utf-8")
     assert re.search(r'points="(.*?)"', found["learning"])[1] in page  # pyright: ignore[reportOptionalSubscript] a curve has points
@@ -91,3 +96,11 @@ def test_of_a_stage_that_was_not_evaluated_there_is_its_curve(tmp_path: Path) ->
     text = written(tmp_path / "dpo", "dpo")
     assert "Not evaluated" in text
     assert "plot-learning.svg" in text
+
+
+@pytest.mark.parametrize("broken", [{"ece": 1.5}, {"brier": None}, {"bins": [{"confidence": -1, "right": 1, "clips": 2}]}])
+def test_what_is_no_calibration_is_refused(broken: dict[str, object]) -> None:
+    told = calibration([0.5, 0.9], [True, False]) or {}
+    assert [b.clips for b in bins_of({"calibration": told})] == [1, 1]
+    with pytest.raises((TypeError, ValueError)):
+        bins_of({"calibration": told | broken})

@@ -1,9 +1,11 @@
 """Two published datasets as they come, to a step of training: imported, checked, counted, joined, learnt from."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -42,11 +44,12 @@ def test_captions_of_one_and_labels_of_the_other_teach_in_one_step(
     assert (train["clips"], train["captions"]) == (5, 2)
     assert train["emotions"] == {"none": 2, "angry": 1, "neutral": 1, "sad": 1}
 
-    settings = [f"data.manifest={tmp_path / 'both.jsonl'}", "sft.batch=8", "steps=1", "decoder.layers=1"]
-    stages.sft(presets.load("tiny", settings), tmp_path / "run")
+    one = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: one)
+    settings = [f"data.manifest={tmp_path / 'both.jsonl'}", "sft.batch=5", "steps=1", "decoder.layers=1"]
+    cfg = presets.load("tiny", settings)
+    stages.sft(dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, video=None)), tmp_path / "run")
     (line,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
-    assert (line["captioned"] + line["labelled"], line["skipped"]) == (8, 0)
-    assert line["captioned"] >= 2
-    assert line["labelled"] >= 3
+    assert (line["captioned"], line["labelled"], line["skipped"]) == (2, 3, 0)
     assert line["loss"] > 0
     assert line["emotion_loss"] > 0

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from emojax.api import ahead, progress
-from emojax.api.progress import Until, bars, seconds_left
+from emojax.api.progress import Left, bars, seconds_left
 from emojax.config import presets
 from emojax.data.clips import Clip
 
@@ -23,7 +23,7 @@ def test_a_bar_keeps_its_numbers_in_a_terminal_of_eighty_columns() -> None:
     for title in ("cold start", "Emo-GRPO", "captions grpo"):
         numbers = {"loss": -0.0123, "reward": -0.456, "eval_greedy_reward": -0.789, "reward_facts": -2.345}
         numbers = {} if "captions" in title else numbers
-        left = Until(math.inf)
+        left = Left(math.inf, 0.0)
         shown.add_task(title, total=20_000, completed=19_999, left=left, numbers=progress.told(numbers))
     shown.console.print(shown.get_renderable())
     lines = screen.getvalue().splitlines()
@@ -46,6 +46,15 @@ def test_the_time_left_is_that_of_all_that_comes() -> None:
     assert seconds_left((1, 5.0), 1, 10, 5.0, 0.0) == math.inf
     assert seconds_left((1, 5.0), 7, 10, 9.0, math.inf) == math.inf
     assert seconds_left((10, 5.0), 10, 10, 5.0, 0.0) == 0
+
+
+def test_what_ran_out_before_its_time_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [50.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    told, done = Left(30.0, 50.0), Left(0.0, 50.0)
+    assert (str(told), str(done)) == ("00:30", "00:00")
+    now[0] = 80.0
+    assert (str(told), str(done)) == ("--:--", "00:00")
 
 
 def test_the_last_bar_alone_says_it_and_it_runs_down(

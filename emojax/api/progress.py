@@ -49,7 +49,7 @@ def bars(shown: bool = True) -> Iterator[Track]:
                 since.append((done, now))
                 tasks.append(progress.add_task(title, total=total, left="", numbers=""))
             held_out.update({name: x for name, x in numbers.items() if name.startswith("eval_")})  # until the next one
-            left = Until(now + seconds_left(since[0], done, total, now, after))
+            left = Left(seconds_left(since[0], done, total, now, after), now)
             progress.update(tasks[0], completed=done, total=total, left=left, numbers=told(held_out | numbers))
 
         return tell
@@ -91,15 +91,18 @@ def seconds_left(since: tuple[int, float], done: int, total: int, now: float, af
 
 
 @dataclass(frozen=True)
-class Until:
-    """A moment, which is written as the time until then."""
+class Left:
+    """Seconds that were left at a moment, written as those that are left now; where they have run out before their
+    time, nothing is known of it."""
 
+    seconds: float
     at: float  # of time.monotonic()
 
     def __str__(self) -> str:
-        if math.isinf(self.at):
+        seconds = self.seconds - (time.monotonic() - self.at)
+        if self.seconds and not 0 < seconds < math.inf:
             return "--:--"
-        minutes, seconds = divmod(round(max(0.0, self.at - time.monotonic())), 60)
+        minutes, seconds = divmod(round(max(0.0, seconds)), 60)
         return f"{minutes:02}:{seconds:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 

@@ -51,6 +51,6 @@ def bins_of(row: Mapping[str, Any]) -> list[Bin]:
         return []
     found = [Bin(float(b["confidence"]), float(b["right"]), int(b["clips"])) for b in told["bins"]]
     shares = [told[name] for name in ("ece", "brier", "confidence", "right")] + [x for b in found for x in b[:2]]
-    if not all(0 <= share <= 1 for share in shares) or int(told["clips"]) != sum(b.clips for b in found):
-        raise ValueError("calibration: wanted shares from 0 to 1, and as many clips as its bins have")
+    if not all(0 <= share <= 1 for share in shares) or int(told["clips"]) < 1:
+        raise ValueError("calibration: wanted shares from 0 to 1 of some clips")
     return found

@@ -39,6 +39,7 @@ def picture(rows: Rows) -> Html:
         element("figcaption", "Right by confidence"),
         element("svg", axes(frame), line, *drawn, at=at),
         details("Numbers", table(["captions", "clips", "confidence", "right"], numbers)),
+        at={"class": "whiskers"},
     )
 
 
