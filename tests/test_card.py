@@ -98,7 +98,9 @@ def test_of_a_stage_that_was_not_evaluated_there_is_its_curve(tmp_path: Path) ->
     assert "plot-learning.svg" in text
 
 
-@pytest.mark.parametrize("broken", [{"ece": 1.5}, {"brier": None}, {"bins": [{"confidence": -1, "right": 1, "clips": 2}]}])
+@pytest.mark.parametrize(
+    "broken", [{"ece": 1.5}, {"brier": None}, {"bins": [{"confidence": -1, "right": 1, "clips": 2}]}]
+)
 def test_what_is_no_calibration_is_refused(broken: dict[str, object]) -> None:
     told = calibration([0.5, 0.9], [True, False]) or {}
     assert [b.clips for b in bins_of({"calibration": told})] == [1, 1]

@@ -106,7 +106,9 @@ def test_named_emotions_are_counted_against_labels(run: Path, page: Node) -> Non
             count = sum(one.clip.emotion == label and one.said["grpo"].named == named for one in found)
             assert (cell.split(" ")[0] or "0") == str(count)
     pairs = [(one.clip.emotion, one.said["grpo"].named) for one in found]
-    assert sorted(pairs) != sorted((named, label) for label, named in pairs), "else rows and columns could change places"
+    assert sorted(pairs) != sorted((named, label) for label, named in pairs), (
+        "else rows and columns could change places"
+    )
 
 
 def test_the_plane_holds_every_caption_and_what_it_is_about(run: Path, page: Node) -> None:
@@ -246,6 +248,13 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
         told = {line["step"]: line["reward"] for line in lines(run / "grpo" / "metrics.jsonl") if line["reward"]}
         assert {int(row[0]): float(row[n]) for row in numbers if row[n]} == told
     assert "d/run: Cold start is at step 230 of 230; Emo-GRPO is at step 12 of 12" in page.text
+    config = runs[2] / "config.json"
+    config.write_text(config.read_text().replace('"sentence', '"sentence*2'))
+    text = side_by_side.page_of(runs)
+    verdicts = [(row[0], row[1]) for row in table(section(tree(text), "Differences"))[1]]
+    assert ("b/run", "reward") in verdicts
+    assert ("c/run", "reward") not in verdicts, "of another reward"
+    assert "c/run was scored by another reward than a/run" in text
 
 
 def test_the_command(

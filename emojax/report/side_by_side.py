@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from emojax.evaluation.groups import values
 from emojax.evaluation.report import COLUMNS
 from emojax.report import learning, page
 from emojax.report.intervals import Between, whiskers
-from emojax.report.page import Html, element, joined, section
+from emojax.report.page import Html, details, element, joined, section
 from emojax.report.runs import Run, read_run
 from emojax.report.scores import cell
 from emojax.report.tables import pairs, table
 
 _COMPARED = ("reward", "rouge_l", "meteor", "sbert", "emotion_similarity", "emotion_accuracy", "none_wrong")
+_LONG = 120  # characters of a setting
 _OF_A_HUNDRED = ("rouge_l", "meteor")  # no picture holds these beside the others
 _HEADINGS = {key: heading for key, (heading, _) in COLUMNS.items()} | {"none_wrong": "none wrong"}
 
@@ -47,9 +49,14 @@ def _settings(runs: Mapping[str, Run]) -> Html:
     """The fields of the configurations that are not the same in all."""
     fields = dict.fromkeys(field for run in runs.values() for field in run.settings)
     shown = {field: [json.dumps(run.settings.get(field)) for run in runs.values()] for field in fields}
-    rows = [[field, *cells] for field, cells in shown.items() if len(set(cells)) > 1]
+    rows = [[field, *map(_short, cells)] for field, cells in shown.items() if len(set(cells)) > 1]
     same = element("p", "Their configurations are the same.")
     return section("Configuration that differs", table(["field", *runs], rows, numbers=False) or same)
+
+
+def _short(value: str) -> str:
+    """A long value by its beginning, the rest where it is asked for."""
+    return value if len(value) <= _LONG else details(f"{value[: _LONG // 2]}…", value)
 
 
 def _scores(runs: Mapping[str, Run]) -> Html:
@@ -67,15 +74,22 @@ def differences(runs: Mapping[str, Run]) -> list[Html]:
     if len(told) < 2:
         return []
     (base, one), *others = told.items()
-    figures, rows = [], []
+    figures, rows, apart = [], [], []
     for name, other in others:
         found = {key: gap for key in _COMPARED if (gap := difference(one, other, key)) is not None}
+        if _reward(one) != _reward(other) and found.pop("reward", None):
+            apart.append(element("p", f"{name} was scored by another reward than {base}: these do not compare."))
         drawn = [Between(_HEADINGS[key], *gap) for key, gap in found.items() if key not in _OF_A_HUNDRED]
         figures.append(whiskers(f"{name} minus {base}", drawn, zero=True))
         rows += [[name, _HEADINGS[key], *(f"{x:+.4f}" for x in gap), _verdict(gap)] for key, gap in found.items()]
     about = f"From {base}: clips are drawn again, the same for both runs. An interval without 0 is no noise of clips."
     head = ["run", "score", "difference", "from", "to", ""]
-    return [section("Differences", element("p", about), joined(*figures), table(head, rows))]
+    return [section("Differences", element("p", about), *apart, joined(*figures), table(head, rows))]
+
+
+def _reward(run: Run) -> dict[str, Any]:
+    """What a run's reward was set to."""
+    return {field: value for field, value in run.settings.items() if field.startswith("reward.")}
 
 
 def difference(one: Run, other: Run, key: str) -> tuple[float, float, float] | None:
