@@ -22,7 +22,6 @@ pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 from emojax.captioning import Decoding
-from emojax.config import Data
 from emojax.data.clips import Clip
 from emojax.data.reader import Decoded
 from emojax.serving import openapi
@@ -100,7 +99,7 @@ def test_what_is_shown_is_what_the_captioner_is_given(port: int, sounds: dict[st
     assert (low.min(), high.max()) == pytest.approx((heard.min(), heard.max()), abs=2e-3)
     assert record["shown"]["spectrogram"].startswith("data:image/png;base64,")
     frames = np.zeros((3, 8, 8, 3), np.uint8)
-    silent = shown(Decoded(None, frames, 0, True), Data())
+    silent = shown(Decoded(None, frames, 0, True))
     assert (len(silent["frames"]), silent["waveform"], silent["seconds"]) == (3, None, 0.0)
 
 

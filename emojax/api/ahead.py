@@ -19,7 +19,7 @@ def after(work: Mapping[str, float]) -> dict[str, float]:
     >>> after({"a": 4.0, "b": 1.0, "c": 1.0})
     {'a': 0.5, 'b': 1.0, 'c': 0.0}
     """
-    sums = list(itertools.accumulate(reversed(work.values()), initial=0.0))[-2::-1]
+    sums = list(itertools.accumulate(reversed([*work.values()]), initial=0.0))[-2::-1]
     return {name: later / own if own else math.inf for (name, own), later in zip(work.items(), sums, strict=True)}
 
 

@@ -15,7 +15,7 @@ Bar = Callable[[int, int, dict[str, float]], None]
 
 
 class Track(Protocol):
-    def __call__(self, title: str, after: float = 0.0) -> Bar:
+    def __call__(self, title: str, after: float = 0.0, /) -> Bar:
         """Opens a bar.
 
         Args:

@@ -68,7 +68,7 @@ class Desk:
             drawn = records[1].get("samples", records[1:])
             answer["samples"] = [_caption(one) for one in drawn[: asked.samples]]
         if asked.show:
-            answer["shown"] = await anyio.to_thread.run_sync(shown, decoded, data)
+            answer["shown"] = await anyio.to_thread.run_sync(shown, decoded)
         return answer
 
     async def _body(self, request: Request) -> bytes:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from emojax.config import Data
 from emojax.data.audio import SAMPLE_RATE
 from emojax.data.reader import Decoded
 
@@ -16,10 +15,10 @@ _BANDS = 96
 _RANGE = 8.0  # nats below the loudest that are shown
 
 
-def shown(decoded: Decoded, data: Data) -> dict[str, Any]:
+def shown(decoded: Decoded) -> dict[str, Any]:
     """`seconds` that are heard, `waveform` (the lowest and the highest sample of each column, −1 to 1), `spectrogram`
     and `frames`: PNG files as data URLs. Of a stream that is not there None, or no frames."""
-    audio = None if decoded.audio is None else decoded.audio[: round(data.audio_seconds[-1] * SAMPLE_RATE)]
+    audio = decoded.audio
     heard = audio is not None and len(audio) > 0
     return {
         "seconds": len(audio) / SAMPLE_RATE if audio is not None else 0.0,
