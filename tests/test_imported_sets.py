@@ -21,6 +21,7 @@ def emojax(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
     cli.main()
 
 
+@pytest.mark.slow
 def test_captions_of_one_and_labels_of_the_other_teach_in_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,7 +61,6 @@ LONG = {
     "test_grpo_laws::test_twenty_steps_compile_once",
     "test_grpo_laws::test_what_is_masked_is_not_read[sft]",
     "test_held_out::test_the_metrics_are_those_of_captions_made_by_hand",
-    "test_imported_sets",
     "test_int8::test_what_fewer_bits_cost_is_told",
     "test_isolated::test_captioning_goes_on_in_order",
     "test_lora::test_emo_grpo_begins_at_its_reference_and_moves_adapters_alone",
