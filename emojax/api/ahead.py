@@ -5,12 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from emojax import rewards
+from emojax.api import subsets
 from emojax.config import Config
 from emojax.data.clips import Clip
 from emojax.planning import flops
 from emojax.training.program import stage_steps
-
-LESS, PROBED = 3, 1500  # captions with less of the clips; training clips that a probe reads (api/subsets.py)
 
 
 def after(work: Mapping[str, float]) -> dict[str, float]:
@@ -35,11 +34,11 @@ def work_of(cfg: Config, clips: Sequence[Clip], ablate: bool) -> dict[str, float
     training, test = (sum(clip.split == split for clip in clips) for split in ("train", "test"))
     clip = flops.caption_phases(cfg, static, seconds, 1)
     caption = test * (clip["encode"] + clip["decode"])
-    probed = (min(training, PROBED) + test) * clip["encode"]
+    probed = (min(training, subsets.PROBED) + test) * clip["encode"]
     return {
         "cold start": stage_steps(cfg, "sft") * flops.sft_flops(cfg, seconds),
         "Emo-GRPO": stage_steps(cfg, "grpo") * flops.grpo_flops(cfg, static, seconds),
         "captions sft": caption,
-        "captions grpo": caption + ablate * (LESS * caption + probed),
+        "captions grpo": caption + ablate * (len(subsets.HIDDEN) * caption + probed),
         "evaluation": (training + test) * clip["encode"] + 4 * test * clip["reward"],
     }

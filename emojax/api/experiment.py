@@ -129,7 +129,7 @@ def report(cfg: Config, out: Path, track: Track, *, ablate: bool, began: float) 
             made[stage] = _caption(model, test, path, stoppable(track(title, after[title]), out))
             if stage == "grpo" and ablate:  # the encoders of both stages are the same
                 facts["subsets"] = subsets.rows(model, training, test, made[stage].captions)
-                probed = subsets.probed(model, training, test, ahead.PROBED)
+                probed = subsets.probed(model, training, test)
         hosts.barrier(f"captions of {stage}")
     rows = None
     if hosts.first():

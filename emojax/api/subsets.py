@@ -20,7 +20,8 @@ from emojax.evaluation.probe import probe
 from emojax.evaluation.report import ruled
 from emojax.rewards.facts import known_facts
 
-_HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
+HIDDEN = {"no transcript": "transcript", "no video": "video", "no audio": "audio"}
+PROBED = 1500  # training clips that the probe is fitted to
 _READ = 800  # training clips whose captions the language model of captions is made of
 _ALONE = {"no video": "audio", "no audio": "video"}  # the stream that is left, whose own captions say what can be told
 
@@ -42,7 +43,7 @@ def rows(
         return fluency(*([text for clip in side for text in _of(stream, clip)] for side in sides))
 
     found = {"all": dict(whole)}
-    for name, stream in _HIDDEN.items():
+    for name, stream in HIDDEN.items():
         left = [dataclasses.replace(clip, **{stream: None}) for clip in test if clip.id in whole]
         left = [clip for clip in left if clip.audio or clip.video]
         records = model.records(left, captioning.Decoding(workers=model.cfg.data.workers))
@@ -83,7 +84,9 @@ def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def probed(model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int) -> dict[str, float]:
+def probed(
+    model: captioning.Captioner, training: Sequence[Clip], test: Sequence[Clip], most: int = PROBED
+) -> dict[str, float]:
     """What a linear probe of the media's prefix, fitted to `most` training clips, knows of the facts of the test."""
     some = training[:: max(1, len(training) // most)][:most]
     prefixes = media_prefixes(model, [*some, *test])

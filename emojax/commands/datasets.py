@@ -44,7 +44,7 @@ def import_(
         split: one that is not the authors', by its name.
         also: a part that is left out without it; may be repeated.
         split_file: a split of your own, `ID SPLIT` a line.
-        cut_video: folder for films of the clips, where the dataset has films of whole scenes; those that are there stay.
+        cut_video: folder for films of the clips, of a dataset that has films of whole scenes; what is there stays.
         labels: mapped to the names of reward.concepts, or raw, in the dataset's words.
         captions: file with captions from elsewhere, as of `emojax manifest merge`.
         keep_uncaptioned: of a dataset of captions, keep training clips that have none.
