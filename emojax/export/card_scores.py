@@ -62,11 +62,7 @@ def sections(found: Evaluation, stage: str, about: Sequence[Attribute], pictures
       about: the facts, as of `facts.facts`. pictures: as of `card.model_card`.
     """
     rows = rows_of(found.report)
-    scores = (
-        [_FLOORS, "", markdown(rows)]
-        if rows
-        else ["Not evaluated when it was exported: `emojax evaluate` does it.", ""]
-    )
+    scores = [_FLOORS, "", markdown(rows)] if rows else [_NOT_YET, ""]
     lines = ["## Metrics and floors", "", *scores, *_picture("scores", pictures), *_picture("emotions", pictures)]
     lines += _calibration(rows.get(stage) or {}, pictures)
     lines += _by_group(found.clips, stage, about)
