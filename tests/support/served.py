@@ -55,7 +55,7 @@ def make_sounds(folder: Path) -> dict[str, Path]:
 
 
 def post(port: int, body: bytes = b"", headers: dict[str, str] | None = None, **query: Any) -> tuple[int, Any]:
-    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     try:
         asked.request("POST", f"/caption?{urlencode(query)}", body, headers or {})
         answer = asked.getresponse()
@@ -65,7 +65,7 @@ def post(port: int, body: bytes = b"", headers: dict[str, str] | None = None, **
 
 
 def get(port: int, path: str) -> tuple[http.client.HTTPResponse, str]:
-    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     try:
         asked.request("GET", path)
         answer = asked.getresponse()
