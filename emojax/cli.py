@@ -36,6 +36,7 @@ COMMANDS = {
     "rank": rank.rank,
     "serve": serve.serve,
     "export": use.export,
+    "record": reproduce.record,
     "compare": reproduce.compare,
     "study": reproduce.study,
     "verify": reproduce.verify,

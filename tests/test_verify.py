@@ -12,6 +12,7 @@ import pytest
 from emojax import cli
 from emojax.config import presets
 from emojax.errors import RunError
+from emojax.reproduce import replay
 from emojax.reproduce import verify as verifying
 from emojax.training import stages
 from emojax.training.run import RunOptions, stepped
@@ -92,7 +93,7 @@ def test_what_cannot_be_verified_is_one_line(published: Path, tmp_path: Path) ->
     with pytest.raises(RunError, match=r"began with runs/gone, which is not here"):
         verifying.verify(tmp_path / "start", tmp_path / "work", 5)
     with pytest.raises(RunError, match=r"is no run directory"):
-        verifying.stages_of(tmp_path)
+        replay.stages_of(tmp_path)
 
 
 def test_the_command_ends_with_0_where_a_run_is_reproduced(

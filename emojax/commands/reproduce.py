@@ -1,4 +1,4 @@
-"""compare, study, verify: why runs differ, what moves their numbers, whether a run's are made here, too."""
+"""record, compare, study, verify: why runs differ, what moves their numbers, whether a run's are made here, too."""
 
 import json
 import sys
@@ -20,10 +20,11 @@ def compare(
 ) -> None:
     """Compare two runs that were trained with --record: the first step and leaf where they part, and how far.
 
-    Ends with 0 where they are the same, with 1 where they differ, with 2 where they cannot be compared.
+    Of two files that `emojax record` wrote: the operations where the step parts. Ends with 0 where they are the same,
+    with 1 where they differ, with 2 where they cannot be compared.
 
     Args:
-        a: a run's directory, or the `record` in it.
+        a: a run's directory, the `record` in it, or a file of one step.
         b: likewise.
         page: file of HTML to write, with plots.
         as_json: print JSON.
@@ -33,6 +34,12 @@ def compare(
     from emojax.reproduce import records, tell
     from emojax.reproduce.compare import compare
 
+    if path_of(a).is_file() and path_of(b).is_file():
+        _compare_steps(path_of(a), path_of(b), page, as_json)
+        return
+    for path, its in ((a, b), (b, a)):
+        if path_of(path).is_file():
+            raise RunError(f"{path} is a file of one step, {its} is none; compare two of them, or two runs")
     one, other = (records.find(path_of(path)) for path in (a, b))
     if len(one) == len(other) == 1:
         (here,), (there,) = one.values(), other.values()
@@ -54,6 +61,67 @@ def compare(
         print("\n\n".join(title + part for title, part in zip(titles, parts, strict=True)))
     if not all(comparison.same for comparison in found.values()):
         sys.exit(1)
+
+
+def _compare_steps(a: Path, b: Path, page: Path | None, as_json: bool) -> None:
+    from emojax.report import comparisons
+    from emojax.report import page as pages
+    from emojax.reproduce import step_files, tell_origins
+    from emojax.reproduce.origins import compare_steps
+
+    found, names = compare_steps(step_files.read(a), step_files.read(b)), (str(a), str(b))
+    lines = tell_origins.lines(found, names)
+    if page is not None:
+        pages.write(page, comparisons.text(names, lines))
+    print(json.dumps(tell_origins.as_json(found)) if as_json else "\n".join(lines))
+    if not found.same:
+        sys.exit(1)
+
+
+def record(
+    run: tyro.conf.Positional[Path],
+    step: int,
+    out: Path | None = None,
+    tensors: bool = False,
+    like: Path | None = None,
+    set_: Set = (),
+    deterministic: bool = False,
+) -> None:
+    """Take a run's steps again up to one, and record that operation by operation, each a program of its own.
+
+    It says whether the steps are those of the run's own record. Two such files are laid side by side by `compare`.
+
+    Args:
+        run: its directory, of one stage.
+        step: which, counted from 1.
+        out: file to write; RUN/record/step-N-ops.npz without it.
+        tensors: keep all that operations read and made, as `like` of another record wants it.
+        like: the same step of another run: each operation is given what it was given there, so that every operation
+            that differs is seen, not only the first ones.
+        set_: fields that are otherwise here, such as data.manifest or mesh.data.
+        deterministic: on GPU, as of `sft`.
+    """
+    import tempfile
+
+    from emojax.api.progress import bars
+    from emojax.parallel import compile_cache, xla
+    from emojax.reproduce import replay, step_files
+    from emojax.reproduce.record_step import Wanted, record_step
+    from emojax.training.record_files import FOLDER
+
+    if step < 1:
+        raise ConfigError(f"--step wants 1 or more, got {step}")
+    run = path_of(run)
+    if len(parts := replay.stages_of(run)) > 1 or parts[0] != run:
+        raise RunError(f"{run} has stages; name one: {' or '.join(map(str, parts))}")
+    other = None if like is None else step_files.read(path_of(like))
+    file = out or run / FOLDER / f"step-{step}-{'like' if other else 'ops'}.npz"
+    xla.set_environment(deterministic)
+    compile_cache.use()
+    with tempfile.TemporaryDirectory(prefix="emojax-record-") as folder, bars() as track:
+        wanted = Wanted(step, file, tensors, other)
+        proof = record_step(run, Path(folder) / "run", wanted, set_, track(f"taking {step} steps again"))
+    print(f"{file}: {proof}")
 
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -135,12 +203,13 @@ def verify(
 
     from emojax.api.progress import bars
     from emojax.parallel import compile_cache, xla
+    from emojax.reproduce import replay
     from emojax.reproduce import verify as verifying
 
     if steps < 1:
         raise ConfigError(f"--steps wants 1 or more, got {steps}")
     run = path_of(run)
-    parts = verifying.stages_of(run)
+    parts = replay.stages_of(run)
     if out is not None and out.exists() and any(out.iterdir()):
         raise RunError(f"{out} holds something; name a new or an empty directory by --out")
     xla.set_environment(deterministic)

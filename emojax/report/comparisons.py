@@ -21,6 +21,11 @@ def comparison(found: Mapping[str, Comparison], names: tuple[str, str]) -> str:
     return page.whole(f"{names[0]} and {names[1]}", *parts)
 
 
+def text(names: tuple[str, str], lines: Sequence[str]) -> str:
+    """Of two steps that were compared: what is said of them."""
+    return page.whole(f"{names[0]} and {names[1]}", element("pre", "\n".join(lines)))
+
+
 def _compared(one: Comparison, names: tuple[str, str]) -> list[Html]:
     steps = [gap.step for gap in one.gaps]
     figures = [curves(_RATIO, [_curve("", steps, [gap.ratio for gap in one.gaps])], log=True)]

@@ -8,28 +8,24 @@ from typing import Any
 import numpy as np
 
 from emojax.errors import RunError
+from emojax.reproduce.apart import Apart, apart
 from emojax.reproduce.facts import Fact, facts
 from emojax.reproduce.records import Record
 from emojax.reproduce.tokens import Tokens, tokens
 from emojax.training.record_rows import Row
-from emojax.training.sketch import HASH, LARGEST, ODD, SUM, alone, norm, unordered
+from emojax.training.sketch import HASH, SUM, norm, unordered
 
 STATE = ("params.", "opt_state.", "state.")
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Apart):
     """One leaf of one step that is not the same in both."""
 
     step: int
     leaf: str
     shape: tuple[int, ...]
-    distance: float | None  # L2, an estimate; None: not of numbers with a point, or one is not finite
-    relative: float | None  # to the norm of the leaf
-    element: tuple[int, ...] | None  # the only one that differs; None: several do
-    ulps: float | None  # of that element; else the distance in ulps of the leaf's largest number
     values: tuple[float, float] | None  # of a leaf of one number
-    odd: tuple[int, int]  # elements that are not finite
 
 
 @dataclass(frozen=True)
@@ -124,23 +120,12 @@ def _there(one: Row, other: Row, name: str) -> bool:
 def _difference(one: Row, other: Row, pair: Pair, a: Record) -> Difference:
     name, n, m = pair
     shape, here, there = a.layout.shapes[one.bucket or 0][n], one.words[n], other.words[m]
-    size, floating = math.prod(shape), "float" in a.layout.dtypes[n]
-    gap = there - here  # modulo 2^32
-    odd = int(here[ODD]), int(there[ODD])
-    found = alone(gap, size)
-    distance = norm(gap) if floating and not any(odd) else None
-    own = norm(here)
-    largest = np.array([max(here[LARGEST], there[LARGEST])], np.uint32).view(np.float32)[0]
-    step = float(np.spacing(largest)) * (2.0**16 if a.layout.dtypes[n] == "bfloat16" else 1)
-    element = tuple(int(i) for i in np.unravel_index(found[0], shape)) if found else None
-    ulps = found[1] / (2.0**16 if a.layout.dtypes[n] == "bfloat16" else 1) if found else None
-    if ulps is None and distance is not None:
-        ulps = distance / step
     values = None
-    if size == 1:
+    if math.prod(shape) == 1:
+        floating = "float" in a.layout.dtypes[n]
         values = tuple(unordered(int(x[SUM])) if floating else float(x[SUM].view(np.int32)) for x in (here, there))
-    relative = distance / own if distance is not None and own else None
-    return Difference(one.step, name, tuple(shape), distance, relative, element, ulps, values, odd)  # pyright: ignore[reportArgumentType] two values
+    by = apart(here, there, shape, a.layout.dtypes[n])
+    return Difference(**vars(by), step=one.step, leaf=name, shape=tuple(shape), values=values)  # pyright: ignore[reportArgumentType] two values
 
 
 def _weights(one: Row, other: Row, pairs: Sequence[Pair]) -> list[np.ndarray]:

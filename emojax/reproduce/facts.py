@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from emojax.reproduce.records import Record
 from emojax.training.run import flat
 
 _SAID = ("versions", "commit", "devices", "flags", "mesh", "program", "manifest", "weights")
@@ -17,7 +16,16 @@ class Fact:
     b: Any
 
 
-def facts(a: Record, b: Record) -> list[Fact]:
+class Made(Protocol):
+    """A record of a run or of a step."""
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def sessions(self) -> list[dict[str, Any]]: ...
+
+
+def facts(a: Made, b: Made) -> list[Fact]:
     """Of the first session of each, and of the numbers of sessions."""
     found = _differ("", a.config, b.config)
     one, other = a.sessions[0], b.sessions[0]

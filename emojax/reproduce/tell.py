@@ -31,10 +31,10 @@ def difference(one: Difference) -> str:
     if one.odd[0] != one.odd[1]:
         return f"{one.leaf}: {one.odd[0]} and {one.odd[1]} of its elements are not finite"
     if one.values is not None:
-        by = f" ({_ulps(one.ulps)})" if one.ulps is not None and one.distance is not None else ""
+        by = f" ({ulps(one.ulps)})" if one.ulps is not None and one.distance is not None else ""
         return f"{one.leaf}: {one.values[0]:.9g} and {one.values[1]:.9g}{by}"
     if one.element is not None and one.distance is not None:
-        return f"{one.leaf}{list(one.element)} alone, by {_ulps(one.ulps or 0)}"
+        return f"{one.leaf}{list(one.element)} alone, by {ulps(one.ulps or 0)}"
     if one.element is not None:
         return f"{one.leaf}{list(one.element)} alone, by {one.ulps:+.0f}"
     if one.relative is None:
@@ -42,7 +42,7 @@ def difference(one: Difference) -> str:
     return f"{one.leaf}, by about {one.relative:.1e} of its norm ({one.ulps:.3g} ulps of its largest number)"
 
 
-def _ulps(count: float) -> str:
+def ulps(count: float) -> str:
     return f"{count:+.0f} ulp{'s' * (abs(count) != 1)}"
 
 
@@ -58,7 +58,7 @@ def lines(found: Comparison, names: tuple[str, str]) -> list[str]:
             more = f" and {len(leaves) - 3} more" if leaves[3:] else ""
             told.append(f"not compared, of {name}, for the other has none of that shape: {', '.join(leaves[:3])}{more}")
     told += ["", "what differs besides:" if found.facts else "configuration, versions, devices, data: no difference"]
-    told += [f"  {fact.name}: {_short(fact.a)} | {_short(fact.b)}" for fact in found.facts]
+    told += [f"  {fact.name}: {short(fact.a)} | {short(fact.b)}" for fact in found.facts]
     if found.same:
         return told
     told += ["", "leaves of that step that differ, in the order in which it makes them:"]
@@ -130,17 +130,17 @@ def rewards(found: Comparison) -> str:
 
 def as_json(found: Comparison) -> dict[str, Any]:
     """All numbers; those that are not finite are null."""
-    return _finite({"verdict": verdict(found), "same": found.same, **dataclasses.asdict(found)})
+    return finite({"verdict": verdict(found), "same": found.same, **dataclasses.asdict(found)})
 
 
-def _finite(x: Any) -> Any:
+def finite(x: Any) -> Any:
     if isinstance(x, dict):
-        return {name: _finite(value) for name, value in x.items()}
+        return {name: finite(value) for name, value in x.items()}
     if isinstance(x, list | tuple):
-        return [_finite(value) for value in x]
+        return [finite(value) for value in x]
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= 48 else f"{text[:45]}..."

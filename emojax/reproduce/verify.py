@@ -1,8 +1,6 @@
 """A published run's first steps taken again here, with what it began with: does this machine make the same numbers?"""
 
-import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,10 @@ from emojax.config import presets
 from emojax.errors import RunError
 from emojax.reproduce import records, tell
 from emojax.reproduce.compare import compare
-from emojax.storage import parse_json, path_of, write_atomically
-from emojax.training import stages
+from emojax.reproduce.replay import take_again
+from emojax.storage import parse_json
 from emojax.training.record_files import ABOUT, FOLDER
-from emojax.training.run import RunOptions, init_of, stage_of
+from emojax.training.run import RunOptions, stage_of
 
 
 @dataclass(frozen=True)
@@ -23,16 +21,6 @@ class Verdict:
     stage: str
     reproduced: bool
     lines: list[str]  # the verdict first
-
-
-def stages_of(run: Path) -> list[Path]:
-    """The run, or of `emojax train` its stages. Raises RunError where there is no run."""
-    if stage_of(run) in ("sft", "grpo", "dpo"):
-        return [run]
-    found = [run / stage for stage in ("sft", "grpo") if (run / stage / "run.json").exists()]
-    if not found:
-        raise RunError(f"{run} has not trained anything: there are no steps to take again")
-    return found
 
 
 def verify(
@@ -55,13 +43,7 @@ def verify(
     stage, cfg = stage_of(run), presets.override(presets.read_json(run / "config.json"), overrides)
     recorded = (run / FOLDER / ABOUT).exists()
     logged = {} if recorded else _logged(run, steps)
-    _lay_out(run, work, stage, presets.dumps(cfg))
-    options = RunOptions(record=True, until=steps)
-    if stage == "sft":
-        stages.sft(cfg, work, resume=True, options=options, progress=progress)
-    else:
-        train = stages.dpo if stage == "dpo" else stages.grpo
-        train(cfg, work, init=None, resume=True, options=options, progress=progress)
+    take_again(run, work, presets.dumps(cfg), RunOptions(record=True, until=steps), progress=progress)
     if not recorded:
         return _by_metrics(stage, logged, _logged(work, steps))
     found = compare(records.read(run / FOLDER), records.read(work / FOLDER))
@@ -74,24 +56,6 @@ def verify(
 
 def _verdict(reproduced: bool, what: str) -> str:
     return f"reproduced: {what}, bit for bit" if reproduced else f"not reproduced: {what}"
-
-
-def _lay_out(run: Path, work: Path, stage: str, config: str) -> None:
-    """A run that has taken no step yet, with what the other one began with; `--resume` then goes on with it."""
-    about = {"stage": stage} | ({"init": init} if (init := init_of(run)) else {})
-    if stage == "sft" and init and not path_of(init).exists():
-        raise RunError(f"{run} began with {init}, which is not here: its weights are not in the run; put it there")
-    if stage != "sft" and not (run / "start").exists():
-        raise RunError(f"{run} lacks `start`, the captioner that it began with; get the whole run")
-    work.mkdir(parents=True, exist_ok=True)
-    write_atomically(work / "config.json", config)
-    for name in ("tokenizer.json", "start"):
-        if (run / name).is_dir():
-            shutil.copytree(run / name, work / name, dirs_exist_ok=True)
-        elif (run / name).exists():
-            (work / name).write_bytes((run / name).read_bytes())
-    write_atomically(work / "metrics.jsonl", "\n")  # it has begun
-    write_atomically(work / "run.json", json.dumps(about))
 
 
 def _logged(run: Path, steps: int) -> dict[int, dict[str, Any]]:

@@ -114,6 +114,8 @@ def train(
             with session.doing("data"):
                 batch = sharding.to_devices(next(batches), program.mesh, program.clips)
             take = compiled(batch)
+            if options.looked_at is not None:
+                options.looked_at(step, program, (state, frozen, batch, key))
             if trace.begins(step):
                 recorder.settle(state.params)
                 trace.begin()

@@ -14,7 +14,7 @@ lies on storage that all of them see.
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class RunOptions:
     profile: tuple[int, int] | None = None  # steps, the first and the last, of which a trace is written
     record: bool = False  # every leaf of every step is sketched: see record.py
     until: int | None = None  # the step that the session ends after, where the run is longer
+    looked_at: Callable[[int, Any, tuple[Any, ...]], None] | None = None  # is shown what each step reads: see loop.py
     began: float | None = None  # time.time() when the command began; None: when the stage did
 
 
