@@ -12,11 +12,18 @@ from emojax.errors import RunError
 from emojax.reproduce import step_files, tell_origins
 from emojax.reproduce.operations import Writer
 from emojax.reproduce.origins import StepComparison, compare_steps
-from emojax.reproduce.record_step import fed
 from emojax.reproduce.step_files import StepRecord
+from emojax.reproduce.step_operations import fed
 from support import toy_step
 
-ABOUT = {"stage": "grpo", "step": 3, "config": {"seed": 0}, "session": {"mesh": {"data": 1}}, "proof": "its own step"}
+ABOUT = {
+    "of": "operations",
+    "stage": "grpo",
+    "step": 3,
+    "config": {"seed": 0},
+    "session": {"mesh": {"data": 1}},
+    "proof": "its own step",
+}
 
 
 def write(path: Path, writer: Writer, **about: object) -> StepRecord:
@@ -113,6 +120,9 @@ def test_steps_that_do_not_belong_together_are_one_line(plain: StepRecord, tmp_p
     empty = Writer()
     for why, other in {
         r"is of `grpo`, .* of `sft`: the two stages are other programs": write(tmp_path / "a", writer, stage="sft"),
+        r"holds operations, .* waypoints; record the step of both with or without --ops": write(
+            tmp_path / "w", writer, of="waypoints"
+        ),
         r"is of step 3, .* of step 4; record the same step of both": write(tmp_path / "b", writer, step=4),
         r"have no operation in common: they are of other programs": write(tmp_path / "c", empty),
     }.items():

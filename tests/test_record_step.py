@@ -64,12 +64,12 @@ def test_a_step_is_recorded_from_the_nearest_checkpoint_and_said_to_be_the_runs_
     run: Path, begun: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert ended(monkeypatch, "record", run, "--step", 4, "--tensors") == 0
+    assert ended(monkeypatch, "record", run, "--step", 4, "--ops", "--tensors") == 0
     file = run / "record" / "step-4-ops.npz"
     said = f"{file}: its own step: steps 2 to 4, taken again, are those of its record, bit for bit"
     assert said in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before, "nothing else of the run is touched"
-    assert ended(monkeypatch, "record", run, "--step", 2, "--out", tmp_path / "2.npz") == 0
+    assert ended(monkeypatch, "record", run, "--step", 2, "--ops", "--out", tmp_path / "2.npz") == 0
     assert begun == [2, 0]
     found = step_files.read(file)
     assert (found.stage, found.step, found.config["steps"]) == ("grpo", 4, 6)
@@ -77,7 +77,7 @@ def test_a_step_is_recorded_from_the_nearest_checkpoint_and_said_to_be_the_runs_
     assert {each.primitive for each in found.written.operations} >= {"reduce_sum", "random_bits", "result"}
     assert any(each.line.startswith("tests/support/small_loop.py:") for each in found.written.operations)
     capsys.readouterr()
-    assert ended(monkeypatch, "record", run, "--step", 4, "--like", file) == 0
+    assert ended(monkeypatch, "record", run, "--step", 4, "--ops", "--like", file) == 0
     assert f"each operation was given what it was given in {file}" in capsys.readouterr().out
     like = run / "record" / "step-4-like.npz"
     assert ended(monkeypatch, "compare", file, like, "--page", tmp_path / "page.html") == 0
@@ -89,10 +89,10 @@ def test_a_step_that_is_not_the_recorded_one_is_told_with_where_they_part(run: P
     other = tmp_path / "other"
     shutil.copytree(run, other)
     shutil.rmtree(other / "record")
-    assert "the run has no record" in record_step(other, tmp_path / "w", Wanted(4, tmp_path / "4.npz"))
+    assert "the run has no record" in record_step(other, tmp_path / "w", Wanted(4, tmp_path / "4.npz", ops=True))
     write_record(other / "record", [leaves(n) for n in range(6)])
     with pytest.raises(RunError, match="no weight has the same name"):
-        record_step(other, tmp_path / "v", Wanted(4, tmp_path / "4.npz"))
+        record_step(other, tmp_path / "v", Wanted(4, tmp_path / "4.npz", ops=True))
     shutil.rmtree(other / "record")
     shutil.copytree(run / "record", other / "record")
     layout, file = records.read(other / "record").layout, other / "record" / "steps.u32"
@@ -100,7 +100,7 @@ def test_a_step_that_is_not_the_recorded_one_is_told_with_where_they_part(run: P
     table[3, 2 + WORDS * layout.names.index("params.w")] ^= 1
     table[3] = sealed(table[3, :2].tolist(), table[3, 2:-1])
     file.write_bytes(table.tobytes())
-    said = record_step(other, tmp_path / "u", Wanted(4, tmp_path / "4.npz"))
+    said = record_step(other, tmp_path / "u", Wanted(4, tmp_path / "4.npz", ops=True))
     assert said.startswith("NOT the step that was recorded: they differ first at step 3, in params.w")
 
 
@@ -114,12 +114,13 @@ def test_what_cannot_be_recorded_is_one_line(
         "--step wants 1 or more, got 0": ("record", run, "--step", 0),
         "has 6 steps; there is no step 7": ("record", run, "--step", 7),
         "has stages; name one:": ("record", tmp_path / "both", "--step", 1),
+        "--tensors and --like are of operations": ("record", run, "--step", 1, "--tensors"),
         "is no run directory": ("record", tmp_path, "--step", 1),
         "is a file of one step,": ("compare", run / "config.json", run),
         "cannot be read as the record of a step: File is not a zip file": (
             "compare", run / "config.json", run / "config.json",
         ),
-        "no.npz: no such file": ("record", run, "--step", 2, "--like", tmp_path / "no.npz"),
+        "no.npz: no such file": ("record", run, "--step", 2, "--ops", "--like", tmp_path / "no.npz"),
     }.items():  # fmt: skip
         assert ended(monkeypatch, *words) == 2
         said = capsys.readouterr().err
@@ -131,7 +132,7 @@ def test_what_cannot_be_recorded_is_one_line(
 def test_steps_of_other_numbers_differ(run: Path, tmp_path: Path) -> None:
     """Of the small loop a batch of other numbers: an argument differs, and no operation does by itself."""
     for n in (1, 2):
-        record_step(run, tmp_path / f"w{n}", Wanted(n, tmp_path / f"{n}.npz"))
+        record_step(run, tmp_path / f"w{n}", Wanted(n, tmp_path / f"{n}.npz", ops=True))
     one, two = (step_files.read(tmp_path / f"{n}.npz") for n in (1, 2))
     found = compare_steps(one, dataclasses.replace(two, step=1))
     assert found.origins == []

@@ -81,23 +81,25 @@ def _compare_steps(a: Path, b: Path, page: Path | None, as_json: bool) -> None:
 def record(
     run: tyro.conf.Positional[Path],
     step: int,
+    ops: bool = False,
     out: Path | None = None,
     tensors: bool = False,
     like: Path | None = None,
     set_: Set = (),
     deterministic: bool = False,
 ) -> None:
-    """Take a run's steps again up to one, and record that operation by operation, each a program of its own.
+    """Take a run's steps again up to one, and record what that one's loops give, or each of its operations.
 
     It says whether the steps are those of the run's own record. Two such files are laid side by side by `compare`.
 
     Args:
         run: its directory, of one stage.
         step: which, counted from 1.
-        out: file to write; RUN/record/step-N-ops.npz without it.
-        tensors: keep all that operations read and made, as `like` of another record wants it.
-        like: the same step of another run: each operation is given what it was given there, so that every operation
-            that differs is seen, not only the first ones.
+        ops: operation by operation, each a program of its own; without it the step as it is, with waypoints.
+        out: file to write; RUN/record/step-N.npz, with --ops step-N-ops.npz, with --like step-N-like.npz without it.
+        tensors: with --ops: keep all that operations read and made, as `like` of another record wants it.
+        like: with --ops: the same step of another run. Each operation is given what it was given there, so that every
+            operation that differs is seen, not only the first ones.
         set_: fields that are otherwise here, such as data.manifest or mesh.data.
         deterministic: on GPU, as of `sft`.
     """
@@ -115,11 +117,13 @@ def record(
     if len(parts := replay.stages_of(run)) > 1 or parts[0] != run:
         raise RunError(f"{run} has stages; name one: {' or '.join(map(str, parts))}")
     other = None if like is None else step_files.read(path_of(like))
-    file = out or run / FOLDER / f"step-{step}-{'like' if other else 'ops'}.npz"
+    if (tensors or like) and not ops:
+        raise ConfigError("--tensors and --like are of operations: ask for --ops, too")
+    file = out or run / FOLDER / f"step-{step}{'-like' if like else '-ops' * ops}.npz"
     xla.set_environment(deterministic)
     compile_cache.use()
     with tempfile.TemporaryDirectory(prefix="emojax-record-") as folder, bars() as track:
-        wanted = Wanted(step, file, tensors, other)
+        wanted = Wanted(step, file, ops, tensors, other)
         proof = record_step(run, Path(folder) / "run", wanted, set_, track(f"taking {step} steps again"))
     print(f"{file}: {proof}")
 

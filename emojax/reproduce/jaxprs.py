@@ -54,6 +54,12 @@ def called(eqn: core.JaxprEqn) -> Jaxpr | None:
     return None if name is None else of(eqn.params[name])
 
 
+def without_constants(closed: Any) -> Any:
+    """A jaxpr that has none, as parameters of some equations want it."""
+    assert not closed.consts, "a jaxpr that is made of another's equations brings no constants"
+    return closed.jaxpr
+
+
 @dataclass(frozen=True)
 class Scan:
     body: Jaxpr  # consts, carry, x -> carry, y

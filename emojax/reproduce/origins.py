@@ -57,6 +57,8 @@ def compare_steps(a: StepRecord, b: StepRecord) -> StepComparison:
     """Raises RunError where the two cannot be compared: why."""
     if a.stage != b.stage:
         raise RunError(f"{a.path} is of `{a.stage}`, {b.path} of `{b.stage}`: the two stages are other programs")
+    if a.of != b.of:
+        raise RunError(f"{a.path} holds {a.of}, {b.path} {b.of}; record the step of both with or without --ops")
     if a.step != b.step:
         raise RunError(f"{a.path} is of step {a.step}, {b.path} of step {b.step}; record the same step of both")
     operations = align(a.written, b.written)

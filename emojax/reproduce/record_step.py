@@ -1,7 +1,6 @@
-"""One step of a run, recorded operation by operation: the run is taken again up to it, and whether it is the same is
-said."""
+"""One step of a run, recorded from inside: the run is taken again up to it, and whether it is the same is said."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,18 @@ import numpy as np
 
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.param import dotted
 from emojax.reproduce import records, step_files, tell
-from emojax.reproduce.align import align
 from emojax.reproduce.compare import compare
-from emojax.reproduce.operations import Feed, Writer, kind, name, plain
+from emojax.reproduce.operations import Written
 from emojax.reproduce.replay import take_again
-from emojax.reproduce.step_files import StepRecord
-from emojax.training import checkpoint, provenance
+from emojax.reproduce.step_files import OPERATIONS, WAYPOINTS, StepRecord
+from emojax.reproduce.step_operations import evaluated
+from emojax.reproduce.step_waypoints import sketched
+from emojax.training import checkpoint
 from emojax.training.program import Program, stage_steps
 from emojax.training.record_files import ABOUT, FOLDER
 from emojax.training.run import RunOptions, stage_of
-from emojax.training.sketch import on_host
-
-_ARGUMENTS = ("state", "frozen", "batch", "key")
-_RETURNED = ("state", "metrics")
+from emojax.training.sketch import HASH
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,7 @@ class Wanted:
 
     step: int
     file: Path
+    ops: bool = False  # operation by operation; else the waypoints of the step as it is
     tensors: bool = False  # all of them are kept
     like: StepRecord | None = None  # each operation reads what it read there
 
@@ -60,24 +57,30 @@ def record_step(
         raise RunError(f"{run} has {last} steps; there is no step {wanted.step}")
     there = records.read(run / FOLDER) if (run / FOLDER / ABOUT).exists() else None
     begin = max((step for step in checkpoint.steps(run) if step < wanted.step), default=0)
-    shown: list[Any] = []  # one: the step's facts
+    found: list[tuple[Written, dict[str, np.ndarray]]] = []  # of the one step
 
     with step_files.writing(wanted.file) as file:
 
         def look(step: int, program: Program, given: tuple[Any, ...]) -> None:
-            if step == wanted.step:
-                with jax.transfer_guard("allow"), jax.debug_key_reuse(False):
-                    writer = _evaluated(program, given, wanted, file)
-                    shown.append((writer.written, provenance.about_here() | {"mesh": dict(program.mesh.shape)}))
+            if step != wanted.step:
+                return
+            with jax.transfer_guard("allow"), jax.debug_key_reuse(False):
+                if wanted.ops:
+                    keep = file.keep if wanted.tensors else None
+                    found.append((evaluated(program.step, given, keep, wanted.like), {}))
+                else:
+                    found.append(sketched(program, given, cfg.caption_tokens))
 
         options = RunOptions(record=True, until=wanted.step, looked_at=look)
         take_again(run, work, presets.dumps(cfg), options, begin, progress)
-        ((written, session),) = shown
-        proof = _proof(there, records.read(work / FOLDER), wanted.step)
+        here, ((written, made),) = records.read(work / FOLDER), found
+        proof = _proof(there, here, wanted.step)
+        if made:
+            proof += f"; {_faithful(here.rows[wanted.step], here.layout.names, made)}"
         if wanted.like is not None:
             proof += f"; each operation was given what it was given in {wanted.like.path}"
-        about = {"stage": stage, "step": wanted.step, "session": session, "proof": proof}
-        file.close(written, about | {"config": records.read(work / FOLDER).config})
+        about = {"stage": stage, "step": wanted.step, "config": here.config, "session": here.sessions[-1]}
+        file.close(written, about | {"proof": proof, "of": OPERATIONS if wanted.ops else WAYPOINTS})
     return proof
 
 
@@ -90,57 +93,11 @@ def _proof(there: records.Record | None, here: records.Record, step: int) -> str
     return f"NOT the step that was recorded: {tell.verdict(found)}"
 
 
-def _evaluated(program: Program, given: tuple[Any, ...], wanted: Wanted, file: step_files.StepFile) -> Writer:
-    closed, shape = jax.make_jaxpr(program.step, return_shape=True)(*given)
-    names, results = _names(given, _ARGUMENTS), _names(shape, _RETURNED)
-    args, keep = jax.tree.leaves(given), file.keep if wanted.tensors else None
-    if wanted.like is None:
-        writer = Writer(keep)
-        writer.step(closed, names, args, results)
-        return writer
-    first = Writer()  # says which operation stands for which
-    first.step(closed, names, args, results)
-    writer = Writer(keep, feed=fed(wanted.like, first), after=first)
-    there = {argument: n for n, argument in enumerate(wanted.like.written.arguments)}
-    args = [_read(wanted.like, there[own], x) if own in there else x for own, x in zip(names, args, strict=True)]
-    writer.step(closed, names, args, results)
-    return writer
-
-
-def _names(trees: Any, parts: Sequence[str]) -> list[str]:
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tuple(trees))]
-    return [f"{parts[path[0].idx]}.{dotted(path[1:])}".rstrip(".") for path in paths]
-
-
-def fed(like: StepRecord, own: Writer) -> Feed:
-    """Of each operation what the other step made in its place."""
-    stands = {mine: its for its, mine in align(like.written, own.written).items()}
-    rows = {(row.operation, row.turns): row.outputs for row in like.written.rows}
-
-    def feed(operation: int, turns: tuple[int, ...], made: Sequence[Any]) -> Sequence[Any]:
-        outputs = rows.get((stands.get(operation, -1), turns))
-        if outputs is None or len(outputs) != len(made):
-            return made
-        return [_read(like, value, x) for value, x in zip(outputs, made, strict=True)]
-
-    return feed
-
-
-def _read(like: StepRecord, value: int, own: Any) -> Any:
-    """A value of the other step in the form, type and place of `own`; that itself, where they are equal.
-
-    Raises RunError where the other step has not kept it.
-    """
-    array = plain(own)
-    theirs = like.written.kinds[value]
-    called = name(like.written.words[value], theirs)
-    if theirs != kind(array) or name(on_host(array), theirs) == called:
-        return own
-    found = like.tensor(called)
-    if found is None:
-        raise RunError(f"{like.path} has no tensors: record that step again with --tensors")
-    if jax.dtypes.issubdtype(own.dtype, jax.dtypes.prng_key):
-        return jax.device_put(jax.random.wrap_key_data(found, impl=jax.random.key_impl(own)), own.sharding)
-    if own.dtype == np.complex64:
-        found = found.view(np.complex64)[..., 0]
-    return jax.device_put(found.astype(own.dtype), own.sharding)
+def _faithful(row: records.Row, names: Sequence[str], made: Mapping[str, np.ndarray]) -> str:
+    """Whether the step with waypoints gives what it gives without."""
+    words = dict(zip(names, row.words, strict=True))
+    moved = [name for name, own in made.items() if (words[name][HASH] != own[HASH]).any()]
+    if not moved:
+        return f"faithful: with waypoints it gives the same {len(made)} arrays, bit for bit"
+    more = f" and {len(moved) - 1} more" if moved[1:] else ""
+    return f"NOT faithful: waypoints change {moved[0]}{more} of the {len(made)} arrays that it gives"

@@ -1,10 +1,11 @@
-"""The file of one step's operations: a zip with a sum over each part, as `numpy.load` reads it, too.
+"""The file of one step's operations or waypoints: a zip with a sum over each part, as `numpy.load` reads it, too.
 
 about.json      what it is of, names of arguments, operations, scopes, kinds of values
 NAME.npy        numbers of rows and values, one after another; of lists of lists NAME-ends.npy, too
 tensors/NAME    of values that were kept, their bytes; equal ones once
 """
 
+import functools
 import io
 import json
 import zipfile
@@ -23,14 +24,17 @@ from emojax.storage import parse_json, replacing
 from emojax.training.sketch import WORDS
 
 FORMAT = 1
-_SAID = ("stage", "step", "config", "session", "proof")  # beside the format
+OPERATIONS, WAYPOINTS = "operations", "waypoints"
+_SAID = ("of", "stage", "step", "config", "session", "proof")  # beside the format
+_TYPES = (str, int, dict, dict)
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of a run, operation by operation."""
+    """One step of a run, operation by operation or by its waypoints."""
 
     path: Path
+    of: str  # operations or waypoints
     stage: str
     step: int
     config: dict[str, Any]
@@ -38,12 +42,16 @@ class StepRecord:
     proof: str  # whether it is the run's own step
     written: Written
 
+    @functools.cached_property
+    def _file(self) -> zipfile.ZipFile:
+        """Opened once: its list of parts is long."""
+        return zipfile.ZipFile(self.path)
+
     def tensor(self, name: str) -> np.ndarray | None:
         """None: it was not kept. Raises RunError where it is damaged."""
         dtype, _, shape = name.partition("-")[2].rstrip("]").partition("[")
         try:
-            with zipfile.ZipFile(self.path) as file:
-                data = file.read(f"tensors/{name}")
+            data = self._file.read(f"tensors/{name}")
             return np.frombuffer(data, np.dtype(dtype)).reshape([int(n) for n in shape.split(",") if n])
         except KeyError:
             return None
@@ -125,7 +133,7 @@ def _read(path: Path, file: zipfile.ZipFile) -> StepRecord:
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         form = told.get("format") if isinstance(told, dict) else told
         raise ValueError(f"its format is {shown(form)}, this emojax reads {FORMAT}")
-    stage, step, config, session, proof = (told[name] for name in _SAID)
+    of, stage, step, config, session, proof = (told[name] for name in _SAID)
     if not (
         isinstance(stage, str) and isinstance(step, int) and isinstance(config, dict) and isinstance(session, dict)
     ):
@@ -142,7 +150,7 @@ def _read(path: Path, file: zipfile.ZipFile) -> StepRecord:
     producers = _lists(file, "producers")
     written = Written(list(told["arguments"]), operations, scopes, rows, list(words), kinds, producers)
     _check(written)
-    return StepRecord(path, stage, step, config, [session], str(proof), written)
+    return StepRecord(path, of, stage, step, config, [session], str(proof), written)
 
 
 def _check(written: Written) -> None:
