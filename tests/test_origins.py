@@ -16,14 +16,8 @@ from emojax.reproduce.step_files import StepRecord
 from emojax.reproduce.step_operations import fed
 from support import toy_step
 
-ABOUT = {
-    "of": "operations",
-    "stage": "grpo",
-    "step": 3,
-    "config": {"seed": 0},
-    "session": {"mesh": {"data": 1}},
-    "proof": "its own step",
-}
+ABOUT = {"of": "operations", "stage": "grpo", "step": 3, "config": {"seed": 0}, "session": {"mesh": {"data": 1}}}
+ABOUT |= {"proof": "its own step"}
 
 
 def write(path: Path, writer: Writer, **about: object) -> StepRecord:

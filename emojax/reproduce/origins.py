@@ -15,7 +15,7 @@ from emojax.reproduce.align import align
 from emojax.reproduce.apart import Apart, apart
 from emojax.reproduce.facts import Fact, facts
 from emojax.reproduce.operations import RESULT, Done, Operation, Written
-from emojax.reproduce.step_files import StepRecord
+from emojax.reproduce.step_files import OPERATIONS, StepRecord
 from emojax.training.sketch import HASH, SUM, unordered
 
 
@@ -37,13 +37,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class StepComparison:
+    of: str  # operations or waypoints
     step: int
     operations: tuple[int, int]  # that were evaluated, loops turn by turn
     paired: int
     differ: int  # of them
     arguments: list[str]  # that differ
     results: list[str]  # likewise
-    origins: list[Origin]  # in the order of evaluation
+    origins: list[Origin]  # in the order of evaluation; of waypoints the first that differs
     alone: tuple[list[str], list[str]]  # operations of one alone, `primitive line`
     facts: list[Fact]
     proofs: tuple[str, str]
@@ -70,9 +71,11 @@ def compare_steps(a: StepRecord, b: StepRecord) -> StepComparison:
     arguments = _arguments(one, other)
     one.taint(set(differ), set(pairs), arguments)
     other.taint({pairs[n] for n in differ}, set(pairs.values()), arguments)
-    origins = [found for n in differ if (found := _origin(one, n, other, pairs[n])) is not None]
+    looked_at = differ if a.of == OPERATIONS else differ[:1]
+    origins = [found for n in looked_at if (found := _origin(one, n, other, pairs[n])) is not None]
     results = [n for n in differ if one.operation(n).primitive == RESULT]
     return StepComparison(
+        of=a.of,
         step=a.step,
         operations=(len(one.rows), len(other.rows)),
         paired=len(pairs),

@@ -7,6 +7,7 @@ from typing import Any
 
 from emojax.reproduce.apart import Apart
 from emojax.reproduce.origins import Origin, StepComparison
+from emojax.reproduce.step_files import OPERATIONS, WAYPOINTS
 from emojax.reproduce.tell import finite, short, ulps
 
 LINES = 30  # of origins
@@ -14,7 +15,7 @@ LINES = 30  # of origins
 
 def verdict(found: StepComparison) -> str:
     """One line."""
-    what = f"step {found.step}, {found.paired} operations"
+    what = f"step {found.step}, {found.paired} {found.of}"
     if found.same:
         return f"the same, bit for bit: {what}"
     if not found.differ and not found.results:
@@ -26,6 +27,8 @@ def verdict(found: StepComparison) -> str:
             f"0 origins in {what}: {found.differ} give other numbers, all of them because they were given others{given}"
         )
     first = found.origins[0]
+    if found.of == WAYPOINTS:
+        return f"they part first at {_where(first)}, by {_apart(first.by)}; {found.differ} of {what} differ"
     count = f"{len(found.origins)} origin{'s' * (len(found.origins) > 1)}"
     return f"{count} in {what}, of which {found.differ} give other numbers; the first is {_where(first)}"
 
@@ -43,7 +46,7 @@ def lines(found: StepComparison, names: tuple[str, str]) -> list[str]:
         told.append(f"arguments that differ: {', '.join(found.arguments[:3])}{_more(found.arguments, 3)}")
     if found.results:
         told.append(f"results that differ: {', '.join(found.results[:3])}{_more(found.results, 3)}")
-    if found.origins:
+    if found.origins and found.of == OPERATIONS:
         counts = Counter(origin.operation.primitive for origin in found.origins).most_common()
         told += ["", f"origins: {', '.join(f'{name} {count}' for name, count in counts)}"]
         told += [f"  {line}" for line in by_line(found.origins)]
