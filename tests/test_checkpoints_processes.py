@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from emojax.reproduce import records
-from emojax.training import checkpoint
+from emojax.training import checkpoint, records
 from emojax.training.run import RunOptions
 from support.small_loop import run
 from support.xla_flags import CHEAP

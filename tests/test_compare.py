@@ -10,9 +10,9 @@ import pytest
 
 from emojax import cli
 from emojax.errors import RunError
-from emojax.reproduce import records, tell
+from emojax.reproduce import tell
 from emojax.reproduce.compare import Comparison, compare
-from emojax.training import record_files
+from emojax.training import record_files, records
 from support.made_records import Leaves, leaves, write
 
 STEPS = [leaves(step) for step in range(6)]

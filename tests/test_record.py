@@ -9,8 +9,7 @@ import pytest
 
 from emojax.config import ConfigError
 from emojax.errors import RunError
-from emojax.reproduce import records
-from emojax.training import checkpoint, record_files, stages
+from emojax.training import checkpoint, record_files, records, stages
 from emojax.training.record_rows import causal, parse, sealed
 from emojax.training.recording import Recording
 from emojax.training.run import RunOptions

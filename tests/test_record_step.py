@@ -13,10 +13,10 @@ import pytest
 from emojax import cli
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.reproduce import records, step_files
+from emojax.reproduce import step_files
 from emojax.reproduce.origins import compare_steps
 from emojax.reproduce.record_step import Wanted, record_step
-from emojax.training import stages
+from emojax.training import records, stages
 from emojax.training.record_rows import sealed
 from emojax.training.run import RunOptions
 from emojax.training.sketch import WORDS

@@ -31,8 +31,9 @@ def compare(
     """
     from emojax.report import comparisons
     from emojax.report import page as pages
-    from emojax.reproduce import records, tell
+    from emojax.reproduce import tell
     from emojax.reproduce.compare import compare
+    from emojax.training import records
 
     if path_of(a).is_file() and path_of(b).is_file():
         _compare_steps(path_of(a), path_of(b), page, as_json)

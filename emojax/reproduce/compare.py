@@ -10,9 +10,9 @@ import numpy as np
 from emojax.errors import RunError
 from emojax.reproduce.apart import Apart, apart
 from emojax.reproduce.facts import Fact, facts
-from emojax.reproduce.records import Record
 from emojax.reproduce.tokens import Tokens, tokens
 from emojax.training.record_rows import Row
+from emojax.training.records import Record
 from emojax.training.sketch import HASH, SUM, norm, unordered
 
 STATE = ("params.", "opt_state.", "state.")

@@ -10,14 +10,14 @@ import numpy as np
 
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.reproduce import records, step_files, tell
+from emojax.reproduce import step_files, tell
 from emojax.reproduce.compare import compare
 from emojax.reproduce.operations import Written
 from emojax.reproduce.replay import take_again
 from emojax.reproduce.step_files import OPERATIONS, WAYPOINTS, StepRecord
 from emojax.reproduce.step_operations import evaluated
 from emojax.reproduce.step_waypoints import sketched
-from emojax.training import checkpoint
+from emojax.training import checkpoint, records
 from emojax.training.program import Program, stage_steps
 from emojax.training.record_files import ABOUT, FOLDER
 from emojax.training.run import RunOptions, stage_of

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.reproduce import records
 from emojax.reproduce.compare import Comparison, compare
 from emojax.reproduce.studies import PLAIN, Given, Variant
 from emojax.storage import write_atomically
+from emojax.training import records
 from emojax.training.record_files import ABOUT, FOLDER
 
 

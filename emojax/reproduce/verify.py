@@ -8,10 +8,11 @@ from typing import Any
 
 from emojax.config import presets
 from emojax.errors import RunError
-from emojax.reproduce import records, tell
+from emojax.reproduce import tell
 from emojax.reproduce.compare import compare
 from emojax.reproduce.replay import take_again
 from emojax.storage import parse_json
+from emojax.training import records
 from emojax.training.record_files import ABOUT, FOLDER
 from emojax.training.run import RunOptions, stage_of
 
