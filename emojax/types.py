@@ -73,6 +73,7 @@ class Batch:
     attributes: Array | None = None  # i32[B N] the place of its value of each of `reward.attributes`; -1: not known
     audio_features: Features | None = None  # in the place of `audio`
     video_features: Features | None = None  # in the place of `video`
+    samples: Array | None = None  # i32[B G T] captions that are learnt from in place of sampled ones; 0 after the end
 
 
 def batch_shapes(

@@ -149,7 +149,8 @@ def study(
     """Train a run in several ways that differ in one thing, compare each with the plain run, and say what is noise.
 
     Args:
-        name: rerun, resume, mesh, processes, batch (micro-batches), precision, seed, flags, versions.
+        name: rerun, resume, mesh, processes, batch (micro-batches), precision, seed, noise, perturb, gap, flags,
+            versions.
         out: directory of the runs and of `study.html`; runs that are there are not made again.
         config: a preset's name or a file.
         stage: which is trained.

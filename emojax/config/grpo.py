@@ -46,6 +46,7 @@ class Grpo:
     micro_batch: int = 0  # clips whose gradients are computed at once; 0: all of an optimizer update
     mini_batch: int = 0  # clips of an optimizer update; 0: the whole batch
     updates: int = 1  # passes over a rollout, each of batch / mini_batch optimizer updates
+    samples: str = ""  # a run that was trained with --record, whose captions are learnt from in place of own samples
 
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo", "gspo", "gspo_token", "cispo", "reinforce"] = "grpo"
     clip_low: float = 0.2
@@ -95,6 +96,10 @@ class Grpo:
         for name in ("uncertain", "reference_share"):
             value = getattr(self, name)
             require(0 < value <= 1, f"grpo.{name} wants a share in (0, 1], got {value}")
+        require(
+            not self.samples or self.oversample == 1,
+            f"grpo.samples={self.samples} are captions of the clips that were learnt from: set grpo.oversample=1",
+        )
         require(self.reference_every >= 0, f"grpo.reference_every wants 0 or more steps, got {self.reference_every}")
         self._divides("mini_batch", self.batch, "grpo.batch")
         learnt = ("grpo.mini_batch", self.mini_batch) if self.mini_batch else ("grpo.batch", self.batch)

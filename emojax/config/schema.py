@@ -105,6 +105,8 @@ class Mesh:
 class Config:
     name: str
     seed: int = 0  # of weights, order and noise; the built-in corpus has its own, data.corpus.seed
+    noise_seed: int | None = None  # of what is drawn while training; None: `seed`
+    perturb: int = 0  # ulps that one of the initial weights is moved by, to see how far that goes
     precision: Literal["float32", "bfloat16"] = "float32"
     # that weights are kept in which a stage does not train; int8: their linear maps, and the rest in bfloat16
     frozen_precision: Literal["float32", "bfloat16", "int8"] = "float32"

@@ -28,6 +28,7 @@ class Drawing:
     # the last caption of each clip takes the most probable tokens, whatever the others do
     greedy: bool = struct.field(pytree_node=False, default=False)
     sharpness: Array | None = None  # f32[] that logits are multiplied by before `sampling.temperature`; None: 1
+    given: Array | None = None  # i32[B G T] tokens that are taken in place of drawn ones
 
 
 @struct.dataclass
@@ -82,9 +83,13 @@ def rollout(
         if sampling is None:
             token, logp = likeliest(scores)
         else:
-            uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
             before = jnp.where(jnp.arange(length) < c.t, c.ids, -1)
-            token, logp = draw(restrict(scores * penalty(scores, before, sampling), sampling), uniform)
+            restricted = restrict(scores * penalty(scores, before, sampling), sampling)
+            if how.given is None:
+                uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
+                token, logp = draw(restricted, uniform)
+            else:
+                token, logp = _told(restricted, how.given, c.t)
         if how.greedy:
             last = jnp.arange(group) == group - 1
             token, logp = jax.tree.map(
@@ -110,6 +115,13 @@ def rollout(
     is_end = (c.ids == sizes.end_token).astype(jnp.int32)
     mask = jnp.cumsum(is_end, -1) - is_end == 0  # up to and including the first end token
     return Rollout(ids=c.ids, mask=mask, logp=c.logp, ended=c.ended)
+
+
+def _told(logits: Array, given: Array, t: Array) -> tuple[Array, Array]:
+    """The tokens of position `t`, and their log-probabilities under f32[B G V]."""
+    token = jax.lax.dynamic_index_in_dim(given, t, 2, keepdims=False)
+    chosen = jnp.take_along_axis(logits, token[..., None], -1)[..., 0]
+    return token, chosen - jax.nn.logsumexp(logits, -1)
 
 
 def _laid(c: _Carry) -> _Carry:

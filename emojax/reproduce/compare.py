@@ -16,6 +16,7 @@ from emojax.training.records import Record
 from emojax.training.sketch import HASH, SUM, norm, unordered
 
 STATE = ("params.", "opt_state.", "state.")
+_METRICS = ("loss", "reward", "kl", "grad_norm", "logp_gap")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _gap(one: Row, other: Row, pairs: Sequence[Pair], differ: int, weights: Sequ
         metrics = {
             name.removeprefix("metrics."): (unordered(int(one.words[n, SUM])), unordered(int(other.words[m, SUM])))
             for name, n, m in pairs
-            if name in ("metrics.loss", "metrics.reward", "metrics.kl", "metrics.grad_norm")
+            if name.removeprefix("metrics.") in _METRICS and name.startswith("metrics.")
         }
     ratio = distance / way if way else 0.0 if not distance else math.inf
     return Gap(one.step, differ, distance, ratio, metrics, tokens(one, other))

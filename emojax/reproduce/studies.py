@@ -1,5 +1,6 @@
 """What a study changes: each is a list of runs that differ from the first one in one thing."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ class Variant:
     devices: int = 0  # of CPU, made of one; 0: those that there are
     processes: int = 1
     stop: int = 0  # a step after which it is stopped, and resumed; 0: none
+    replay: bool = False  # it learns from the captions that the plain run sampled
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,35 @@ def _micro(given: Given) -> list[Variant]:
 
 
 def _precision(given: Given) -> list[Variant]:
-    return [
+    """Of Emo-GRPO also by the plain run's captions: runs that sample differ by what they sample after a few steps."""
+    found = [
         Variant("bfloat16", ("precision=bfloat16",)),
         Variant("frozen weights bfloat16", ("frozen_precision=bfloat16",)),
     ]
+    replayed = [dataclasses.replace(each, name=f"{each.name}, captions replayed", replay=True) for each in found]
+    return found + replayed * (given.stage == "grpo")
 
 
 def _seed(given: Given) -> list[Variant]:
     first = given.cfg.seed
     return [Variant(f"seed {seed}", (f"seed={seed}",)) for seed in (first + 101, first + 102)]
+
+
+def _noise(given: Given) -> list[Variant]:
+    first = given.cfg.seed
+    return [Variant(f"noise {seed}", (f"noise_seed={seed}",)) for seed in (first + 101, first + 102)]
+
+
+def _perturb(given: Given) -> list[Variant]:
+    return [Variant(f"{ulps} ulp{'s' * (ulps > 1)}", (f"perturb={ulps}",)) for ulps in (1, 1024)]
+
+
+def _gap(given: Given) -> list[Variant]:
+    if given.stage != "grpo":
+        raise ConfigError("the study `gap` is of what Emo-GRPO samples; ask for --stage grpo")
+    lengths = [given.cfg.caption_tokens // n for n in (4, 2)]
+    found = [Variant(f"{length} tokens", (f"caption_tokens={length}",)) for length in lengths if length]
+    return found + [Variant(f"top-p {p}", (f"grpo.sampling.top_p={p}",)) for p in (0.5, 0.9)]
 
 
 def _flags(given: Given) -> list[Variant]:
@@ -102,6 +124,9 @@ STUDIES: dict[str, Callable[[Given], list[Variant]]] = {
     "batch": _micro,
     "precision": _precision,
     "seed": _seed,
+    "noise": _noise,
+    "perturb": _perturb,
+    "gap": _gap,
     "flags": _flags,
     "versions": _versions,
 }

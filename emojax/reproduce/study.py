@@ -58,6 +58,7 @@ def _train(given: Given, variant: Variant, out: Path, seed: int, init: str | Non
     """Its record, made or there already: of the same configuration, made in the same way, and whole."""
     record, config, how = out / FOLDER, out.with_suffix(".json"), out.with_suffix(".how.json")
     own = [f"seed={seed}", f"steps={given.steps}", f"sft_steps={given.steps}", *variant.settings]
+    own += [f"grpo.samples={out.parent / 'plain'}"] if variant.replay else []
     texts = {
         config: presets.dumps(presets.override(given.cfg, own)),
         how: json.dumps({**dataclasses.asdict(variant), "stage": given.stage, "init": init}),

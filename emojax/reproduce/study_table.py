@@ -20,10 +20,13 @@ def lines(given: Given, results: Sequence[Result], difference: float | None = No
         noise.
     """
     metric = "reward" if given.stage == "grpo" else "loss"
+    sampled = any("logp_gap" in gap.metrics for result in results for gap in result.found.gaps)
     head = ["", "parts first at", "distance / moved", f"change of the {metric}", "first other token"]
+    head += ["sampler against update"] * sampled
     rows = [head]
     for name in dict.fromkeys(result.variant.name for result in results):
-        rows.append(_row([result for result in results if result.variant.name == name], metric))
+        own = [result for result in results if result.variant.name == name]
+        rows.append(_row(own, metric) + [_gap(own)] * sampled)
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
     told = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [*told, "", _noise(results, metric, difference)]
@@ -40,6 +43,13 @@ def _row(results: Sequence[Result], metric: str) -> list[str]:
     token = "" if founds[0].gaps[-1].tokens is None else f"step {tokens[0]}" if tokens else "none"
     changes = [ends[1] - ends[0] for found in founds if (ends := _ends(found, metric)) is not None]
     return [results[0].variant.name, where, ratio, interval(changes), token]
+
+
+def _gap(results: Sequence[Result]) -> str:
+    """The largest difference of a token's log-probability while it is sampled and in the update, nats: of the plain run
+    and of the variant."""
+    both = [gap.metrics["logp_gap"] for r in results for gap in r.found.gaps if "logp_gap" in gap.metrics]
+    return f"{max(a for a, _ in both):.1e} | {max(b for _, b in both):.1e}" if both else ""
 
 
 def interval(values: Sequence[float]) -> str:

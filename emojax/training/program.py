@@ -105,7 +105,11 @@ def custom_grpo_program(
     held = declared if cfg.grpo.keeps_reference else rest
     optimizer = make_optimizer(cfg.grpo.optimizer, stage_steps(cfg, "grpo") * cfg.grpo.updates_a_step, trained)
     step = functools.partial(grpo_step, cfg=cfg, optimizer=optimizer, reward=score)
-    batches = [dataclasses.replace(batch, references=references) for batch in abstract_batches(cfg, cfg.grpo.rolled)]
+    given: Any = None
+    if cfg.grpo.samples:
+        given = jax.ShapeDtypeStruct((cfg.grpo.rolled, cfg.grpo.group, cfg.caption_tokens), jnp.int32)
+    shapes = abstract_batches(cfg, cfg.grpo.rolled)
+    batches = [dataclasses.replace(batch, references=references, samples=given) for batch in shapes]
     frozen = Frozen(
         encoders=freeze.kept(abstract_weights(drop_encoders(held.encoders, cfg), mesh), cfg),
         reference=freeze.kept(abstract_weights(held.decoder, mesh), cfg),

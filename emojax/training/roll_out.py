@@ -42,7 +42,8 @@ class Rolled:
 def roll_out(
     captioner: Params, reward: RewardFunction, arrays: Tree, batch: Batch, key: Array, weights: Weights, cfg: Config
 ) -> Rolled:
-    """Samples a group of captions of each clip and scores them, `rollout_batch` clips at once.
+    """Samples a group of captions of each clip, or takes those that are given, and scores them, `rollout_batch` clips
+    at once.
 
     Args:
       arrays: of the reward.
@@ -51,7 +52,10 @@ def roll_out(
     grpo, greedy, about = cfg.grpo, cfg.grpo.baseline == "greedy", read_all(cfg.reward.parts)
 
     def some(batch: Batch) -> Rolled:
-        how = Drawing(grpo.sampling, greedy, weights.sharpness)
+        given = batch.samples
+        if given is not None and greedy:  # its place is the last one's, whose tokens are the likeliest
+            given = jnp.pad(given, ((0, 0), (0, 1), (0, 0)))
+        how = Drawing(grpo.sampling, greedy, weights.sharpness, given)
         streams, samples = sample(captioner, batch, key, cfg, group=grpo.group, how=how)
         with jax.default_matmul_precision("float32"):  # groups are scaled by deviations as small as rounding
             score, parts = reward(arrays, samples.ids, samples.mask, batch.references)
@@ -62,7 +66,7 @@ def roll_out(
         compared = score
         if grpo.scale == "parts":
             compared = standardized(parts, about, grpo.deviation == "sample", weights.progress)
-        batch = dataclasses.replace(batch, references=None)
+        batch = dataclasses.replace(batch, references=None, samples=None)
         return Rolled(batch, streams, samples, score, parts, compared, best)
 
     return in_parts(some, batch, grpo.rollout_batch)

@@ -82,6 +82,7 @@ def reads(cfg: Config) -> dict[str, str]:
     model = cfg.model
     parts = {"model.audio": model.audio, "model.video": model.video, "model.decoder": model.decoder}
     files = {"data.manifest": cfg.data.manifest, "data.features": cfg.data.features, "dpo.pairs": cfg.dpo.pairs}
+    files |= {"grpo.samples": cfg.grpo.samples}
     files |= {f"{name}.weights": part.weights for name, part in parts.items() if part}
     files |= {f"{name}.path": part.path for name, part in parts.items() if isinstance(part, FeatureFilesConfig)}
     return {name: path for name, path in (files | {"reward.model": cfg.reward.model}).items() if Path(path).exists()}

@@ -30,7 +30,9 @@ from emojax.training.grpo import Frozen
 from emojax.training.initial import Init
 from emojax.training.job import Job, Progress, begin, silent
 from emojax.training.loop import train
+from emojax.training.perturb import perturbed
 from emojax.training.program import Program, abstract_weights, dpo_program, grpo_program, new_state, sft_program
+from emojax.training.replayed import recorded, replayed
 from emojax.training.run import RunOptions
 from emojax.training.stage_mesh import stage_mesh
 from emojax.training.stop import listening
@@ -77,7 +79,7 @@ def sft(
             frozen = freeze.loaded(frozen, cfg)
             if jax.tree.leaves(frozen):
                 checkpoint.save_tree(out / "start", frozen)
-            state = new_state(program, learnt)
+            state = new_state(program, perturbed(learnt, cfg.perturb))
             del start, learnt
         elif jax.tree.leaves(frozen):
             frozen = checkpoint.restore_tree(out / "start", frozen)
@@ -115,7 +117,7 @@ def grpo(
         )
         state = checkpoint.restore(out, program.state)
         if state is None:
-            state = new_state(program, learnt)
+            state = new_state(program, perturbed(learnt, cfg.perturb))
         del start, learnt, rest, held
         _run(job, program, state, frozen, judge)
 
@@ -144,7 +146,7 @@ def dpo(
         check_weights(job.folder, start.encoders, cfg)
         state = checkpoint.restore(out, program.state)
         if state is None:
-            state = new_state(program, freeze.split_policy(start, cfg.dpo)[0])
+            state = new_state(program, perturbed(freeze.split_policy(start, cfg.dpo)[0], cfg.perturb))
         start = dataclasses.replace(start, encoders=drop_encoders(start.encoders, cfg))
         _run(job, program, state, _kept(start, program.frozen, cfg))
 
@@ -228,8 +230,11 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
         references=references,
         features=job.features,
     )
+    if job.stage == "grpo" and cfg.grpo.samples:
+        batches = replayed(batches, recorded(cfg), batching.start)
     evaluation = held_out.build(job, program, judge)
-    key = sharding.everywhere(jax.random.key(cfg.seed), program.mesh)
+    noise = cfg.seed if cfg.noise_seed is None else cfg.noise_seed
+    key = sharding.everywhere(jax.random.key(noise), program.mesh)
     with closing(batches):
         train(job, program, state, frozen, batches, key, partial(_words, job), evaluation)
 
