@@ -23,6 +23,7 @@ from emojax.rewards.reader import Reader
 from emojax.training import adapters, freeze
 from emojax.training.optim import make_optimizer
 from emojax.training.program import abstract_batches, abstract_references, stage_data, stage_steps
+from emojax.training.stages import noise_of
 from support import made_up
 
 HERE = Path(__file__).parent
@@ -217,7 +218,7 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     **{f"mesh.{name}": ("2", meshes) for name in ("data", "fsdp", "model")},
     "name": ("x", "test_executable.py::test_another_program_is_refused_before_the_first_step"),
     "seed": ("1", "test_views.py::test_noise_is_named_by_seed_batch_and_clip"),
-    "noise_seed": ("1", "test_replayed.py::test_noise_has_a_seed_of_its_own"),
+    "noise_seed": ("1", lambda cfg: str(noise_of(cfg))),
     "perturb": ("1", "test_doctests.py"),
     "data.corpus.seed": ("1", corpus),
     "sft.attributes_weight": ("0.3", "test_gradient.py"),

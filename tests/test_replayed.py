@@ -1,4 +1,4 @@
-"""A run fed another's recorded captions, and the two fields by which a study changes one thing alone."""
+"""A run fed another's recorded captions."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -84,15 +84,3 @@ def test_tokens_that_are_given_are_taken_and_scored_as_if_they_had_been_drawn() 
     for name in ("ids", "mask", "ended"):
         np.testing.assert_array_equal(getattr(again, name), getattr(own, name))
     np.testing.assert_allclose(again.logp, own.logp, atol=1e-5)
-
-
-def test_noise_has_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A run's key is made of it, and nothing else is."""
-    from emojax.training import stages
-
-    keys = []
-    monkeypatch.setattr(stages, "train", lambda job, program, state, frozen, batches, key, *rest: keys.append(key))
-    for n, more in enumerate(([], ["noise_seed=5"], ["seed=5"])):
-        stages.sft(presets.load("tiny", ["data.workers=0", *more]), tmp_path / str(n))
-    found = [jax.random.key_data(key).tolist() for key in keys]
-    assert found[0] != found[1] == found[2]

@@ -145,7 +145,7 @@ class Config:
         for name in ("steps", "checkpoint_every", "sample_every", "keep", "caption_tokens"):
             require(getattr(self, name) > 0, f"{name} wants a positive number, got {getattr(self, name)}")
         require(self.eval_clips > 0, f"eval_clips wants a positive number, got {self.eval_clips}")
-        for name in ("checkpoint_minutes", "keep_best", "eval_every", "patience"):
+        for name in ("checkpoint_minutes", "keep_best", "eval_every", "patience", "perturb"):
             require(getattr(self, name) >= 0, f"{name} wants a number from 0 up, got {getattr(self, name)}")
         for name, stage in (("sft", self.sft), ("grpo", self.grpo), ("dpo", self.dpo)):
             require(stage.batch > 0, f"{name}.batch wants a positive number, got {stage.batch}")

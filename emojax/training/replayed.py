@@ -26,7 +26,7 @@ def recorded(cfg: Config) -> Record:
     samples, wanted = record.layout.samples, (cfg.grpo.group, cfg.caption_tokens)
     if samples is None:
         raise ConfigError(
-            f"grpo.samples={cfg.grpo.samples} is of `{record.stage}`, which samples nothing; name a run of grpo"
+            f"grpo.samples={cfg.grpo.samples} is of `{record.stage}`, which samples nothing; name a run of Emo-GRPO"
         )
     if samples[1:] != wanted:
         raise ConfigError(
@@ -53,9 +53,8 @@ def _of(record: Record, step: int, clips: np.ndarray) -> np.ndarray:
     """i32[B G T]"""
     row = record.rows.get(step)
     if row is None or row.samples is None:
-        raise RunError(
-            f"{record.path} has no step {step}, whose captions grpo.samples wants; it has {len(record.rows)}"
-        )
+        has = f"it has {len(record.rows)} steps"
+        raise RunError(f"{record.path} has no step {step}, whose captions grpo.samples wants; {has}")
     there = {int(clip): n for n, clip in enumerate(row.samples.clip_id)}
     if lacking := [clip for clip in clips.tolist() if clip not in there]:
         raise RunError(

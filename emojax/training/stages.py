@@ -198,6 +198,11 @@ def _hiding(job: Job) -> Hiding:
             return Hiding()
 
 
+def noise_of(cfg: Config) -> int:
+    """The seed of what is drawn while training."""
+    return cfg.seed if cfg.noise_seed is None else cfg.noise_seed
+
+
 def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rewards.Reader | None = None) -> None:
     if int(state.step) >= job.last:
         return
@@ -233,8 +238,7 @@ def _run(job: Job, program: Program, state: TrainState, frozen: Tree, judge: rew
     if job.stage == "grpo" and cfg.grpo.samples:
         batches = replayed(batches, recorded(cfg), batching.start)
     evaluation = held_out.build(job, program, judge)
-    noise = cfg.seed if cfg.noise_seed is None else cfg.noise_seed
-    key = sharding.everywhere(jax.random.key(noise), program.mesh)
+    key = sharding.everywhere(jax.random.key(noise_of(cfg)), program.mesh)
     with closing(batches):
         train(job, program, state, frozen, batches, key, partial(_words, job), evaluation)
 
