@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend import core
 
 from emojax.reproduce import jaxprs
-from emojax.reproduce.jaxprs import Jaxpr
+from emojax.reproduce.jaxprs import UNKNOWN, Jaxpr, Source
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Place:
     scope: int = 0  # loop or branch, as the tape numbers them
     turns: tuple[int, ...] = ()  # of each loop around it, outermost first
     calls: tuple[int, ...] = ()  # equations of the scope that lead here, by their places in their jaxprs
+    source: Source = UNKNOWN  # of the innermost call around it that has one: jax's own functions have none
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def evaluate(jaxpr: Jaxpr, args: Sequence[Value], place: Place, tape: Tape) -> l
         given = [read(atom) for atom in eqn.invars]
         with eqn.ctx.manager:
             if (inner := jaxprs.called(eqn)) is not None:
-                made = evaluate(inner, given, here, tape)
+                made = evaluate(inner, given, replace(here, source=jaxprs.source(eqn) or here.source), tape)
             elif (structure := _STRUCTURES.get(eqn.primitive.name)) is not None:
                 made = structure(eqn, given, here, tape)
             else:
@@ -82,7 +83,7 @@ def _whole(eqn: core.JaxprEqn) -> Callable[..., list[Any]]:
 
 def _inside(eqn: core.JaxprEqn, place: Place, tape: Tape, role: str, turn: int | None = None) -> Place:
     turns = place.turns if turn is None else (*place.turns, turn)
-    return Place(tape.scope(eqn, place, role), turns)
+    return Place(tape.scope(eqn, place, role), turns, source=jaxprs.source(eqn) or place.source)
 
 
 def _scan(eqn: core.JaxprEqn, args: Sequence[Value], place: Place, tape: Tape) -> list[Value]:

@@ -1,5 +1,6 @@
 """What a jaxpr's equations say, the same on jax 0.10.2 and 0.12: the one file that knows how the two differ."""
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,11 +99,20 @@ def branches(eqn: core.JaxprEqn) -> list[Jaxpr]:
 
 @dataclass(frozen=True)
 class Source:
-    line: str  # file:line, from the package on
-    function: str
-    backward: bool  # made by differentiating that line
+    """False where it is not known."""
+
+    line: str = ""  # file:line, from the package on
+    function: str = ""
+    backward: bool = False  # made by differentiating that line
+
+    def __bool__(self) -> bool:
+        return bool(self.line)
 
 
+UNKNOWN = Source()
+
+
+@functools.lru_cache(maxsize=1 << 16)
 def source(eqn: core.JaxprEqn) -> Source:
     """The innermost line outside jax that an equation comes from."""
     backward = "transpose" in str(eqn.source_info.name_stack)

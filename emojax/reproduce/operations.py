@@ -25,7 +25,7 @@ class Operation:
     primitive: str
     line: str  # file:line
     function: str
-    backward: bool
+    backward: bool  # in the pass of the gradient
     outputs: tuple[str, ...]  # such as float32[8,3]
 
     def like(self) -> tuple[Any, ...]:
@@ -72,7 +72,8 @@ Feed = Callable[[int, tuple[int, ...], Sequence[Any]], Sequence[Any]]
 def plain(x: Any) -> np.ndarray:
     """An array as NumPy has it, whole: of keys their data, of complex numbers both parts."""
     if isinstance(x, bool | int | float):
-        return np.asarray(x, {bool: np.bool_, int: np.int32, float: np.float32}[type(x)])
+        kinds = ((bool, np.bool_), (int, np.int32), (float, np.float32))
+        return np.asarray(x, getattr(x, "dtype", next(dtype for kind, dtype in kinds if isinstance(x, kind))))
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)
     found = np.asarray(x)
@@ -154,9 +155,10 @@ class Writer:
 
     def _operation(self, eqn: core.JaxprEqn, place: Place) -> int:
         def new() -> Operation:
-            at = jaxprs.source(eqn)
-            kinds = tuple(str(v.aval.str_short()) for v in eqn.outvars)
-            return Operation(place.scope, eqn.primitive.name, at.line, at.function, at.backward, kinds)
+            own = jaxprs.source(eqn)
+            at, kinds = own or place.source, tuple(str(v.aval.str_short()) for v in eqn.outvars)
+            backward = own.backward or place.source.backward
+            return Operation(place.scope, eqn.primitive.name, at.line, at.function, backward, kinds)
 
         return self._number((place.scope, place.calls), self.written.operations, new)
 

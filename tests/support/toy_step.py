@@ -37,8 +37,8 @@ def step(
     def loss(p: dict[str, jax.Array]) -> jax.Array:
         h, firsts = jax.lax.scan(layer, x, p)
         pooled = (h if how == "mask" else jnp.where(mask[:, None], h, 0)) * 2  # planted: mask
-        total = jnp.sum(_doubled(pooled)[::-1] if how == "reversed" else _doubled(pooled))  # planted: reversed
-        return total + firsts.sum()
+        total = (_doubled(pooled)[::-1] if how == "reversed" else _doubled(pooled)).sum(0)  # planted: reversed
+        return jnp.square(total).sum() + firsts.sum()
 
     value, gradient = jax.value_and_grad(loss)(p)
     _, drawn = jax.lax.while_loop(
@@ -54,8 +54,8 @@ def arguments(seed: int = 0) -> tuple[Any, ...]:
     def normal(*shape: int) -> np.ndarray:
         return r.normal(size=shape).astype(np.float32)
 
-    p = {"w": normal(2, 6, 6), "b": normal(2, 6), "other": normal(2, 6)}
-    return jax.random.key(seed), np.arange(37) % 3 > 0, p, normal(37, 6)
+    p = {"w": normal(2, 6, 6), "b": normal(2, 1, 6), "other": normal(2, 1, 6)}
+    return jax.random.key(seed), np.arange(301) % 3 > 0, p, normal(301, 6)
 
 
 def evaluated(args: tuple[Any, ...], how: str = "", **writer: Any) -> Writer:
