@@ -29,7 +29,7 @@ from support.made_records import write as write_record
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the small loop, with checkpoints of steps 2, 4 and 6."""
     out = tmp_path_factory.mktemp("run")
-    small_loop.run(out, RunOptions(record=True), ("checkpoint_every=2",))
+    small_loop.run(out, RunOptions(record=True), ("checkpoint_every=2", "keep=9"))
     (out / "start").mkdir()
     (out / "run.json").write_text(json.dumps({"stage": "grpo", "init": "nowhere"}))
     (out / "config.json").write_text(presets.dumps(presets.override(small_loop.TINY, ["steps=6"])))

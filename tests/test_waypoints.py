@@ -27,7 +27,9 @@ def counted(x: jax.Array, stop: int, more: float = 0.0) -> tuple[jax.Array, ...]
 
     up, _ = jax.lax.scan(add, jnp.zeros(3), x)
     down, doubled = jax.lax.scan(add, up, x, reverse=True)
-    _, grown = jax.lax.while_loop(lambda c: c[0] < stop, lambda c: (c[0] + 1, c[1] + more * (c[0] == 2)), (0, down))
+    _, grown = jax.lax.while_loop(
+        lambda c: c[0] < stop, lambda c: (c[0] + 1, c[1] + jnp.where(c[0] == 2, more, 0.0)), (0, down)
+    )
     there = jax.lax.cond(stop > 2, lambda y: jax.lax.scan(add, y, x)[0], lambda y: y, grown)
     return doubled, there
 
@@ -53,13 +55,14 @@ def test_every_loop_is_sketched_after_each_turn_and_at_its_end() -> None:
     last = grown[-1] + np.cumsum(X, 0)
     np.testing.assert_array_equal(made[0], 2 * down[::-1])
     np.testing.assert_array_equal(made[1], last[-1])
-    wanted: list[tuple[str, tuple[int, ...], list[Any]]] = [(TURN, (n,), [up[n]]) for n in range(4)]
-    wanted += [("scan", (), [up[-1]])]
+    wanted: list[tuple[str, tuple[int, ...], list[Any]]] = [(TURN, (n,), [up[n], 2 * up[n]]) for n in range(4)]
+    wanted += [("scan", (), [up[-1], 2 * up])]
     wanted += [(TURN, (3 - n,), [down[n], 2 * down[n]]) for n in range(4)]
     wanted += [("scan", (), [down[-1], 2 * down[::-1]])]
     wanted += [(TURN, (n,), [np.int32(n + 1), grown[n]]) for n in range(3)]
     wanted += [("while", (), [np.int32(3), grown[-1]])]
-    wanted += [(TURN, (n,), [last[n]]) for n in range(4)] + [("scan", (), [last[-1]])]
+    wanted += [(TURN, (n,), [last[n], 2 * last[n]]) for n in range(4)]
+    wanted += [("scan", (), [last[-1], 2 * last])]
     found = rows_of(written)
     assert [each[:2] for each in found] == [each[:2] for each in wanted]
     for (_, _, own), (_, _, values) in zip(found, wanted, strict=True):
@@ -78,7 +81,9 @@ def test_the_first_waypoint_that_differs_is_named_with_its_turn(tmp_path: Path) 
         found.append(step_files.read(tmp_path / f"{n}.npz"))
     compared = compare_steps(*found)
     said = tell_origins.lines(compared, ("A", "B"))
-    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "while_loop(lambda" in text)
+    line = next(
+        n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "    _, grown = " in text[:16]
+    )
     assert said[0].startswith(f"they part first at turn tests/test_waypoints.py:{line} counted")
     assert f"[turn 2 of while tests/test_waypoints.py:{line}]" in said[0]
     assert compare_steps(found[0], found[0]).same

@@ -28,7 +28,7 @@ def verdict(found: StepComparison) -> str:
         )
     first = found.origins[0]
     if found.of == WAYPOINTS:
-        return f"they part first at {_where(first)}, by {_apart(first.by)}; {found.differ} of {what} differ"
+        return f"they part first at {_where(first)}, by {_apart(first.by)}; of {what} {found.differ} differ"
     count = f"{len(found.origins)} origin{'s' * (len(found.origins) > 1)}"
     return f"{count} in {what}, of which {found.differ} give other numbers; the first is {_where(first)}"
 
