@@ -97,6 +97,7 @@ def test_a_step_made_anew_is_the_step_bit_for_bit() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow  # three programs are compiled
 @pytest.mark.parametrize("stage", ["grpo", "sft"])
 @pytest.mark.parametrize("devices", [1, 8])
 def test_a_stage_made_anew_is_the_stage_bit_for_bit_and_is_sketched(stage: str, devices: int) -> None:

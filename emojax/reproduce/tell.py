@@ -69,6 +69,12 @@ def lines(found: Comparison, names: tuple[str, str]) -> list[str]:
         told += ["", token]
     if reward := rewards(found):
         told += [reward]
+    if not found.first[0].leaf.startswith("batch.") and not _state(found):
+        step = found.first[0].step
+        told += [
+            "",
+            f"which operation it is: `emojax record RUN --step {step} --ops` of both, and `compare` of the files",
+        ]
     return told
 
 
