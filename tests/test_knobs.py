@@ -23,7 +23,6 @@ from emojax.rewards.reader import Reader
 from emojax.training import adapters, freeze
 from emojax.training.optim import make_optimizer
 from emojax.training.program import abstract_batches, abstract_references, stage_data, stage_steps
-from emojax.training.stages import noise_of
 from support import made_up
 
 HERE = Path(__file__).parent
@@ -73,9 +72,7 @@ def optimizers(cfg: Config) -> str:
 def batches(cfg: Config) -> str:
     pairs = dataclasses.replace(cfg, data=stage_data(cfg, "dpo"))
     stages = ((cfg, cfg.sft.batch), (cfg, cfg.grpo.rolled), (pairs, cfg.dpo.batch))
-    return shown([abstract_batches(made, clips) for made, clips in stages]) + shown(
-        made_up.grpo.__wrapped__(cfg).buckets
-    )
+    return shown([abstract_batches(made, clips) for made, clips in stages])
 
 
 def frozen(cfg: Config) -> str:
@@ -188,7 +185,7 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     **{f"grpo.sampling.{name}": (value, grpo) for name, value in {"top_p": "0.7", "min_p": "0.1"}.items()},
     "grpo.sampling.repetition_penalty": ("1.5", grpo),
     "grpo.temperature_last": ("0.5", grpo),
-    "grpo.samples": ("RUN", batches),
+    "grpo.samples": ("RUN", "test_replayed.py::test_the_step_reads_captions_where_they_are_asked_for"),
     "dpo.pairs": ("FILE", "test_pairs_of_captions.py::test_of_a_file_a_line_a_pair"),
     "dpo.margin": ("0.1", "test_pairs_of_captions.py::test_of_a_run_the_best_sample_of_a_group_against_its_worst"),
     **{f"dpo.{name}": (value, batches) for name, value in {"rejected": "2", "batch": "4"}.items()},
@@ -218,7 +215,7 @@ WALK: dict[str, tuple[str, Callable[[Config], str] | str]] = {  # field: another
     **{f"mesh.{name}": ("2", meshes) for name in ("data", "fsdp", "model")},
     "name": ("x", "test_executable.py::test_another_program_is_refused_before_the_first_step"),
     "seed": ("1", "test_views.py::test_noise_is_named_by_seed_batch_and_clip"),
-    "noise_seed": ("1", lambda cfg: str(noise_of(cfg))),
+    "noise_seed": ("1", "test_replayed.py::test_noise_has_a_seed_of_its_own"),
     "perturb": ("1", "test_doctests.py"),
     "data.corpus.seed": ("1", corpus),
     "sft.attributes_weight": ("0.3", "test_gradient.py"),

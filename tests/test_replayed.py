@@ -13,6 +13,7 @@ from emojax.decoder.sample import Drawing, noise, rollout
 from emojax.errors import RunError
 from emojax.training import records
 from emojax.training.replayed import recorded, replayed
+from emojax.training.stages import noise_of
 from emojax.types import Batch
 from support import made_up
 from support.made_records import leaves, write
@@ -84,3 +85,14 @@ def test_tokens_that_are_given_are_taken_and_scored_as_if_they_had_been_drawn() 
     for name in ("ids", "mask", "ended"):
         np.testing.assert_array_equal(getattr(again, name), getattr(own, name))
     np.testing.assert_allclose(again.logp, own.logp, atol=1e-5)
+
+
+def test_the_step_reads_captions_where_they_are_asked_for() -> None:
+    cfg = made_up.config()
+    asked_for = made_up.grpo.__wrapped__(made_up.with_grpo(cfg, samples="RUN")).batch.samples
+    assert (asked_for.shape, asked_for.dtype) == ((8, 4, 9), np.int32)
+    assert made_up.grpo.__wrapped__(cfg).batch.samples is None
+
+
+def test_noise_has_a_seed_of_its_own() -> None:
+    assert [noise_of(presets.load("tiny", more)) for more in (["seed=3"], ["seed=3", "noise_seed=0"])] == [3, 0]

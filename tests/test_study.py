@@ -1,5 +1,6 @@
 """Studies: what each changes, what of it is made again, what its table says. The runs are made-up records here."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from emojax.config import ConfigError, presets
 from emojax.errors import RunError
 from emojax.report import comparisons
 from emojax.reproduce import studies, study, study_table
+from emojax.reproduce.compare import Comparison, Gap
 from emojax.reproduce.studies import Given, Variant
 from support.made_records import leaves, write
 
@@ -63,15 +65,40 @@ def test_a_run_is_stopped_and_resumed_and_ends_with_the_same_bits(started: list[
     assert "ask for --seeds 3" in study_table.lines(GIVEN, [result])[-1]
 
 
+def test_a_precision_is_studied_with_the_plain_runs_captions_too(started: list[Variant], tmp_path: Path) -> None:
+    given = dataclasses.replace(GIVEN, stage="grpo")
+    results = study.run(given, studies.variants("precision", given), tmp_path, [0])
+    configs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("seed-0/[0-9]*[!w].json"))]
+    named = [config["grpo"]["samples"] for config in configs if not config["name"].endswith("how")]
+    plain = str(tmp_path / "seed-0" / "plain")
+    assert [v.replay for v in started] == [False, False, False, True, True]
+    assert named == ["", "", plain, plain]
+    assert study_table.lines(given, results)[0].split()[-3:] == ["first", "other", "token"]
+
+
+def test_the_gap_study_tells_that_of_the_plain_run_and_of_each_variant() -> None:
+    given = dataclasses.replace(GIVEN, stage="grpo")
+    gaps = [Gap(step, 1, 0.0, 0.0, {"logp_gap": (1e-7 * step, 3e-7)}, None) for step in (1, 2)]
+    found = Comparison("grpo", [1, 2], 1, ([], []), [], gaps, [])
+    head, row, *_ = study_table.lines(given, [study.Result(Variant("top-p 0.5"), 0, found)])
+    assert head.endswith("sampler against update")
+    assert row.endswith("2.0e-07 | 3.0e-07")
+
+
 def test_every_study_changes_one_thing() -> None:
-    for name in studies.STUDIES:
-        for variant in studies.variants(name, GIVEN):
+    sampled = dataclasses.replace(GIVEN, stage="grpo")
+    for name, given in [(name, given) for given in (GIVEN, sampled) for name in studies.STUDIES]:
+        if (name, given) == ("gap", GIVEN):
+            continue  # it is of samples
+        for variant in studies.variants(name, given):
             presets.override(GIVEN.cfg, variant.settings)
             changed = [bool(x) for x in (variant.settings, variant.flags, variant.python, variant.stop)]
             changed += [variant.processes > 1 or variant.devices > 0]
             assert sum(changed) == (name != "rerun"), name
     with pytest.raises(ConfigError, match=r"no study 'mseh', did you mean 'mesh'\?; there are rerun, resume, "):
         studies.variants("mseh", GIVEN)
+    with pytest.raises(ConfigError, match=r"of what Emo-GRPO samples; ask for --stage grpo"):
+        studies.variants("gap", GIVEN)
     with pytest.raises(ConfigError, match=r"name them by --python"):
         studies.variants("versions", Given(GIVEN.cfg, "sft", 4))
 

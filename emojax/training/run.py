@@ -50,8 +50,9 @@ class RunOptions:
     profile: tuple[int, int] | None = None  # steps, the first and the last, of which a trace is written
     record: bool = False  # every leaf of every step is sketched: see record.py
     until: int | None = None  # the step that the session ends after, where the run is longer
-    looked_at: Callable[[int, Any, tuple[Any, ...]], None] | None = None  # is shown what each step reads: see loop.py
     began: float | None = None  # time.time() when the command began; None: when the stage did
+    # is shown each step's number, its Program and its arguments, before it is taken
+    looked_at: Callable[[int, Any, tuple[Any, ...]], None] | None = None
 
 
 def open_run(out: Path, stage: str, cfg: Config, resume: bool, overwrite: bool, init: str | Path | None = None) -> None:

@@ -91,6 +91,7 @@ LONG = {
     "test_projectors::test_what_a_file_holds_off_the_mask_reaches_nothing",
     "test_qwen_rewards::test_tokens_equal_the_reference_for_random_tokens_and_many_scripts",
     "test_record_step",
+    "test_replayed::test_tokens_that_are_given_are_taken_and_scored_as_if_they_had_been_drawn",
     "test_retokenize::test_check_reads_all_of_a_long_line",
     "test_retokenize::test_every_code_point_between_letters_and_between_marks[characters, accents stripped]",
     "test_retokenize::test_every_way_to_break_utf_8",
