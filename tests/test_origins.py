@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from emojax.errors import RunError
 from emojax.reproduce import step_files, tell_origins
@@ -97,6 +98,20 @@ def test_a_step_that_is_given_what_another_read_shows_every_turn_that_differs(
     ], "once forward, once where the gradient computes it again, last turn first"  # fmt: skip
     assert {each.lines for each in found.origins} == {(toy_step.line("epsilon"),)}
     assert found.results == []
+
+
+def test_on_more_devices_sums_and_products_are_the_only_origins(plain: StepRecord, tmp_path: Path) -> None:
+    """Each operation by itself: every one is given the numbers of one device."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
+    args = jax.device_put(toy_step.arguments(), (everywhere, rows, everywhere, rows))
+    with jax.set_mesh(mesh):
+        alone = toy_step.evaluated(args)
+        writer = toy_step.evaluated(args, feed=fed(plain, alone), after=alone)
+    found = compare_steps(plain, write(tmp_path / "b.npz", writer))
+    assert found.arguments == []
+    assert found.origins
+    assert {each.operation.primitive for each in found.origins} <= {"reduce_sum", "dot_general"}
 
 
 def test_what_a_step_needs_of_another_and_is_not_there_is_told(plain: StepRecord, tmp_path: Path) -> None:

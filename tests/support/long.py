@@ -71,6 +71,7 @@ LONG = {
     "test_noise::test_tokens_are_drawn_as_often_as_their_probability_says[1025]",
     "test_origins::test_a_step_evaluated_operation_by_operation_gives_what_it_gives",
     "test_origins::test_a_step_that_is_given_what_another_read_shows_every_turn_that_differs",
+    "test_origins::test_on_more_devices_sums_and_products_are_the_only_origins",
     "test_origins::test_one_ulp_in_an_argument_is_no_origin",
     "test_own_rewards::test_one_of_the_host_is_asked_for_by_name",
     "test_pairs::test_a_step_rewards_the_captions_that_its_tokens_spell[llama 2]",

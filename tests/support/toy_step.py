@@ -55,7 +55,7 @@ def arguments(seed: int = 0) -> tuple[Any, ...]:
         return r.normal(size=shape).astype(np.float32)
 
     p = {"w": normal(2, 6, 6), "b": normal(2, 1, 6), "other": normal(2, 1, 6)}
-    return jax.random.key(seed), np.arange(301) % 3 > 0, p, normal(301, 6)
+    return jax.random.key(seed), np.arange(304) % 3 > 0, p, normal(304, 6)
 
 
 def evaluated(args: tuple[Any, ...], how: str = "", **writer: Any) -> Writer:
