@@ -15,7 +15,7 @@ from emojax.config import presets
 from emojax.errors import RunError
 from emojax.reproduce import step_files
 from emojax.reproduce.origins import compare_steps
-from emojax.reproduce.record_step import Wanted, record_step
+from emojax.reproduce.record_step import Wanted, faithful, record_step
 from emojax.training import records, stages
 from emojax.training.record_rows import sealed
 from emojax.training.run import RunOptions
@@ -102,6 +102,17 @@ def test_a_step_that_is_not_the_recorded_one_is_told_with_where_they_part(run: P
     file.write_bytes(table.tobytes())
     said = record_step(other, tmp_path / "u", Wanted(4, tmp_path / "4.npz", ops=True))
     assert said.startswith("NOT the step that was recorded: they differ first at step 3, in params.w")
+
+
+def test_a_step_with_waypoints_is_said_to_be_faithful_or_which_arrays_moved(run: Path, tmp_path: Path) -> None:
+    said = record_step(run, tmp_path / "w", Wanted(3, tmp_path / "3.npz"))
+    assert said.endswith("bit for bit; faithful: with waypoints it gives the same 5 arrays, bit for bit")
+    assert step_files.read(tmp_path / "3.npz").of == "waypoints"
+    row = records.read(run / "record").rows[3]
+    names = records.read(run / "record").layout.names
+    made = dict(zip(names, row.words.copy(), strict=True))
+    made["params.w"][0] += 1
+    assert faithful(row, names, made) == "NOT faithful: waypoints change params.w of the 6 arrays that it gives"
 
 
 def test_what_cannot_be_recorded_is_one_line(

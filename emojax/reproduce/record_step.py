@@ -76,7 +76,7 @@ def record_step(
         here, ((written, made),) = records.read(work / FOLDER), found
         proof = _proof(there, here, wanted.step)
         if made:
-            proof += f"; {_faithful(here.rows[wanted.step], here.layout.names, made)}"
+            proof += f"; {faithful(here.rows[wanted.step], here.layout.names, made)}"
         if wanted.like is not None:
             proof += f"; each operation was given what it was given in {wanted.like.path}"
         about = {"stage": stage, "step": wanted.step, "config": here.config, "session": here.sessions[-1]}
@@ -93,7 +93,7 @@ def _proof(there: records.Record | None, here: records.Record, step: int) -> str
     return f"NOT the step that was recorded: {tell.verdict(found)}"
 
 
-def _faithful(row: records.Row, names: Sequence[str], made: Mapping[str, np.ndarray]) -> str:
+def faithful(row: records.Row, names: Sequence[str], made: Mapping[str, np.ndarray]) -> str:
     """Whether the step with waypoints gives what it gives without."""
     words = dict(zip(names, row.words, strict=True))
     moved = [name for name, own in made.items() if (words[name][HASH] != own[HASH]).any()]
