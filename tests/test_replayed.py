@@ -1,10 +1,12 @@
 """A run fed another's recorded captions."""
 
+import dataclasses
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -35,7 +37,7 @@ def asked(run: Path, *more: str) -> Any:
 
 def batches(*clips: list[int]) -> Generator[Batch, None, None]:
     blank = made_up.batch(made_up.config())
-    yield from (blank.replace(clip_id=np.array(each, np.uint32)) for each in clips)
+    yield from (dataclasses.replace(blank, clip_id=np.array(each, np.uint32)) for each in clips)
 
 
 def test_each_clip_gets_its_captions_of_that_step_whatever_its_row(run: Path) -> None:
@@ -68,10 +70,10 @@ def test_tokens_that_are_given_are_taken_and_scored_as_if_they_had_been_drawn() 
 
     cfg = made_up.config()
     sizes, batch = cfg.model.decoder, made_up.batch(cfg, 3)
-    p = jax.tree.map(jax.numpy.asarray, made_up.params(cfg).decoder)
+    p = jax.tree.map(jnp.asarray, made_up.params(cfg).decoder)
     r = np.random.default_rng(0)
-    streams = Prefix(r.normal(size=(3, 4, sizes.width)).astype(np.float32), np.ones((3, 4), bool))
-    prefix = prompt(p, jax.tree.map(jax.numpy.asarray, streams), batch, cfg)
+    streams = Prefix(jnp.asarray(r.normal(size=(3, 4, sizes.width)), jnp.float32), jnp.ones((3, 4), bool))
+    prefix = prompt(p, streams, batch, cfg)
     cache = lm.prefill(p, prefix, sizes)
 
     @jax.jit
@@ -89,7 +91,7 @@ def test_tokens_that_are_given_are_taken_and_scored_as_if_they_had_been_drawn() 
 
 def test_the_step_reads_captions_where_they_are_asked_for() -> None:
     cfg = made_up.config()
-    asked_for = made_up.grpo.__wrapped__(made_up.with_grpo(cfg, samples="RUN")).batch.samples
+    asked_for: Any = made_up.grpo.__wrapped__(made_up.with_grpo(cfg, samples="RUN")).batch.samples
     assert (asked_for.shape, asked_for.dtype) == ((8, 4, 9), np.int32)
     assert made_up.grpo.__wrapped__(cfg).batch.samples is None
 

@@ -1,5 +1,6 @@
 """A step made anew equals the step; with waypoints its loops' results are sketched, turn by turn, in order."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ def test_a_stage_made_anew_is_the_stage_bit_for_bit_and_is_sketched(stage: str, 
     cfg = made_up.config()
     program = getattr(made_up, stage)(cfg, devices)
     state, frozen = made_up.state(program, cfg), made_up.frozen(program, cfg)
-    left_out = {"attributes": None} if stage == "grpo" else {"references": None}
-    host = state, frozen, made_up.batch(cfg).replace(**left_out), jax.random.key(0)
+    left_out: Any = {"attributes": None} if stage == "grpo" else {"references": None}
+    host = state, frozen, dataclasses.replace(made_up.batch(cfg), **left_out), jax.random.key(0)
     abstract = program.state, program.frozen, program.batch, program.key
     with jax.set_mesh(program.mesh):
         given = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), host, abstract)

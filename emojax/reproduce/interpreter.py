@@ -96,7 +96,8 @@ def _scan(eqn: core.JaxprEqn, args: Sequence[Value], place: Place, tape: Tape) -
         carry = made[: loop.carry]
         ys.append(made[loop.carry :])
     if not ys:
-        return carry + [tape.constant(jnp.zeros(v.aval.shape, v.aval.dtype)) for v in eqn.outvars[loop.carry :]]
+        shapes: list[Any] = [v.aval for v in eqn.outvars[loop.carry :]]
+        return carry + [tape.constant(jnp.zeros(aval.shape, aval.dtype)) for aval in shapes]
     each = list(zip(*(ys[::-1] if loop.reverse else ys), strict=True))
     return carry + [tape.part(_stack([value.x for value in values]), values) for values in each]
 

@@ -74,7 +74,7 @@ def plain(x: Any) -> np.ndarray:
     if isinstance(x, bool | int | float):
         kinds = ((bool, np.bool_), (int, np.int32), (float, np.float32))
         return np.asarray(x, getattr(x, "dtype", next(dtype for kind, dtype in kinds if isinstance(x, kind))))
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)
     found = np.asarray(x)
     if found.dtype == jax.dtypes.float0:

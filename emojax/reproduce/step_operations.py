@@ -76,8 +76,10 @@ def _read(like: StepRecord, value: int, own: Any) -> Any:
     found = like.tensor(called)
     if found is None:
         raise RunError(f"{like.path} has no tensors: record that step again with --tensors")
-    if jax.dtypes.issubdtype(own.dtype, jax.dtypes.prng_key):
-        return jax.device_put(jax.random.wrap_key_data(found, impl=jax.random.key_impl(own)), own.sharding)
+    if jax.numpy.issubdtype(own.dtype, jax.dtypes.prng_key):
+        return jax.device_put(
+            jax.random.wrap_key_data(jax.numpy.asarray(found), impl=jax.random.key_impl(own)), own.sharding
+        )
     if own.dtype == np.complex64:
         found = found.view(np.complex64)[..., 0]
     return jax.device_put(found.astype(own.dtype), own.sharding)

@@ -1,6 +1,6 @@
 """The step of a run made anew with waypoints, and taken."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +10,12 @@ from emojax.reproduce import jaxprs
 from emojax.reproduce.operations import Written, plain
 from emojax.reproduce.waypoint_rows import Rows
 from emojax.reproduce.waypoints import Found, Taps, evaluate
-from emojax.training.program import Program, Step
+from emojax.training.program import Program
 from emojax.training.record_rows import causal
 from emojax.training.sketch import on_host
 
 
-def remade(step: Step, places: Sequence[Any], given: tuple[Any, ...], taps: Taps) -> tuple[Any, Found]:
+def remade(step: Callable[..., Any], places: Sequence[Any], given: tuple[Any, ...], taps: Taps) -> tuple[Any, Found]:
     """The step's results and its waypoints.
 
     Args:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from jax.extend import core
 
 from emojax.reproduce import jaxprs
@@ -48,7 +47,7 @@ class Rows:
             self._numbers[where] = len(listed) - 1
         return self._numbers[where]
 
-    def _row(self, operation: int, turns: tuple[int, ...], words: np.ndarray, kinds: Sequence[str]) -> None:
+    def _row(self, operation: int, turns: tuple[int, ...], words: Any, kinds: Sequence[str]) -> None:
         first = len(self.written.words)
         self.written.words += list(words)
         self.written.kinds += kinds

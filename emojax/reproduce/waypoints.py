@@ -42,7 +42,7 @@ class Branches:
     eqn: core.JaxprEqn = struct.field(pytree_node=False)
 
 
-Found = list[Loop | Branches]  # in the order of evaluation
+Found = list[Any]  # of Loop and Branches, in the order of evaluation
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Taps:
     most: int  # turns of a `while` that are told apart
     wanted: bool = True  # False: nothing is sketched
 
-    def sketch(self, values: Sequence[Any]) -> Array | None:
+    def sketch(self, values: Sequence[Any]) -> Any:
+        """u32[values WORDS]; None: it is not wanted."""
         return _sketches(values) if self.wanted else None
 
 
@@ -165,9 +166,9 @@ def _sketches(values: Sequence[Any]) -> Array:
     return rows.at[np.array(there)].set(together([arrays[n] for n in there])) if there else rows
 
 
-def _plain(x: Any) -> Array | None:
+def _plain(x: Any) -> Any:
     """An array that can be sketched: of keys their data, of complex numbers both parts; None: of no numbers."""
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(x)
     if x.dtype == jax.dtypes.float0:
         return None
