@@ -113,9 +113,9 @@ def train(
         for step in range(first + 1, job.last + 1):
             with session.doing("data"):
                 batch = sharding.to_devices(next(batches), program.mesh, program.clips)
-            take = compiled(batch)
             if options.looked_at is not None:
                 options.looked_at(step, program, (state, frozen, batch, key))
+            take = compiled(batch)
             if trace.begins(step):
                 recorder.settle(state.params)
                 trace.begin()
