@@ -65,8 +65,8 @@ class Written:
 
 
 Keep = Callable[[str, np.ndarray], None]  # a tensor, by its name
-Feed = Callable[[int, tuple[int, ...], Sequence[Any]], Sequence[Any]]
-"""(operation, turns, what it made) -> what is read of it, in place of that."""
+Feed = Callable[[int, tuple[int, ...], Sequence[Any], Sequence[str]], Sequence[Any]]
+"""(operation, turns, what it made, names of these tensors) -> what is read of it, in place of that."""
 
 
 def plain(x: Any) -> np.ndarray:
@@ -91,6 +91,22 @@ def kind(x: np.ndarray) -> str:
 def name(words: np.ndarray, kind: str) -> str:
     """Of a tensor among those that are kept: equal ones have one."""
     return f"{int(words[HASH][0]):08x}{int(words[HASH][1]):08x}-{kind}"
+
+
+def called(x: Any) -> str:
+    """The name of an array as a tensor."""
+    array = plain(x)
+    return name(on_host(array), kind(array))
+
+
+def restored(array: np.ndarray, like: Any) -> Any:
+    """What `plain` has made an array of, in the type and place of `like`."""
+    if jax.numpy.issubdtype(like.dtype, jax.dtypes.prng_key):
+        keys = jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(like))
+        return jax.device_put(keys, like.sharding)
+    if like.dtype == np.complex64:
+        array = array.view(np.complex64)[..., 0]
+    return jax.device_put(array.astype(like.dtype), like.sharding)
 
 
 class Writer:
@@ -175,7 +191,8 @@ class Writer:
         self._row(operation, place.turns, args, values)
         if self._feed is None:
             return values
-        fed = self._feed(operation, place.turns, made)
+        names = [name(self.written.words[value.number], self.written.kinds[value.number]) for value in values]
+        fed = self._feed(operation, place.turns, made, names)
         return [own if x is y else self._value(x, row) for own, x, y in zip(values, fed, made, strict=True)]
 
     def _row(self, operation: int, turns: tuple[int, ...], args: Sequence[Value], made: Sequence[Value]) -> None:

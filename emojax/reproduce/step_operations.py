@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from emojax.errors import RunError
 from emojax.param import dotted
 from emojax.reproduce.align import align
-from emojax.reproduce.operations import Feed, Keep, Writer, Written, kind, name, plain
+from emojax.reproduce.operations import Feed, Keep, Writer, Written, called, name, restored
 from emojax.reproduce.step_files import StepRecord
 from emojax.training.program import Step
-from emojax.training.sketch import on_host
 
 _ARGUMENTS = ("state", "frozen", "batch", "key")
 _RETURNED = ("state", "metrics")
@@ -39,7 +37,9 @@ def evaluated(step: Step, given: tuple[Any, ...], keep: Keep | None = None, like
     first.step(closed, names, args, results)
     writer = Writer(keep, feed=fed(like, first), after=first)
     there = {argument: n for n, argument in enumerate(like.written.arguments)}
-    args = [_read(like, there[own], x) if own in there else x for own, x in zip(names, args, strict=True)]
+    for n, own in enumerate(names):
+        if own in there:
+            args[n] = _read(like, there[own], args[n], called(args[n]))
     writer.step(closed, names, args, results)
     return writer.written
 
@@ -54,32 +54,28 @@ def fed(like: StepRecord, own: Writer) -> Feed:
     stands = {mine: its for its, mine in align(like.written, own.written).items()}
     rows = {(row.operation, row.turns): row.outputs for row in like.written.rows}
 
-    def feed(operation: int, turns: tuple[int, ...], made: Sequence[Any]) -> Sequence[Any]:
+    def feed(operation: int, turns: tuple[int, ...], made: Sequence[Any], names: Sequence[str]) -> Sequence[Any]:
         outputs = rows.get((stands.get(operation, -1), turns))
         if outputs is None or len(outputs) != len(made):
             return made
-        return [_read(like, value, x) for value, x in zip(outputs, made, strict=True)]
+        return [_read(like, value, x, own) for value, x, own in zip(outputs, made, names, strict=True)]
 
     return feed
 
 
-def _read(like: StepRecord, value: int, own: Any) -> Any:
-    """A value of the other step in the form, type and place of `own`; that itself, where they are equal.
+def _read(like: StepRecord, value: int, own: Any, named: str) -> Any:
+    """A value of the other step in the form, type and place of `own`; that itself, where they are equal or of other
+    shapes.
 
-    Raises RunError where the other step has not kept it.
+    Args:
+      named: the name of `own` as a tensor.
+    Raises:
+      RunError: the other step has not kept it.
     """
-    array = plain(own)
-    theirs = like.written.kinds[value]
-    called = name(like.written.words[value], theirs)
-    if theirs != kind(array) or name(on_host(array), theirs) == called:
+    theirs = name(like.written.words[value], like.written.kinds[value])
+    if theirs == named or like.written.kinds[value] != named.partition("-")[2]:
         return own
-    found = like.tensor(called)
+    found = like.tensor(theirs)
     if found is None:
         raise RunError(f"{like.path} has no tensors: record that step again with --tensors")
-    if jax.numpy.issubdtype(own.dtype, jax.dtypes.prng_key):
-        return jax.device_put(
-            jax.random.wrap_key_data(jax.numpy.asarray(found), impl=jax.random.key_impl(own)), own.sharding
-        )
-    if own.dtype == np.complex64:
-        found = found.view(np.complex64)[..., 0]
-    return jax.device_put(found.astype(own.dtype), own.sharding)
+    return restored(found, own)
