@@ -106,6 +106,8 @@ class Step:
         Raises:
           ConfigError, RunError, FileNotFoundError: as training does.
         """
+        if cfg.grpo.samples:
+            raise ConfigError("a step that is looked at samples for itself; leave grpo.samples empty")
         cfg = pretrained.resolve(cfg, fetch=init is None)
         found = source.split(source.manifest(cfg), "train") if clips is None else clips
         self.cfg, self.clips = cfg, [clip for clip in found if clip.captions]

@@ -83,13 +83,12 @@ def rollout(
         if sampling is None:
             token, logp = likeliest(scores)
         else:
-            before = jnp.where(jnp.arange(length) < c.t, c.ids, -1)
-            restricted = restrict(scores * penalty(scores, before, sampling), sampling)
+            uniform = None
             if how.given is None:
                 uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
-                token, logp = draw(restricted, uniform)
-            else:
-                token, logp = _told(restricted, how.given, c.t)
+            before = jnp.where(jnp.arange(length) < c.t, c.ids, -1)
+            scored = restrict(scores * penalty(scores, before, sampling), sampling)
+            token, logp = _told(scored, how.given, c.t) if uniform is None else draw(scored, uniform)
         if how.greedy:
             last = jnp.arange(group) == group - 1
             token, logp = jax.tree.map(
