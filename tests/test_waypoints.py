@@ -100,10 +100,9 @@ def test_a_step_made_anew_is_the_step_bit_for_bit() -> None:
 
 @pytest.mark.slow  # three programs are compiled
 @pytest.mark.parametrize("stage", ["grpo", "sft"])
-@pytest.mark.parametrize("devices", [1, 8])
-def test_a_stage_made_anew_is_the_stage_bit_for_bit_and_is_sketched(stage: str, devices: int) -> None:
+def test_a_stage_made_anew_is_the_stage_bit_for_bit_and_is_sketched(stage: str) -> None:
     cfg = made_up.config()
-    program = getattr(made_up, stage)(cfg, devices)
+    program = getattr(made_up, stage)(cfg)
     state, frozen = made_up.state(program, cfg), made_up.frozen(program, cfg)
     left_out: Any = {"attributes": None} if stage == "grpo" else {"references": None}
     host = state, frozen, dataclasses.replace(made_up.batch(cfg), **left_out), jax.random.key(0)
@@ -117,4 +116,4 @@ def test_a_stage_made_anew_is_the_stage_bit_for_bit_and_is_sketched(stage: str, 
     for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(made), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(written.rows) > 20
-    assert "params" in next(reversed(sketches))[:6] or any(name.startswith("params.") for name in sketches)
+    assert any(name.startswith("params.") for name in sketches)
