@@ -1,6 +1,7 @@
 """MkDocs hook: tables of every setting and type, made from the source, and the papers at the root as pages.
 
-Fields, types, defaults and comments come from `emojax/config` and `emojax/types.py`, so that no page drifts from them.
+Fields, types, defaults, comments and what is refused come from `emojax/config` and `emojax/types.py`, so that no page
+drifts from them.
 """
 
 import ast
@@ -32,7 +33,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Fills in the tables, and turns links to files outside `docs/` into links to pages, or into plain text."""
     source = PAPER_OF.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     markdown = _LINK.sub(lambda link: _relinked(link, source), markdown)
-    for mark, made in (("configuration", configuration), ("types", types)):
+    for mark, made in (("configuration", configuration), ("types", types), ("refused", refused)):
         line = f"<!-- tables of the {mark} -->"
         markdown = markdown.replace(line, made()) if line in markdown else markdown
     return markdown
@@ -85,6 +86,16 @@ def types() -> str:
     """One table a tree of `emojax/types.py`."""
     classes, _ = _read(ROOT / "emojax/types.py")
     return "\n\n".join(_table(made, "") for made in classes.values())
+
+
+def refused() -> str:
+    """What `emojax.config.inert` refuses, in its words."""
+    from emojax.config.inert import ASKED, INERT, SENSELESS
+
+    lines = ["| field | does nothing with |", "|---|---|"]
+    for inert in (*INERT, *ASKED):
+        lines.append(f"| {', '.join(map(_code, inert.fields))} | {_cell(inert.why)} |")
+    return "\n".join([*lines, "", "Nor is what nobody can mean:", "", *(f"- {_cell(each.why)}" for each in SENSELESS)])
 
 
 def _where(made: Sizes) -> str:

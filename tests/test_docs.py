@@ -145,6 +145,17 @@ def test_every_setting_that_prose_names_exists(page: Path) -> None:
         presets.load("demo", [item for item in items if "NAME" not in item])
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_field_that_prose_names_exists(page: Path) -> None:
+    """`grpo.beta`, `data.manifest`: the path of a field or of a part, of some preset."""
+    from emojax.config import presets
+
+    there = {path for name in ("demo", "mecap_r1", "bart") for path in presets._paths(presets.load(name))}
+    there |= {path[:n] for path in there for n in range(len(path)) if path[n] == "."}
+    named = re.findall(r"`((?:sft|grpo|dpo|reward|data|model|lora|mesh)\.[a-z_.]+)(?:=[^`]*)?`", page.read_text())
+    assert not [name for name in named if name not in there and not name.endswith(".py")]
+
+
 @pytest.mark.parametrize("command", LAUNCHES, ids=lambda c: f"{c.words[1]}-{c.line}")
 def test_every_launch_is_printed_by_its_dry_run(command: Command) -> None:
     words = list(command.words[1:])

@@ -27,6 +27,11 @@ REFUSED = {  # a value of what does nothing, and what it does nothing beside, wh
     "data.frame_resize": ("64", "model.video.family=none"),
     "data.frame_filter": ("bicubic", "model.video.family=none"),
     "model.decoder.window_from": ("1", ""),
+    **{f"sft.{name}_weight": ("0.5", "audio.family=none,video.family=none") for name in ("words", "emotion")},
+    "sft.attributes_weight": ("0.5", ""),
+    **{f"data.corpus.{name}": ("30", "data.manifest=FILE") for name in ("clips", "speakers", "frame_size", "fps")},
+    **{f"data.corpus.{name}": ("3", "data.manifest=FILE") for name in ("seconds", "seed")},
+    **{f"data.{name}": ("16", "model.video.family=none") for name in ("frames", "frame_size")},
     "eval_clips": ("8", ""),
     "patience": ("2", ""),
 }
@@ -39,11 +44,22 @@ for stage in ("sft", "grpo", "dpo"):
     }
 
 
-@pytest.mark.parametrize("path", sorted({path for each in inert.INERT for path in each.fields}))
+@pytest.mark.parametrize("path", sorted({p for each in (*inert.INERT, *inert.ASKED) for p in each.fields}))
 def test_what_would_do_nothing_is_refused_and_named(path: str) -> None:
     value, beside = REFUSED[path]
     with pytest.raises(ConfigError, match=rf"^{path}=.* does nothing with [a-z.]+"):
-        presets.load("tiny", [*filter(None, [beside]), f"{path}={value}"])
+        presets.load("tiny", [*filter(None, beside.split(",")), f"{path}={value}"])
+
+
+def test_of_a_saved_configuration_only_what_is_asked_for_is_refused() -> None:
+    """A run goes on with what it has, and so does what begins with its captioner."""
+    saved = presets.override(presets.load("tiny"), ["grpo.clip_low=0.1", "data.manifest=FILE"])
+    assert presets.changed(saved, ["seed=1"]).seed == 1
+    for path, value in (("grpo.clip_high", "0.3"), ("data.corpus.clips", "60")):
+        with pytest.raises(ConfigError, match=rf"^{path}=.* does nothing with"):
+            presets.changed(saved, [f"{path}={value}"])
+    with pytest.raises(ConfigError, match="reinforce has no ratio"):
+        presets.changed(saved, ["grpo.loss=reinforce", "grpo.updates=2"])
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def _configuration(run: Run, command: str, init: str | None = None) -> Config:
     elif run.resume and own is not None and own.exists():
         cfg = presets.load(str(own), run.set_)
     elif init is not None:
-        cfg = presets.override(initial.config(init), run.set_)
+        cfg = presets.changed(initial.config(init), run.set_)
     else:
         cfg = presets.load("demo", run.set_)
     hosts.agree("configuration", _facts(run, f"{command} --init {init}", cfg))

@@ -2,11 +2,11 @@
 and told why."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from emojax.config.optimizer import Optimizer
-from emojax.config.schema import Config
+from emojax.config.schema import Config, Corpus
 from emojax.errors import ConfigError
 
 
@@ -44,6 +44,16 @@ INERT = (
         ("lora.rank", "lora.alpha", "lora.dora"),
         lambda cfg: not cfg.lora.targets,
         "lora.targets is empty: name the linear maps that get adapters",
+    ),
+    Inert(
+        ("sft.attributes_weight",),
+        lambda cfg: not cfg.reward.attributes,
+        "reward.attributes empty: there is none to be named",
+    ),
+    Inert(
+        ("sft.words_weight", "sft.emotion_weight", "sft.attributes_weight"),
+        lambda cfg: cfg.model.audio is None and cfg.model.video is None,
+        "model.audio=none and model.video=none: there are no media that could tell it",
     ),
     Inert(
         ("eval_clips", "patience"),
@@ -130,6 +140,19 @@ INERT = (
     *_of_optimizer("dpo"),
 )
 
+ASKED = (  # presets have values of their own of these: they are refused where they are set by hand
+    Inert(
+        tuple(f"data.corpus.{field.name}" for field in dataclasses.fields(Corpus)),
+        lambda cfg: bool(cfg.data.manifest),
+        "data.manifest: its clips are read, and the built-in corpus is not made",
+    ),
+    Inert(
+        ("data.frames", "data.frame_size"),
+        lambda cfg: cfg.model.video is None,
+        "model.video=none: no frame is read",
+    ),
+)
+
 
 class Senseless(NamedTuple):
     """Settings that each do something, and together what nobody can mean."""
@@ -157,19 +180,30 @@ SENSELESS = (
 )
 
 
-def check(cfg: Config) -> None:
-    """Raises ConfigError for a field that is set to what would do nothing, and for settings that fit ill together."""
+def check(cfg: Config, asked: Collection[str] = (), saved: bool = False) -> None:
+    """Raises ConfigError for a field that is set to what would do nothing, and for settings that fit ill together.
+
+    Args:
+      asked: paths of the fields that were set by hand.
+      saved: the others are a run's own, which goes on with them whatever they are.
+    """
     for senseless in SENSELESS:
-        if senseless.holds(cfg):
+        if senseless.holds(cfg) and (asked or not saved):
             raise ConfigError(senseless.why)
-    for inert in INERT:
+    for inert in (*INERT, *ASKED):
         if not inert.idle(cfg):
             continue
-        for path in inert.fields:
-            *parents, name = path.split(".")
-            node: Any = cfg
-            for parent in parents:
-                node = getattr(node, parent)
-            usual = next(field.default for field in dataclasses.fields(node) if field.name == name)
-            if (value := getattr(node, name)) != usual:
+        by_hand = saved or inert in ASKED
+        for path in (path for path in inert.fields if path in asked or not by_hand):
+            value, usual = _value(cfg, path)
+            if value != usual or inert in ASKED:
                 raise ConfigError(f"{path}={value} does nothing with {inert.why}")
+
+
+def _value(cfg: Config, path: str) -> tuple[Any, Any]:
+    """A field's value and its default."""
+    *parents, name = path.split(".")
+    node: Any = cfg
+    for parent in parents:
+        node = getattr(node, parent)
+    return getattr(node, name), next(field.default for field in dataclasses.fields(node) if field.name == name)

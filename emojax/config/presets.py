@@ -7,20 +7,17 @@ A part that may be of several kinds, or left out, is chosen by `name.family=KIND
 defaults, which the overrides after it then change (`model.audio_projector.family=QFormer`, `queries=16`).
 """
 
-import ast
 import dataclasses
 import importlib.util
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from emojax.config import inert
-from emojax.config.aliases import as_saved, family_now, old_modules
-from emojax.config.parts import split
+from emojax.config import inert, typed
+from emojax.config.aliases import family_now, old_modules
 from emojax.config.schema import Config
 from emojax.config.sizes import family
 from emojax.errors import ConfigError, nearest
@@ -60,9 +57,16 @@ def load(preset: str, overrides: Sequence[str] = ()) -> Config:
     if not path.is_file():
         raise ConfigError(f"no configuration file at {path}")
     if path.suffix == ".json":
-        return override(read_json(path), overrides)  # as it was saved: its run goes on with it
-    cfg = override(_run(path), overrides)
-    inert.check(cfg)
+        return changed(read_json(path), overrides)
+    cfg, asked = _overridden(_run(path), overrides)
+    inert.check(cfg, asked)
+    return cfg
+
+
+def changed(saved: Config, overrides: Sequence[str]) -> Config:
+    """`override` of a configuration as a run saved it, which is refused nothing but what the overrides ask in vain."""
+    cfg, asked = _overridden(saved, overrides)
+    inert.check(cfg, asked, saved=True)
     return cfg
 
 
@@ -85,12 +89,12 @@ def read_json(path: Path) -> Config:
         values = read_object(path)
     except ValueError as e:
         raise ConfigError(str(e)) from None
-    return _build(Config, values, "")
+    return typed.build(Config, values, "")
 
 
 def part(cls: type[T], values: dict[str, Any], path: str) -> T:
     """A part of a configuration, of what `dumps` writes of it; `path` is its place, for messages."""
-    return _build(cls, values, path)
+    return typed.build(cls, values, path)
 
 
 def preset(name: str | Path = "demo", *overrides: str) -> Config:
@@ -117,18 +121,13 @@ def _plain(node: Any) -> Any:
     out = {}
     for f in dataclasses.fields(node):
         value = getattr(node, f.name)
-        named = {"family": family(value)} if value is not None and len(_kinds(hints[f.name])) > 1 else {}
+        named = {"family": family(value)} if value is not None and len(typed.kinds(hints[f.name])) > 1 else {}
         out[f.name] = named | _plain(value) if dataclasses.is_dataclass(value) else _list(value)
     return out
 
 
 def _list(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _kinds(hint: Any) -> list[type]:
-    """The dataclasses that a field of this type may hold."""
-    return [a for a in (hint, *typing.get_args(hint)) if isinstance(a, type) and dataclasses.is_dataclass(a)]
 
 
 def override(cfg: Config, overrides: Sequence[str]) -> Config:
@@ -138,13 +137,20 @@ def override(cfg: Config, overrides: Sequence[str]) -> Config:
     >>> cfg.grpo.group, cfg.grpo.sampling.temperature, cfg.model.video
     (4, 0.7, None)
     """
+    return _overridden(cfg, overrides)[0]
+
+
+def _overridden(cfg: Config, overrides: Sequence[str]) -> tuple[Config, set[str]]:
+    """And the paths of the fields that were set."""
+    asked = set()
     for item in overrides:
         name, equals, text = item.partition("=")
         if not equals:
             raise ConfigError(f"an override is name=value, got {item!r}")
         path = _find(cfg, name.strip())
         cfg = _replace(cfg, path.split("."), path, text.strip())
-    return cfg
+        asked.add(path)
+    return cfg, asked
 
 
 def options(cls: type, written: Mapping[str, str], what: str) -> Any:
@@ -153,11 +159,11 @@ def options(cls: type, written: Mapping[str, str], what: str) -> Any:
     for name in written:
         if name not in hints:
             raise ConfigError(f"{what} has no option {name!r}{nearest(name, list(hints))}; it has {sorted(hints)}")
-    if missing := [name for name in _required(cls) if name not in written]:
+    if missing := [name for name in typed.required(cls) if name not in written]:
         raise ConfigError(f"{what} wants {missing[0]}=VALUE in brackets")
-    values = {n: t if typing.get_origin(hints[n]) is Literal else _parse(t) for n, t in written.items()}
-    with _named(what):
-        return cls(**{name: _coerce(value, hints[name], f"{what}: {name}") for name, value in values.items()})
+    values = {n: t if typing.get_origin(hints[n]) is Literal else typed.parse(t) for n, t in written.items()}
+    with typed.named(what):
+        return cls(**{name: typed.coerce(value, hints[name], f"{what}: {name}") for name, value in values.items()})
 
 
 def _paths(cfg: Any, prefix: str = "") -> list[str]:
@@ -174,14 +180,8 @@ def _families(hint: Any) -> dict[str, type | None]:
     if typing.get_origin(hint) is not types.UnionType:
         return {}
     nothing = {"none": None} if type(None) in typing.get_args(hint) else {}
-    kinds = {family(kind): kind for kind in _kinds(hint) if not _required(kind)}
+    kinds = {family(kind): kind for kind in typed.kinds(hint) if not typed.required(kind)}
     return kinds | nothing if kinds else {}
-
-
-def _required(kind: type) -> list[str]:
-    """Fields without a default."""
-    missing = dataclasses.MISSING
-    return [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]
 
 
 def _find(cfg: Config, name: str) -> str:
@@ -206,18 +206,10 @@ def _replace(node: Any, parts: list[str], path: str, text: str) -> Any:
         value = _replace(getattr(node, name), rest, path, text)
     else:
         hint = typing.get_type_hints(type(node))[name]
-        value = _coerce(text if typing.get_origin(hint) is Literal else _parse(text), hint, path)  # "none" is a name
-    with _named(path if not rest else ""):
+        parsed = text if typing.get_origin(hint) is Literal else typed.parse(text)  # "none" is a name there
+        value = typed.coerce(parsed, hint, path)
+    with typed.named(path if not rest else ""):
         return dataclasses.replace(node, **{name: value})
-
-
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Errors of sizes, which know their family only, also name the path of the field."""
-    try:
-        yield
-    except ConfigError as e:
-        raise (ConfigError(f"{path}: {e}") if path and path not in str(e) else e) from None
 
 
 def _chosen(value: Any, families: dict[str, type | None], path: str, text: str) -> Any:
@@ -227,74 +219,3 @@ def _chosen(value: Any, families: dict[str, type | None], path: str, text: str) 
         raise ConfigError(f"{path} is one of {', '.join(families)}, got {text!r}{nearest(text, list(families))}")
     kind = families[text]
     return value if kind is type(value) else kind and kind()
-
-
-def _parse(text: str) -> Any:
-    try:
-        return ast.literal_eval(
-            {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text)
-        )
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
-    hints, values = typing.get_type_hints(cls), as_saved(cls, values)
-    for name in values:
-        if name not in hints:
-            raise ConfigError(f"no field is called {prefix + name!r}{nearest(name, list(hints))}")
-    if missing := [name for name in _required(cls) if name not in values]:
-        raise ConfigError(f"{prefix}{missing[0]} is missing")
-    made = {name: _coerce(value, hints[name], prefix + name) for name, value in values.items()}
-    with _named(prefix.rstrip(".")):
-        return cls(**made)
-
-
-def _coerce(value: Any, hint: Any, path: str) -> Any:
-    """The value as the field's type, or a ConfigError that says what is wanted."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if isinstance(value, dict):
-            return _build(hint, value, path + ".")
-        if isinstance(value, hint):
-            return value
-    elif origin is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_coerce(v, args[0], path) for v in value)
-        if isinstance(value, str) and args[0] is str:
-            return split(value)
-        return (_coerce(value, args[0], path),)
-    elif origin is types.UnionType:
-        if value is None and type(None) in args:
-            return None
-        if len(_kinds(hint)) > 1:
-            return _of_family(value, _kinds(hint), path)
-        return _coerce(value, next(a for a in args if a is not type(None)), path)
-    elif origin is Literal:
-        if value in args:
-            return value
-        raise ConfigError(f"{path} is one of {', '.join(map(repr, args))}, got {value!r}{nearest(str(value), args)}")
-    elif hint is float and isinstance(value, float):
-        return value
-    elif hint is float and type(value) is int and abs(value) < 2**63:
-        return float(value)
-    elif hint is str and type(value) in (bool, int, float):
-        return str(value)
-    elif hint is str and isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise ConfigError(f"{path} wants text that can be written as UTF-8, got {value!a}")
-    elif type(value) is hint:
-        return value
-    raise ConfigError(f"{path} wants {getattr(hint, '__name__', hint)}, got {value!r}")
-
-
-def _of_family(value: Any, kinds: list[type], path: str) -> Any:
-    """One of several kinds of dataclass, by its "family"; without one, the first."""
-    if isinstance(value, tuple(kinds)):
-        return value
-    names = [family(kind) for kind in kinds]
-    got = value.get("family", names[0]) if isinstance(value, dict) else value
-    found = family_now(got) if isinstance(got, str) else got
-    if found not in names:
-        raise ConfigError(f'{path} wants an object whose "family" is one of {", ".join(names)}, got {got!r}')
-    kind = kinds[names.index(found)]
-    return _build(kind, {name: v for name, v in value.items() if name != "family"}, path + ".")
