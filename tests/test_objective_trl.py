@@ -1,7 +1,7 @@
 """The loss is TRL's, value and gradient, where TRL has it: TRL's own `_compute_loss` on equal log-probabilities.
 
-Its source is run without the rest of TRL, which need not be importable: `pip install --target DIR --no-deps trl` and
-PYTHONPATH=DIR. Where the two differ, the settings below say how one becomes the other: docs/objectives.md names it.
+Its source is run without the rest of TRL, which need not be importable: `pip install --no-deps trl==1.16.0`, as in CI.
+Where the two differ, the settings below say how one becomes the other: docs/objectives.md names it.
 """
 
 import ast

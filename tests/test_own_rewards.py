@@ -1,5 +1,6 @@
 """A reward of one's own, by path: part of the program, or refused in one line before anything compiles."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -11,11 +12,13 @@ from emojax.config import ConfigError, Reward, presets
 from emojax.data.clips import Clip
 from emojax.data.text import END
 from emojax.parallel import sharding
+from emojax.rewards import parts as folder
 from emojax.rewards.part import scorer
 from emojax.training.program import grpo_program
 from support import made_up
 from support.byte_policy import policy
 
+ROOT = Path(__file__).parents[1]
 PLAIN = '''"""Captions in plain words: few of them, and one that stands in the references."""
 
 import jax.numpy as jnp
@@ -131,6 +134,21 @@ def test_a_part_that_cannot_be_meant_is_refused_when_it_is_looked_up(parts: str,
 def test_parts_that_are_written_wrongly_are_refused_at_once(parts: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         presets.load("tiny", [f"reward.parts={parts}"])
+
+
+def test_a_new_part_is_one_file_and_nothing_else_is_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that the docs show, of thirty lines at most, under another name."""
+    shown = (ROOT / "docs/rewards.md").read_text().partition("## A new part")[2]
+    text = re.search(r"```python\n(.*?)```", shown, re.DOTALL)
+    assert text is not None
+    assert text[1] == (ROOT / "emojax/rewards/parts/repetition.py").read_text(), "this is all of it"
+    assert text[1].count("\n") <= 30
+    written(tmp_path, text[1], "again.py")
+    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    reader = rewards.make_reader(Reward(parts=("again(n=2)*0.5", "repetition(n=2)"), max_bytes=30), policy())
+    told = rewards.score_texts(*rewards.build(reader), reader, ["so so so so", "so it is"], [Clip("a"), Clip("b")])
+    np.testing.assert_allclose(told["again"], [-2 / 3, 0], atol=1e-6)
+    np.testing.assert_array_equal(told["again"], told["repetition"])
 
 
 def lowered(parts: tuple[str, ...]) -> str:

@@ -55,7 +55,7 @@ def test_samples_stay_on_the_device_that_drew_them_and_the_log_reads_the_first()
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.skipif(find_spec("libtpu") is None, reason="the TPU compiler is not installed: pip install 'emojax[tpu]'")
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="the TPU compiler is not installed: pip install -e '.[tpu]'")
 def test_the_same_on_pods_of_16_64_and_256_chips() -> None:
     """Emo-GRPO of `base`, four clips a chip."""
     found = {}

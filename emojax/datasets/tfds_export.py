@@ -123,7 +123,7 @@ def _library() -> Any:
     try:
         import tensorflow_datasets  # pyright: ignore[reportMissingImports] an extra
     except ImportError as e:
-        raise DatasetError(f"TFDS is not installed ({e}); pip install 'emojax[tfds]'") from None
+        raise DatasetError(f"TFDS is not installed ({e}); pip install -e '.[tfds]' in the clone") from None
     return tensorflow_datasets
 
 
