@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from support import run_pages
 from support.xla_flags import CHEAP
 
 ROOT = Path(__file__).parents[1]
@@ -174,7 +175,8 @@ def test_every_relative_link_leads_to_a_file_and_its_heading(page: Path) -> None
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     targets = [t.partition("#") for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
     missing = [t for t, _, _ in targets if t and not (page.parent / t).exists()]
-    missing += [f"{t}#{h}" for t, _, h in targets if h and t not in missing and h not in _headings(page.parent / t)]
+    there = [(t, h, page.parent / t if t else page) for t, _, h in targets if h and t not in missing]
+    missing += [f"{t}#{h}" for t, h, file in there if h not in _headings(file)]
     assert not missing
 
 
@@ -191,20 +193,13 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert not missing
 
 
-SIZES = {30_522: 3_000, 384: 32, 1_536: 64}  # of MiniLM's arrays, and what is kept of them here
-BEGIN = [  # what the pages assume, beside clips
-    ["synth", "--out", "clips", "--clips", "36", "--speakers", "12"],
-    ["demo", "--fast", "--out", "emojax-demo"],
-]
-
-
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What went wrong on each page. One process runs all commands, so that compiled programs are shared."""
     folder = tmp_path_factory.mktemp("docs")
-    _cut_reward(folder / "reward")
+    run_pages.cut_reward(folder / "reward")
     pages = {page: [c.stage for c in COMMANDS if c.page == page and c.needs is None and c.stage] for page in RUN}
-    (folder / "pages.json").write_text(json.dumps({"begin": BEGIN} | pages))
+    (folder / "pages.json").write_text(json.dumps({"begin": run_pages.BEGIN} | pages))
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": CHEAP,
@@ -213,7 +208,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "EMOJAX_TRACEBACK": "1",  # errors are noted, and the process does not end
     }
-    done = subprocess.run([sys.executable, __file__], cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, run_pages.__file__], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-6000:]
     return json.loads((folder / "failures.json").read_text())
 
@@ -227,82 +222,3 @@ def test_the_commands_of_a_page_run_in_their_order(page: str, failures: dict[str
     commands fit each other and end well, not what they give at full size.
     """
     assert page not in failures, failures[page]
-
-
-def _cut_reward(folder: Path) -> None:
-    """One narrow layer of MiniLM, with the first words of its vocabulary."""
-    import shutil
-
-    from safetensors.numpy import load_file, save_file
-
-    from emojax.config import Reward
-    from emojax.rewards.sentence import directory
-
-    shutil.copytree(directory(Reward().model), folder, ignore=lambda *_: ["onnx", "openvino", "__pycache__"])
-
-    def edit(name: str, **values: Any) -> None:
-        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
-
-    edit("config.json", num_hidden_layers=1, num_attention_heads=2, vocab_size=3_000, hidden_size=32)
-    edit("config.json", intermediate_size=64)
-    edit("1_Pooling/config.json", word_embedding_dimension=32)
-    model = json.loads((folder / "tokenizer.json").read_text())["model"]
-    edit("tokenizer.json", model=model | {"vocab": {word: n for word, n in model["vocab"].items() if n < 3_000}})
-    kept = load_file(folder / "model.safetensors").items()
-    cut = {
-        n: x[tuple(slice(SIZES.get(d, d)) for d in x.shape)].copy()
-        for n, x in kept
-        if not re.search(r"layer\.[1-9]", n)
-    }
-    save_file(cut, folder / "model.safetensors")
-
-
-def _work() -> None:
-    """In the process that `failures` starts."""
-    import dataclasses
-    import time
-    import traceback
-
-    from emojax import cli
-    from emojax.config import presets
-
-    load, reward, wrong, done = presets.load, Path("reward").resolve(), {}, []
-
-    def small(preset: str, overrides: Any = ()) -> Any:
-        if "/" in preset or "." in preset:
-            return load(preset, overrides)
-        tiny = load("tiny", ["sft.batch=4", "grpo.batch=4", "group=2", f"reward.model={reward}"])
-        cfg = dataclasses.replace(tiny, name=preset, steps=3, checkpoint_every=2, sample_every=2)
-        return presets.override(cfg, overrides)
-
-    presets.load = small
-    for page, commands in json.loads(Path("pages.json").read_text()).items():
-        for words in (words for words in commands if words not in done):
-            sys.argv, began = ["emojax", *words], time.time()
-            try:
-                cli.main()
-            except BaseException:  # SystemExit, too
-                wrong[page] = f"emojax {shlex.join(words)}\n{traceback.format_exc()}"
-                break
-            done.append(words)
-            with Path("times.jsonl").open("a") as times:
-                times.write(json.dumps([round(time.time() - began, 1), page, shlex.join(words)]) + "\n")
-            if words == BEGIN[0]:
-                _lay_out()
-    Path("failures.json").write_text(json.dumps(wrong))
-    if "begin" in wrong:
-        sys.exit(wrong["begin"])
-
-
-def _lay_out() -> None:
-    """The files that pages speak of: clips.jsonl, clip.mp4, voice.wav."""
-    from emojax.data.clips import read_manifest, write_manifest
-
-    clips = read_manifest(Path("clips/manifest.jsonl"))
-    write_manifest(Path("clips.jsonl"), clips)
-    Path("clip.mp4").symlink_to(next(c.video for c in clips if c.video))
-    Path("voice.wav").symlink_to(next(c.audio for c in clips if c.audio))
-
-
-if __name__ == "__main__":
-    _work()
