@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,19 +126,45 @@ def test_a_record_carries_what_is_extra(tmp_path: Path) -> None:
     assert found == {"a": {"n": [1]}, "b": {"n": 2}}
 
 
+class Ended(BaseException):
+    """As a process that is killed."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_host_of_eight_devices_captions_twenty_thousand_clips_in_flat_memory(tmp_path: Path) -> None:
-    clips, out, resident = make_clips(tmp_path, 20_000), tmp_path / "out.jsonl", []
+def test_a_host_of_eight_devices_captions_twenty_thousand_clips_in_flat_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every clip once, though it is ended midway; every device has an eighth of each batch. Two workers decode.
+
+    EMOJAX_TEST_CLIPS is another number of clips.
+    """
+    count = int(os.environ.get("EMOJAX_TEST_CLIPS", "20000"))
+    clips, out, resident, rows = make_clips(tmp_path, count), tmp_path / "out.jsonl", [], []
     mesh = captioning.loading.make_mesh(CFG, jax.devices())
     many = dataclasses.replace(model(), mesh=mesh, params=jax.device_put(model().params, sharding.replicated(mesh)))
+    words = type(many).words
+
+    def spread(self: Any, kept: Any, captions: Any) -> Any:
+        rows.append({shard.index[0].indices(64)[:2] for shard in captions.ids.addressable_shards})
+        return words(self, kept, captions)
 
     def note(done: int, total: int) -> None:
-        if done % 1000 == 0:
+        if done % (count // 20) == 0:
             status = Path("/proc/self/status").read_text()
             resident.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        if done == count // 2 and resume is False:
+            raise Ended
 
-    done = caption_file.write(many, clips, out, Decoding(batch_size=64, workers=2), progress=note)
-    assert done["clips"] == 20_000
+    monkeypatch.setattr(type(many), "words", spread)
+    resume = False
+    with pytest.raises(Ended):
+        caption_file.write(many, clips, out, Decoding(batch_size=64, workers=2), progress=note)
+    with out.open("a") as file:
+        file.write('{"id": "clip 1", "capt')  # the line that it was writing
+    resume = True
+    caption_file.write(many, clips, out, Decoding(batch_size=64, workers=2), progress=note, resume=True)
     assert sorted(record["id"] for record in lines(out)) == sorted(clip.id for clip in clips)
-    assert max(resident[2:]) < resident[1] + 100, "MB after two thousand clips, and the most later"
+    assert rows == [{(8 * n, 8 * n + 8) for n in range(8)}] * len(rows)
+    print(f"{count} clips, {len(rows)} batches, MB: {[round(size) for size in resident]}")
+    assert max(resident[2:]) < resident[1] + 100, "MB after a tenth of the clips, and the most later"

@@ -103,8 +103,8 @@ def _traced(call: Callable[[], Any], what: str) -> Any:
     try:
         with _usual(), jax.checking_leaks():
             jaxpr = jax.make_jaxpr(call)()
-    except ConfigError:
-        raise
+    except ConfigError as e:
+        raise ConfigError(f"{what}: {e}") from None
     except Exception as e:
         why = kept if "Leaked" in str(e) else _line(e)
         raise ConfigError(f"{what} cannot be part of the program: {why}") from e
@@ -140,8 +140,7 @@ class _Asked:
     def __getattr__(self, name: str) -> Any:
         if name not in self._made:
             raise ConfigError(
-                f"reward.parts: {self._kind.__name__} has no {name} for a reward of one's own; it has "
-                f"{', '.join(self._made)}"
+                f"{self._kind.__name__} has no {name} for a reward of one's own; it has {', '.join(self._made)}"
             )
         self._asked |= {name} - {"present"}
         self._asked |= {"tokens"} if name == "embedding" else set()
