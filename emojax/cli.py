@@ -12,6 +12,7 @@ import sys
 import traceback
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
 import tyro
 
@@ -55,6 +56,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     xla.set_environment()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
     if sys.argv[1:] == ["--version"]:
         print(f"emojax {version('emojax')}")
         return
@@ -79,6 +82,17 @@ def main() -> None:
 
         print("emojax: interrupted", file=sys.stderr)
         hosts.end(128 + signal.SIGINT)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C: a KeyboardInterrupt, but where a module is being imported the end at once. There is nothing to be done
+    yet, and the exception would come out of jaxlib's C++ as an abort."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            os.write(2, b"emojax: interrupted\n")
+            os._exit(128 + signal.SIGINT)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _by_user(e: Exception) -> bool:

@@ -90,7 +90,7 @@ def test_interrupted_at_ten_random_moments_of_each_stage(stage: str, tmp_path: P
         codes.append(kill(stage, run, after, delay, signal.SIGINT, longer))
         left = checkpoint.steps(run)
         assert codes[-1] != 75 or (left[-1] if left else 0) == lines_of(run)
-    assert set(codes) <= {0, 75, 130}
+    assert set(codes) <= {0, 75, 130, -signal.SIGINT}, codes  # the last: before `emojax` itself is imported
     assert codes.count(75) >= 4, codes
     print(f"{stage}: exit codes {codes}, {lines_of(run)} steps")
     assert finish(stage, run, "--resume", longer) == unbroken

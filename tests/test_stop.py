@@ -122,6 +122,33 @@ def test_a_first_ctrl_c_is_noted_and_a_second_one_ends_the_process_at_once(where
         assert "stopped at once; --resume goes on from the last checkpoint" in process.stderr.read()
 
 
+SLOW = """
+import os
+try:
+    print("importing", flush=True)
+    while True:
+        pass
+except BaseException:
+    os.abort()
+"""
+
+
+def test_a_ctrl_c_while_libraries_are_imported_is_one_line(tmp_path: Path) -> None:
+    """As jaxlib's C++, which an exception ends by an abort."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    script = "from emojax import cli\ndef command():\n    import slow\n"
+    script += "cli.COMMANDS = {'one': command, 'other': command}\ncli.main()\n"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", script, "one"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1] == "emojax: interrupted\n"
+    assert process.returncode == 130
+
+
 def test_whoever_ignores_ctrl_c_goes_on_ignoring_it() -> None:
     """As what a script starts behind `&` does."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
