@@ -90,10 +90,10 @@ def types() -> str:
 
 def refused() -> str:
     """What `emojax.config.inert` refuses, in its words."""
-    from emojax.config.inert import ASKED, INERT, SENSELESS
+    from emojax.config.inert import CORPUS, INERT, SENSELESS
 
     lines = ["| field | does nothing with |", "|---|---|"]
-    for inert in (*INERT, *ASKED):
+    for inert in (*INERT, CORPUS):
         lines.append(f"| {', '.join(map(_code, inert.fields))} | {_cell(inert.why)} |")
     return "\n".join([*lines, "", "Nor is what nobody can mean:", "", *(f"- {_cell(each.why)}" for each in SENSELESS)])
 

@@ -140,17 +140,10 @@ INERT = (
     *_of_optimizer("dpo"),
 )
 
-ASKED = (  # presets have values of their own of these: they are refused where they are set by hand
-    Inert(
-        tuple(f"data.corpus.{field.name}" for field in dataclasses.fields(Corpus)),
-        lambda cfg: bool(cfg.data.manifest),
-        "data.manifest: its clips are read, and the built-in corpus is not made",
-    ),
-    Inert(
-        ("data.frames", "data.frame_size"),
-        lambda cfg: cfg.model.video is None,
-        "model.video=none: no frame is read",
-    ),
+CORPUS = Inert(  # presets have values of their own of these: they are refused where they are set by hand
+    tuple(f"data.corpus.{field.name}" for field in dataclasses.fields(Corpus)),
+    lambda cfg: bool(cfg.data.manifest),
+    "data.manifest: its clips are read, and the built-in corpus is not made",
 )
 
 
@@ -190,13 +183,13 @@ def check(cfg: Config, asked: Collection[str] = (), saved: bool = False) -> None
     for senseless in SENSELESS:
         if senseless.holds(cfg) and (asked or not saved):
             raise ConfigError(senseless.why)
-    for inert in (*INERT, *ASKED):
+    for inert in (*INERT, CORPUS):
         if not inert.idle(cfg):
             continue
-        by_hand = saved or inert in ASKED
+        by_hand = saved or inert is CORPUS
         for path in (path for path in inert.fields if path in asked or not by_hand):
             value, usual = _value(cfg, path)
-            if value != usual or inert in ASKED:
+            if value != usual or inert is CORPUS:
                 raise ConfigError(f"{path}={value} does nothing with {inert.why}")
 
 
