@@ -65,6 +65,7 @@ LONG = {
     "test_isolated::test_captioning_goes_on_in_order",
     "test_lora::test_emo_grpo_begins_at_its_reference_and_moves_adapters_alone",
     "test_lora::test_merged_weights_compute_the_same_and_new_adapters_change_nothing[False]",
+    "test_newcomer::test_what_is_compiled_is_told_and_how_long_it_took_last_time",
     "test_noise::test_neither_order_nor_micro_batch_matter[micro-batch-grpo]",
     "test_noise::test_neither_order_nor_micro_batch_matter[order-grpo]",
     "test_noise::test_on_policy_no_ratio_moves_and_nothing_is_clipped",
