@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load
 
 from emojax.config import Corpus
 from emojax.corpus.synthetic import make_corpus
@@ -18,7 +19,7 @@ from test_cli import files
 
 ROOT = Path(__file__).parents[1]
 TRIALS = 6  # of each of five commands
-MARGIN = 4096
+PAGE = 4096  # bytes that a disk gives out at once
 # no sentence model: what it computes takes most of a command's time, and it writes nothing
 TINY = ("--config", "tiny", "--set", "steps=2", "--set", "checkpoint_every=1", "--set", "reward.parts=rouge_l")
 
@@ -57,6 +58,9 @@ def told(out: Path) -> Any:
         if name.endswith("metrics.jsonl"):
             rows = [json.loads(line) for line in data.splitlines()]
             found[name] = [{key: value for key, value in row.items() if key != "step_seconds"} for row in rows]
+        elif name.endswith(".safetensors"):  # whose metadata stand in any order
+            tensors, about = load(data), json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            found[name] = {key: x.tobytes() for key, x in tensors.items()} | about
         elif name.endswith(".jsonl") and "captions" in name:
             found[name] = sorted(data.splitlines())
         elif "/" not in name or name.split("/")[0] in ("decoder", "media"):
@@ -75,11 +79,11 @@ def test_a_disk_that_is_full_at_a_random_moment(command: str, tmp_path: Path) ->
     done = emojax(*call, "--out", tmp_path / "whole" / name)
     assert done.returncode == 0, done.stderr[-2000:]
     wanted = told(tmp_path / "whole" / name)
-    size = sum(len(data) + MARGIN for data in files(tmp_path / "whole").values())
+    pages = sum(-(-len(data) // PAGE) for data in files(tmp_path / "whole").values())
     r = random.Random(command)
     for trial in range(TRIALS):
         with mounted(tmp_path / f"disk{trial}") as disk:
-            disk.hold(round(MARGIN + size * 0.8 * r.random()))
+            disk.hold(PAGE * r.randrange(1, pages * 4 // 5))
             full = emojax(*call, "--out", disk.path / name)
             lines = [line for line in full.stderr.splitlines() if line.startswith("emojax: ")]
             assert (full.returncode, len(lines)) == (2, 1), full.stderr[-3000:]
