@@ -5,6 +5,7 @@ position), so a caption does not depend on the mesh, the order of the batch, the
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -83,12 +84,13 @@ def rollout(
         if sampling is None:
             token, logp = likeliest(scores)
         else:
-            uniform = None
             if how.given is None:
                 uniform = jax.vmap(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, c.t))))(keys)
+                choose = partial(draw, uniform=uniform)
+            else:
+                choose = partial(_told, given=how.given, t=c.t)
             before = jnp.where(jnp.arange(length) < c.t, c.ids, -1)
-            scored = restrict(scores * penalty(scores, before, sampling), sampling)
-            token, logp = _told(scored, how.given, c.t) if uniform is None else draw(scored, uniform)
+            token, logp = choose(restrict(scores * penalty(scores, before, sampling), sampling))
         if how.greedy:
             last = jnp.arange(group) == group - 1
             token, logp = jax.tree.map(
