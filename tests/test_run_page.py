@@ -111,6 +111,15 @@ def test_named_emotions_are_counted_against_labels(run: Path, page: Node) -> Non
     )
 
 
+def test_media_named_from_where_the_command_ran_are_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = [dataclasses.replace(KNOWN[0], audio=Path("media/a.wav")), *KNOWN[1:]]
+    write_run(Path("run"), known, SETS)
+    assert read_scores(Path("run"))[0].clip.audio == Path("media/a.wav")
+
+
 def test_the_plane_holds_every_caption_and_what_it_is_about(run: Path, page: Node) -> None:
     plane = section(page, "Emotion plane")
     titles = [title.text for title in plane.all("title")]
