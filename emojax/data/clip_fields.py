@@ -24,11 +24,14 @@ _MOST_SECONDS = 10_000_000
 _STREAMS = ("audio", "video", "transcript")
 _MEDIA = ("audio", "video")
 _KNOWN = [f.name for f in fields(Clip)]
+NO_STREAM = 'no stream: give at least one of "audio", "video", "transcript"'
 _NOTHING: Mapping[str, Any] = {}  # one for all clips
 _EMPTY: dict[str, Any] = dict.fromkeys(("attributes", "captions_of", "captions_in", "soft_labels", "extra"), _NOTHING)
 
 
-def read_clip(line: bytes, files: Files, media: Mapping[str, Stored] = _NOTHING) -> tuple[Clip | None, list[str]]:
+def read_clip(
+    line: bytes, files: Files, media: Mapping[str, Path | Stored] = _NOTHING
+) -> tuple[Clip | None, list[str]]:
     """One line's clip (None: nothing can be made of it) and what is wrong with it.
 
     Args:
@@ -62,7 +65,7 @@ def read_clip(line: bytes, files: Files, media: Mapping[str, Stored] = _NOTHING)
     if "start" in found or "end" in found:
         _check_span(found, wrong)
     if "audio" not in found and "video" not in found and all(record.get(stream) is None for stream in _STREAMS):
-        wrong.append('no stream: give at least one of "audio", "video", "transcript"')
+        wrong.append(NO_STREAM)
     if "id" not in found:
         return None, wrong if record.get("id") is not None else [*wrong, '"id" is missing']
     return Clip(**found), wrong
